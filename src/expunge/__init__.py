@@ -1,0 +1,55 @@
+"""Make a language model forget, provably and cheaply.
+
+`unlearn` is the whole job; `measure_importance`, `attach_adapter` and `export_adapter` are its parts for a model
+and data of one's own. Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+from .errors import ExpungeError, InputError, Problem, RunFailed
+
+if TYPE_CHECKING:
+    from .adapters.attach import attach_adapter
+    from .adapters.export import export_adapter
+    from .importance import measure_importance
+    from .recipe import Recipe, load_recipe
+    from .run.unlearn import Run, unlearn
+
+_HOMES = {
+    "Recipe": ".recipe",
+    "Run": ".run.unlearn",
+    "attach_adapter": ".adapters.attach",
+    "export_adapter": ".adapters.export",
+    "load_recipe": ".recipe",
+    "measure_importance": ".importance",
+    "unlearn": ".run.unlearn",
+}
+
+__all__ = [
+    "ExpungeError",
+    "InputError",
+    "Problem",
+    "Recipe",
+    "Run",
+    "RunFailed",
+    "__version__",
+    "attach_adapter",
+    "export_adapter",
+    "load_recipe",
+    "measure_importance",
+    "unlearn",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'expunge' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

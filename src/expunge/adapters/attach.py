@@ -1,0 +1,87 @@
+"""From row importances to a wrapped model whose adapter holds what the forget set uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from ..errors import InputError, Problem
+from ..models.linear import ALL_LINEAR, matrix_shape, target_layers, weight_matrix
+from .anchor import place, wrap
+from .low_rank import weighted_low_rank
+
+
+def attach_adapter(
+    model: Any,
+    importance: Mapping[str, Tensor] | None = None,
+    *,
+    rank: int = 8,
+    alpha: float = 16,
+    targets: str | Sequence[str] = ALL_LINEAR,
+    layers: float = 1.0,
+    seed: int = 0,
+) -> PeftModel:
+    """Wrap `model` with an anchored LoRA adapter; its outputs do not change.
+
+    importance: {module name: d (d_out,)} from `measure_importance`, or from `uniform_importance` for PiSSA's
+                initialisation; None for LoRA's own (A random, B zero: no anchor is needed). Where it is given, its
+                module names are the targets.
+    alpha:      the adapter is scaled by s = alpha / rank
+
+    Returns a PeftModel with a trainable adapter `unlearn` and, unless B₀ = 0, a frozen `anchor`.
+    Raises `InputError` where an importance does not fit its layer.
+    """
+    modules = _named_layers(model, importance) if importance else target_layers(model, targets, layers)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        target_modules=sorted(modules),
+        lora_dropout=0.0,
+        bias="none",
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in modules.values()),
+        task_type="CAUSAL_LM",
+    )
+    if importance is None:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return wrap(model, config)
+    scaling = alpha / rank
+    factors = {
+        name: weighted_low_rank(weight_matrix(module), importance[name].to(_device(module)), rank, scaling, seed)
+        for name, module in modules.items()
+    }  # fmt: skip
+    wrapped = wrap(model, config)
+    place(wrapped, factors)
+    return wrapped
+
+
+def uniform_importance(
+    model: Any, targets: str | Sequence[str] = ALL_LINEAR, layers: float = 1.0
+) -> dict[str, Tensor]:
+    """Every row counts the same: the unweighted SVD of PiSSA (Meng et al. 2024)."""
+    modules = target_layers(model, targets, layers)
+    return {name: torch.ones(matrix_shape(module)[0]) for name, module in modules.items()}
+
+
+def _named_layers(model: Any, importance: Mapping[str, Tensor]) -> dict[str, nn.Module]:
+    found = target_layers(model)
+    problems = []
+    for name, weights in importance.items():
+        if name not in found:
+            problems.append(Problem("importance", f"this model has no linear layer {name!r}.",
+                                    "Measure it on the model that the adapter is for."))  # fmt: skip
+        elif weights.shape != (d_out := matrix_shape(found[name])[0],):
+            problems.append(Problem(f"importance of {name}", f"it has shape {tuple(weights.shape)}, not ({d_out},).",
+                                    "Measure it on the model that the adapter is for."))  # fmt: skip
+    if problems:
+        raise InputError(problems)
+    return {name: found[name] for name in importance}
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device

@@ -1,0 +1,151 @@
+"""The deliverables: a plain LoRA of rank 2r for the untouched base, or the base with the change merged in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..errors import InputError, Problem
+from ..models.fingerprint import fingerprint
+from ..models.linear import layer_kind
+from ..storage import atomic_folder, read_json, write_json
+from .anchor import ANCHOR, UNLEARN, adapted_layers
+
+FINGERPRINT_FILE = "base_fingerprint.json"
+
+
+def export_adapter(model: PeftModel, folder: str | Path, *, base_name: str | None = None,
+                   revision: str | None = None) -> Path:  # fmt: skip
+    """Write the trained change as one LoRA adapter that loads with `PeftModel.from_pretrained(base, folder)`.
+
+    The change s·BA − s·B₀A₀ is a LoRA with the factors [B, −B₀] and [A; A₀]; QR and a small SVD bring it to a
+    balanced form of the same rank (2r), because the concatenated form cancels badly in bf16. The scaling is folded
+    in (alpha = rank). The folder also carries the fingerprint of the base that it belongs to.
+    """
+    folder = Path(folder)
+    changes = {name: _combined(layer) for name, layer in adapted_layers(model).items()}
+    rank = max(len(A) for A, _ in changes.values())
+    trained = model.peft_config[UNLEARN]
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=rank,
+        target_modules=_shortest_names(model, list(changes)),
+        lora_dropout=0.0,
+        bias="none",
+        fan_in_fan_out=trained.fan_in_fan_out,
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base_name or trained.base_model_name_or_path,
+        revision=revision,
+        inference_mode=True,
+    )
+    weights = {}
+    for name, (A, B) in changes.items():
+        weights[f"base_model.model.{name}.lora_A.weight"] = A.contiguous()
+        weights[f"base_model.model.{name}.lora_B.weight"] = B.contiguous()
+    with atomic_folder(folder) as partial:
+        config.save_pretrained(str(partial))
+        save_file(weights, partial / "adapter_model.safetensors", metadata={"format": "pt"})
+        write_json(
+            partial / FINGERPRINT_FILE,
+            {"base": base_name or trained.base_model_name_or_path, "fingerprint": fingerprint(model)},
+        )
+    return folder
+
+
+def export_merged(base: Any, tokenizer: Any, adapter: str | Path, folder: str | Path) -> Path:
+    """Add the exported adapter to its base and write a model of its own.
+
+    base: the original model as it was loaded, unwrapped; the sum is formed in fp32 and cast once to the base's
+          dtype. Its weights are changed in memory.
+
+    Raises `InputError` where the adapter belongs to another base.
+    """
+    check_base(base, Path(adapter))
+    folder = Path(folder)
+    wrapped = PeftModel.from_pretrained(base, str(adapter))
+    layers = adapted_layers(wrapped)
+    changes = {name: layer.get_delta_weight("default").float() for name, layer in layers.items()}
+    original = wrapped.unload()
+    for name, change in changes.items():
+        weight = original.get_submodule(name).weight
+        weight.data = (weight.data.float() + change).to(weight.dtype)
+    with atomic_folder(folder) as partial:
+        original.save_pretrained(str(partial))
+        if tokenizer is not None:
+            tokenizer.save_pretrained(str(partial))
+    return folder
+
+
+def check_base(base: Any, adapter: Path) -> None:
+    """Raise `InputError` where the exported `adapter` was made for another base than `base`."""
+    file = adapter / FINGERPRINT_FILE
+    if not file.exists():
+        raise InputError(
+            Problem(str(adapter), f"it holds no {FINGERPRINT_FILE}, so its base is unknown.",
+                    "Give an adapter that expunge exported.")
+        )  # fmt: skip
+    recorded = read_json(file)
+    found = fingerprint(base)
+    if recorded["fingerprint"] != found:
+        raise InputError(
+            Problem(str(adapter),
+                    f"it belongs to the base {recorded['base']!r} with fingerprint {recorded['fingerprint']}, but "
+                    f"this base has fingerprint {found}.",
+                    "Load the base that the adapter was trained on.")
+        )  # fmt: skip
+
+
+def balanced_factors(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
+    """The same product BA with orthogonal, equally long factors, of the same rank.
+
+    A (k, d_in), B (d_out, k); computed in float64, returned in fp32. Where k exceeds a side of BA the missing
+    directions are zeros, so that the rank stays k.
+    """
+    rank = len(A)
+    Q_out, R_out = torch.linalg.qr(B.double())
+    Q_in, R_in = torch.linalg.qr(A.double().T)
+    U, S, Vh = torch.linalg.svd(R_out @ R_in.T, full_matrices=False)
+    new_B = torch.zeros(len(B), rank, dtype=torch.float64, device=B.device)
+    new_A = torch.zeros(rank, A.shape[1], dtype=torch.float64, device=A.device)
+    new_B[:, : len(S)] = Q_out @ U * S.sqrt()
+    new_A[: len(S)] = S.sqrt()[:, None] * (Vh @ Q_in.T)
+    return new_A.float(), new_B.float()
+
+
+def _combined(layer: Any) -> tuple[Tensor, Tensor]:
+    """The change of a LoRA layer as one pair of factors, on the CPU, scaling folded in."""
+    A, B = (part[UNLEARN].weight.detach().float() for part in (layer.lora_A, layer.lora_B))
+    if ANCHOR in layer.lora_A:
+        A = torch.cat([A, layer.lora_A[ANCHOR].weight.detach().float()])
+        B = torch.cat([B, -layer.lora_B[ANCHOR].weight.detach().float()], dim=1)
+    A, B = balanced_factors(A, layer.scaling[UNLEARN] * B)
+    return A.cpu(), B.cpu()
+
+
+def _shortest_names(model: PeftModel, names: list[str]) -> list[str]:
+    """Module endings (as PEFT and vLLM like them) where these name exactly the adapted layers, else full names."""
+    base: Any = model.get_base_model()
+    endings = sorted({layer_kind(name) for name in names})
+    matched = {
+        name
+        for name, module in base.named_modules()
+        if hasattr(module, "weight") or hasattr(module, "base_layer")
+        if any(name == ending or name.endswith(f".{ending}") for ending in endings)
+        and not name.endswith(".base_layer")
+    }
+    return endings if matched == set(names) else sorted(names)
+
+
+def adapter_bytes(model: PeftModel) -> Mapping[str, int]:
+    """Trainable parameters and the bytes of the trained adapter in memory."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return {
+        "trainable_parameters": sum(parameter.numel() for parameter in trainable),
+        "bytes": sum(parameter.numel() * parameter.element_size() for parameter in trainable),
+    }

@@ -1,0 +1,49 @@
+"""Weighted low-rank approximation: the adapter takes over the part of W that matters most to the forget set."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+#: The exact SVD up to this smaller side; randomised above.
+EXACT_SIDE = 2048
+OVERSAMPLING = 16
+POWER_ITERATIONS = 4
+#: Smallest row weight, as a share of their root mean square: dividing by a smaller one would amplify rounding.
+SMALLEST_WEIGHT = 1e-3
+
+
+def weighted_low_rank(
+    weight: Tensor, row_weights: Tensor, rank: int, scaling: float, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """min over A, B of ‖diag(d)(W − s·BA)‖_F in closed form (LoKU §3.4).
+
+    weight: W (d_out, d_in) fp32; row_weights: d (d_out,) ≥ 0; scaling: s = α/r
+    seed:   of the randomised SVD, used where the smaller side of W exceeds 2048
+
+    Returns A (rank, d_in) and B (d_out, rank), fp32, with ‖A‖_F = ‖B‖_F. With diag(d)W = USVᵀ cut to the rank,
+    s·BA = diag(d)⁻¹USVᵀ. Only the direction of d matters: it is divided by its root mean square first.
+    """
+    root_mean_square = row_weights.square().mean().sqrt()
+    if root_mean_square > 0:
+        d = (row_weights / root_mean_square).clamp_min(SMALLEST_WEIGHT)[:, None]
+    else:  # nothing of the forget set passes here: no row is preferred
+        d = torch.ones_like(row_weights)[:, None]
+    U, S, V = _leading_singular_vectors(d * weight, rank, seed)
+    B = U * S.sqrt() / d
+    A = S.sqrt()[:, None] * V.T
+    balance = (B.norm() / A.norm().clamp_min(torch.finfo(A.dtype).tiny)).sqrt()
+    if balance == 0:
+        return A, B
+    return A * (balance / scaling**0.5), B / (balance * scaling**0.5)
+
+
+def _leading_singular_vectors(matrix: Tensor, rank: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    if min(matrix.shape) <= EXACT_SIDE:
+        U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
+        V = Vh.T
+    else:
+        with torch.random.fork_rng(devices=[matrix.device] if matrix.is_cuda else []):
+            torch.manual_seed(seed)
+            U, S, V = torch.svd_lowrank(matrix, q=rank + OVERSAMPLING, niter=POWER_ITERATIONS)
+    return U[:, :rank], S[:rank], V[:, :rank]

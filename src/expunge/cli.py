@@ -1,0 +1,223 @@
+"""The command line. Heavy libraries are imported inside the commands, so that `--help` is immediate."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ._version import __version__
+from .errors import ExpungeError, InputError
+
+app = typer.Typer(
+    name="expunge",
+    help="Make a language model forget, provably and cheaply.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipeFile = Annotated[Path, typer.Argument(help="recipe (YAML)")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value, over what the recipe says")]
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout, nothing else there")]
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="show the version and exit")] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit()
+
+
+@app.command()
+def quickstart(
+    output: Annotated[Path, typer.Option(help="run folder")] = Path("runs/quickstart"),
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
+) -> None:
+    """A tiny model forgets a few invented people: no network, no GPU; ends with the report's path."""
+    from .quickstart.run import run_quickstart
+
+    run = run_quickstart(output, resume=resume)
+    _summary(run)
+    print(run.report)
+
+
+@app.command()
+def run(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    output: Annotated[Path | None, typer.Option(help="run folder, in place of the recipe's")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
+) -> None:
+    """Unlearn: importance → adapter → training → evaluation → export → report."""
+    from .run.unlearn import unlearn
+
+    finished = unlearn(recipe, overrides or [], output=output, resume=resume)
+    _summary(finished)
+    print(finished.report)
+
+
+@app.command()
+def validate(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Check a recipe: every error at once, or the resolved recipe, its steps, parameters and memory."""
+    from .run.plan import plan
+
+    found = plan(recipe, overrides or [])
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    print(found["recipe"])
+    for line in found["lines"]:
+        print(line)
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="model folder or hub id: base or merged")],
+    benchmark: Annotated[str, typer.Option(help="tofu")] = "tofu",
+    data: Annotated[
+        str, typer.Option(help="folder with the benchmark's files, or a hub id")
+    ] = "locuslab/TOFU",
+    forget: Annotated[str, typer.Option(help="forget split")] = "forget10",
+    adapter: Annotated[Path | None, typer.Option(help="adapter that expunge exported")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="log of a model that never saw the forget set")
+    ] = None,
+    template: Annotated[
+        str, typer.Option(help="auto, question-answer, tofu-phi, tofu-llama2 or chat")
+    ] = "auto",
+    output: Annotated[Path | None, typer.Option(help="where the per-question log is written")] = None,
+    output_format: Annotated[
+        str, typer.Option("--format", help="format of the log: expunge or open-unlearning")
+    ] = "expunge",
+    as_json: AsJson = False,
+) -> None:
+    """Measure a base, adapted or merged model on a benchmark."""
+    from .evaluation.command import evaluate_model
+
+    metrics = evaluate_model(
+        model,
+        benchmark=benchmark,
+        data=data,
+        forget=forget,
+        adapter=adapter,
+        reference=reference,
+        template=template,
+        output=output,
+        output_format=output_format,
+    )
+    _metrics(metrics, as_json)
+
+
+score = typer.Typer(help="Compute metrics from per-question logs, without a model.", no_args_is_help=True)
+app.add_typer(score, name="score")
+
+
+@score.command("tofu")
+def score_tofu(
+    log: Annotated[
+        Path, typer.Argument(help="per-question log: expunge's, the TOFU authors' or open-unlearning's")
+    ],
+    reference: Annotated[
+        Path | None, typer.Option(help="log of the model that never saw the forget set")
+    ] = None,
+    truth_ratio: Annotated[
+        str, typer.Option(help="geometric or arithmetic mean over wrong answers")
+    ] = "geometric",
+    rows: Annotated[bool, typer.Option("--rows", help="add every row's ROUGE to the JSON output")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Forget Quality and Model Utility of TOFU."""
+    from .evaluation.score import rouge_by_row
+    from .evaluation.score import score_tofu as compute
+
+    metrics = compute(log, reference, truth_ratio)
+    _metrics(metrics, as_json, {"rouge": rouge_by_row(log)} if rows else {})
+
+
+@app.command()
+def export(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished run")],
+    output: Annotated[Path, typer.Option(help="folder to write")],
+    to: Annotated[str, typer.Option(help="adapter or merged")] = "adapter",
+) -> None:
+    """Write a run's result: the adapter for the untouched base, or the model with the change merged in."""
+    from .run.export import export_run
+
+    print(export_run(run_folder, to, output))
+
+
+@app.command()
+def methods(as_json: AsJson = False) -> None:
+    """What there is: losses, importance estimators and initialisations, with formula and paper."""
+    from .run.catalogue import catalogue
+
+    found = catalogue()
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    for kind, entries in found.items():
+        print(f"{kind}")
+        for entry in entries:
+            print(f"  {entry['name']:<10} {entry['formula']}")
+            details = [entry["paper"], entry.get("hyperparameters"), entry.get("storage")]
+            print(f"  {'':<10} {'; '.join(detail for detail in details if detail)}")
+        print()
+
+
+def _metrics(metrics: dict[str, Any], as_json: bool, more: dict[str, Any] | None = None) -> None:
+    if as_json:
+        content = {name: metric.to_json() for name, metric in metrics.items()}
+        print(json.dumps({"metrics": content, **(more or {})}, indent=2))
+        return
+    for name, metric in metrics.items():
+        interval = "" if metric.low is None else f"  [{metric.low:.4f}, {metric.high:.4f}]"
+        print(f"{name:<32} {metric.value:<14.6g} N = {metric.n}{interval}")
+
+
+def _summary(run: Any) -> None:
+    """Before, after and reference, on stderr: stdout keeps the report's path."""
+    sides = {name: values for name, values in run.metrics.items() if values}
+    names = [name for name in sides["after"] if name in sides["before"]]
+    print(f"{'':<32}" + "".join(f"{side:>14}" for side in sides), file=sys.stderr)
+    for name in names:
+        cells = [
+            f"{sides[side][name]['value']:>14.4g}" if name in sides[side] else f"{'':>14}" for side in sides
+        ]
+        print(f"{name:<32}" + "".join(cells), file=sys.stderr)
+
+
+def main() -> None:
+    """Entry point: 0 done, 1 failed while running, 2 the user's input is wrong."""
+    # PEFT asks transformers for an attribute under its old name on every call; users can do nothing about it.
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as leave:
+        sys.exit(leave.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except InputError as error:
+        for problem in error.problems:
+            print(f"Error: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except ExpungeError as error:
+        print(f"Failed: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        if _is_usage_error(error):
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(2)
+        raise
+
+
+def _is_usage_error(error: Exception) -> bool:
+    """Whether the command line itself was wrong: click's exceptions show themselves."""
+    return hasattr(error, "show") and hasattr(error, "exit_code")

@@ -1,0 +1,157 @@
+"""Text → token ids and labels, so that only the answer is predicted.
+
+The boundary between prompt and answer is the longest common prefix of the tokens of the prompt alone and of the
+whole text. That is right where a space or a merge crosses the boundary, and whether or not the tokenizer adds
+BOS, EOS or both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from .templates import ChatTemplate, Template
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Example:
+    """One sequence: token ids, and labels of the same length, −100 where nothing is predicted.
+
+    `labels[t] == input_ids[t]` where t counts; it is predicted from the tokens before t (the Hugging Face
+    convention: the shift by one happens in the model's loss, here in `expunge.models.answers`).
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def label_count(self) -> int:
+        """Number of predicted tokens; position 0 is never predicted."""
+        return sum(label != IGNORED for label in self.labels[1:])
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Turns questions, conversations and texts into `Example`s for one tokenizer and prompt template.
+
+    tokenizer:  a Hugging Face tokenizer
+    template:   how a question and its answer are written (see `expunge.data.templates`)
+    max_length: longest sequence in tokens; text is cut into chunks of it, a longer answer is cut off
+    """
+
+    tokenizer: Any
+    template: Template = field(default_factory=lambda: Template())
+    max_length: int = 512
+
+    @property
+    def pad_token_id(self) -> int:
+        """The id that fills a batch; never predicted, so any id will do where the tokenizer has none."""
+        for token in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
+            if token is not None:
+                return int(token)
+        return 0
+
+    def answer(self, question: str, answer: str) -> Example:
+        """A question and its answer; the answer's tokens and one end-of-sequence token are the labels."""
+        return self.messages(_turns(question, answer))
+
+    def prompt(self, question: str) -> list[int]:
+        """The tokens that come before the answer: what a generation starts from."""
+        if isinstance(self.template, ChatTemplate):
+            return self._chat_ids(_turns(question), generation_prompt=True)
+        # The dummy answer settles to which side a space at the boundary belongs.
+        whole = self.tokenizer(self.template.render(question, "x"))["input_ids"]
+        alone = self.tokenizer(self.template.prompt.format(question=question))["input_ids"]
+        return whole[: _common_prefix(alone, whole)]
+
+    def messages(self, messages: Sequence[dict[str, str]]) -> Example:
+        """A conversation; the tokens of every assistant turn are the labels.
+
+        Without a chat template only one question and one answer can be written.
+        """
+        if isinstance(self.template, ChatTemplate):
+            return self._conversation(messages)
+        question, answer = messages[-2]["content"], messages[-1]["content"]
+        alone = self.tokenizer(self.template.prompt.format(question=question))["input_ids"]
+        whole = self._ended(self.tokenizer(self.template.render(question, answer))["input_ids"])
+        return self._labelled(whole, [(_common_prefix(alone, whole), len(whole))])
+
+    def text(self, text: str) -> list[Example]:
+        """Plain text, cut into chunks of `max_length` tokens; every token but the first is a label."""
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        bos = self.tokenizer("")["input_ids"][:1]
+        bos = bos if bos and bos[0] == self.tokenizer.bos_token_id else []
+        room = self.max_length - len(bos)
+        chunks = [bos + ids[start : start + room] for start in range(0, len(ids), room)]
+        return [self._labelled(chunk, [(1, len(chunk))]) for chunk in chunks if len(chunk) > 1]
+
+    def _conversation(self, messages: Sequence[dict[str, str]]) -> Example:
+        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False).rstrip()
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if text.endswith(messages[-1]["content"].rstrip()):  # the template closes no turn
+            ids = self._ended(ids)
+        spans = []
+        for index, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            start = _common_prefix(self._chat_ids(messages[:index], generation_prompt=True), ids)
+            last = index == len(messages) - 1
+            end = len(ids) if last else _common_prefix(self._chat_ids(messages[: index + 1]), ids)
+            spans.append((start, end))
+        return self._labelled(ids, spans)
+
+    def _chat_ids(self, messages: Sequence[dict[str, str]], generation_prompt: bool = False) -> list[int]:
+        text = self.tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=generation_prompt
+        )
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _ended(self, ids: list[int]) -> list[int]:
+        end = self.tokenizer.eos_token_id
+        return ids if end is None or (ids and ids[-1] == end) else [*ids, end]
+
+    def _labelled(self, ids: list[int], spans: Sequence[tuple[int, int]]) -> Example:
+        labels = [IGNORED] * len(ids)
+        for start, end in spans:
+            labels[start:end] = ids[start:end]
+        return Example(ids[: self.max_length], labels[: self.max_length])
+
+
+def collate(examples: Sequence[Example], pad_token_id: int) -> dict[str, torch.Tensor]:
+    """Pad on the right to the longest example.
+
+    Returns `input_ids`, `attention_mask` and `labels`, each (batch, length), int64. A batch of no examples has
+    length 1, so that a model can still be called with it.
+    """
+    length = max((len(example) for example in examples), default=1)
+    shape = (len(examples), length)
+    batch = {
+        "input_ids": torch.full(shape, pad_token_id, dtype=torch.long),
+        "attention_mask": torch.zeros(shape, dtype=torch.long),
+        "labels": torch.full(shape, IGNORED, dtype=torch.long),
+    }
+    for row, example in enumerate(examples):
+        batch["input_ids"][row, : len(example)] = torch.tensor(example.input_ids)
+        batch["attention_mask"][row, : len(example)] = 1
+        batch["labels"][row, : len(example)] = torch.tensor(example.labels)
+    return batch
+
+
+def _turns(question: str, answer: str | None = None) -> list[dict[str, str]]:
+    turns = [{"role": "user", "content": question}]
+    return turns if answer is None else [*turns, {"role": "assistant", "content": answer}]
+
+
+def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    for index, (a, b) in enumerate(zip(first, second, strict=False)):
+        if a != b:
+            return index
+    return min(len(first), len(second))

@@ -1,0 +1,42 @@
+"""How a question and its answer are written for a model.
+
+A model answers well only in the format that it was finetuned with, so the template is part of the recipe
+(`data.template`): `auto`, a name from `TEMPLATES`, or the user's own `{prompt: …, answer: …}`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Template:
+    """`prompt` holds `{question}`, `answer` holds `{answer}`; the text is one after the other."""
+
+    prompt: str = "Question: {question}\nAnswer:"
+    answer: str = " {answer}"
+
+    def render(self, question: str, answer: str) -> str:
+        return self.prompt.format(question=question) + self.answer.format(answer=answer)
+
+
+@dataclass(frozen=True)
+class ChatTemplate(Template):
+    """The tokenizer's own chat template: the question is the user's turn, the answer the assistant's."""
+
+
+#: The templates that TOFU was published with, beside the plain one. `chat` is the tokenizer's own.
+TEMPLATES: dict[str, Template] = {
+    "question-answer": Template(),
+    "tofu-phi": Template("Question: {question}\nAnswer: ", "{answer}"),
+    "tofu-llama2": Template("[INST] {question} [/INST]", "{answer}"),
+    "chat": ChatTemplate(),
+}
+
+
+def choose_template(name: str, tokenizer: Any) -> Template:
+    """`auto` takes the tokenizer's chat template where it has one, else the plain question-answer form."""
+    if name == "auto":
+        name = "chat" if getattr(tokenizer, "chat_template", None) else "question-answer"
+    return TEMPLATES[name]

@@ -1,0 +1,55 @@
+"""What can go wrong, as exceptions.
+
+    ExpungeError
+    ├── InputError    the user's recipe, data or arguments are wrong   (exit code 2)
+    └── RunFailed     the work itself failed while running             (exit code 1)
+
+An `InputError` carries a list of `Problem`s, so that a user sees every mistake at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in the user's input: where it is, what it is, and the way out.
+
+    where:  file and key, e.g. ``recipe.yaml: objective.forget`` or ``forget.jsonl, row 3``
+    reason: what is wrong, naming the value
+    remedy: what to do about it, an imperative sentence
+    """
+
+    where: str
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason} {self.remedy}"
+
+
+class ExpungeError(Exception):
+    """Base of everything that expunge raises on purpose."""
+
+
+class InputError(ExpungeError):
+    """The user's input is wrong. `problems` lists every mistake that was found."""
+
+    def __init__(self, problems: Problem | Iterable[Problem]):
+        self.problems = [problems] if isinstance(problems, Problem) else list(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class RunFailed(ExpungeError):
+    """The run could not go on. The message says why and what is left on disk."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The remedy for an unknown name: the nearest known one, then all of them."""
+    known = sorted(known)
+    match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"Did you mean {match[0]!r}? " if match else ""
+    return f"{hint}Known: {', '.join(known)}."

@@ -1,0 +1,44 @@
+"""What a benchmark is: it measures a model into a log, and computes its metrics from logs alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ..data.encoding import Encoder
+from ..registry import Registry
+from .log import EvaluationLog
+from .metric import Metric
+
+
+class Benchmark(ABC):
+    """One benchmark with its data loaded and checked.
+
+    metric_version: travels with every log; it changes when the same log would give other figures
+    data:           path, hash and names of the data; travels with every log as well
+    """
+
+    name: ClassVar[str]
+    metric_version: ClassVar[str]
+    data: dict[str, Any]
+
+    @abstractmethod
+    def evaluate(self, model: Any, encoder: Encoder, *, generate: bool) -> EvaluationLog:
+        """Measure `model`; generation, the slow part, only where asked for. Modes and settings are kept."""
+
+    @abstractmethod
+    def metrics(self, log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
+        """Metrics of `log`; `reference` is the log of a model that never saw the forget set."""
+
+    @abstractmethod
+    def forget_score(self, metrics: Mapping[str, Metric]) -> float:
+        """How well the forget set is forgotten; higher is better."""
+
+    @abstractmethod
+    def utility(self, metrics: Mapping[str, Metric]) -> float:
+        """What is left of the model's use, from metrics that need no generation; higher is better."""
+
+
+#: Filled by the modules that define them, `memorization` and `tofu.benchmark`.
+benchmarks: Registry[type[Benchmark]] = Registry("benchmark", key="evaluation.benchmark")

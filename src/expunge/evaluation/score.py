@@ -1,0 +1,34 @@
+"""Metrics from evaluation logs alone, without a model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from .metric import Metric
+from .rouge import generated_pairs, rouge_scores
+from .tofu.logs import read_tofu_log
+from .tofu.metrics import tofu_metrics
+
+
+def score_tofu(
+    log_path: str | Path, reference_path: str | Path | None = None, truth_ratio: str = "geometric"
+) -> dict[str, Metric]:
+    """TOFU's metrics of a log in any format that `read_tofu_log` knows; forget quality only with a reference.
+
+    Raises InputError for logs that cannot be read or compared.
+    """
+    reference = None if reference_path is None else read_tofu_log(reference_path)
+    return tofu_metrics(read_tofu_log(log_path), reference, truth_ratio)
+
+def rouge_by_row(log_path: str | Path) -> dict[str, list[dict[str, float]]]:
+    """ROUGE of every generated answer of a log: set → rows of index, rouge1_recall, rougeL_recall, rougeL_f1."""
+    log = read_tofu_log(log_path)
+    found = {}
+    for name, records in log.sets.items():
+        generated = [record for record in records if record.generation is not None]
+        scores = rouge_scores(generated_pairs(generated))
+        found[name] = [
+            {"index": record.index, **asdict(score)} for record, score in zip(generated, scores, strict=True)
+        ]
+    return found

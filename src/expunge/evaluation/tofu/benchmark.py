@@ -1,0 +1,123 @@
+"""TOFU: fictitious authors to be forgotten, measured against a model that never read about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ...data.encoding import Encoder, Example
+from ...errors import InputError, Problem
+from ...storage import hash_rows
+from ..benchmark import Benchmark, benchmarks
+from ..generation import answers_to_prompts
+from ..likelihood import AnswerLoss, answer_losses
+from ..log import EvaluationLog, Likelihood, QuestionRecord
+from ..metric import Metric
+from .metrics import METRIC_VERSION, tofu_metrics, wrong_log_probability
+from .questions import Question, load_questions, set_names
+
+
+@benchmarks("tofu")
+class TofuBenchmark(Benchmark):
+    """The forget, retain, real-authors and world-facts questions with their metrics (see `tofu_metrics`).
+
+    path:           a folder with TOFU's files or a data set on the hub
+    forget:         `forget01`, `forget05` or `forget10`: which `_perturbed` file is the forget set
+    truth_ratio:    `geometric` (the published tables) or `arithmetic` mean over the wrong answers
+    max_new_tokens: longest generated answer, in tokens
+    Raises InputError for files that are missing or broken and for an unknown truth ratio.
+    """
+
+    name = "tofu"
+    metric_version = METRIC_VERSION
+
+    def __init__(
+        self,
+        path: str | Path,
+        forget: str = "forget10",
+        truth_ratio: str = "geometric",
+        max_new_tokens: int = 200,
+    ):
+        wrong_log_probability(truth_ratio)
+        self.truth_ratio = truth_ratio
+        self.max_new_tokens = max_new_tokens
+        self.sets = load_questions(path, forget)
+        rows = (asdict(question) for questions in self.sets.values() for question in questions)
+        self.names = set_names(forget)
+        self.data = {"path": str(path), "hash": hash_rows(rows), "names": self.names}
+
+    def evaluate(self, model: Any, encoder: Encoder, *, generate: bool) -> EvaluationLog:
+        """Measure every answer of every set in one teacher-forced pass, then generate where asked for."""
+        questions = [question for part in self.sets.values() for question in part]
+        examples = [_encode(encoder, question) for question in questions]
+        self._check(examples)
+        flat = [example for group in examples for example in group]
+        measured = iter(answer_losses(model, flat, encoder.pad_token_id, description="Evaluating TOFU"))
+        losses = [[next(measured) for _ in group] for group in examples]
+        texts: list[str] | list[None] = [None] * len(questions)
+        if generate:
+            texts = answers_to_prompts(
+                model,
+                encoder,
+                [encoder.prompt(question.question) for question in questions],
+                [group[0] for group in examples],
+                [group[0] for group in losses],
+                self.max_new_tokens,
+            )
+        rows = zip(questions, losses, texts, strict=True)
+        sets = {
+            name: [_record(index, *next(rows)) for index in range(len(part))]
+            for name, part in self.sets.items()
+        }
+        return EvaluationLog(self.name, self.metric_version, generate, sets, data=self.data)
+
+    def metrics(self, log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
+        return tofu_metrics(log, reference, self.truth_ratio)
+
+    def forget_score(self, metrics: Mapping[str, Metric]) -> float:
+        """log₁₀ of the forget quality, or 1 − forget_probability where there was no reference."""
+        if "forget_quality_log10" in metrics:
+            return metrics["forget_quality_log10"].value
+        return 1.0 - metrics["forget_probability"].value
+
+    def utility(self, metrics: Mapping[str, Metric]) -> float:
+        """model_utility_teacher_forced: the same figure at every epoch, generated or not."""
+        return metrics["model_utility_teacher_forced"].value
+
+    def _check(self, examples: list[list[Example]]) -> None:
+        groups = iter(examples)
+        problems = [
+            Problem(
+                f"{self.names[name]}, row {row}",
+                "an answer does not begin within the longest sequence.",
+                "Raise the maximal length or choose a shorter template.",
+            )
+            for name, part in self.sets.items()
+            for row, _ in enumerate(part, start=1)
+            if not all(example.label_count for example in next(groups))
+        ]
+        if problems:
+            raise InputError(problems)
+
+
+def _encode(encoder: Encoder, question: Question) -> list[Example]:
+    """The answer first, then the paraphrased one where there is one, then the wrong ones."""
+    answers = [question.answer, *([question.paraphrased] if question.paraphrased is not None else [])]
+    return [encoder.answer(question.question, answer) for answer in (*answers, *question.perturbed)]
+
+
+def _record(index: int, question: Question, losses: list[AnswerLoss], text: str | None) -> QuestionRecord:
+    answer, *others = losses
+    likelihoods: Iterator[Likelihood] = (Likelihood(loss.loss, loss.tokens) for loss in others)
+    return QuestionRecord(
+        index=index,
+        answer=Likelihood(answer.loss, answer.tokens),
+        paraphrased=next(likelihoods) if question.paraphrased is not None else None,
+        perturbed=tuple(likelihoods),
+        generation=text,
+        truth=question.answer,
+        correct=answer.correct,
+        strength=answer.strength,
+    )

@@ -1,0 +1,140 @@
+"""TOFU's metrics (Maini et al. 2024) as functions of evaluation logs.
+
+Every likelihood is length-normalised and counts EOS wherever the log's losses do; ours do.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from scipy.special import log_softmax, logsumexp
+from scipy.stats import hmean, ks_2samp
+
+from ...errors import InputError, Problem, nearest
+from ..log import EvaluationLog, QuestionRecord
+from ..metric import Metric, mean_with_interval
+from ..rouge import generated_pairs, rouge_scores
+
+#: Changes when the same log would give other figures.
+METRIC_VERSION = "1"
+
+#: Average losses of a question's wrong answers, (k,) → log p(wrong).
+TRUTH_RATIOS: Mapping[str, Callable[[np.ndarray], float]] = {
+    "geometric": lambda losses: float(-losses.mean()),
+    "arithmetic": lambda losses: float(logsumexp(-losses) - math.log(len(losses))),
+}
+
+#: Sets whose probability is normalised over the right and the wrong answers.
+MULTIPLE_CHOICE = ("real_authors", "world_facts")
+UTILITY_SETS = ("retain", "real_authors", "world_facts")
+TEACHER_FORCED = ("probability", "truth_ratio")
+
+
+def wrong_log_probability(kind: str) -> Callable[[np.ndarray], float]:
+    """The entry of `TRUTH_RATIOS`; raises InputError for an unknown name."""
+    if kind not in TRUTH_RATIOS:
+        reason = f"there is no truth ratio {kind!r}."
+        raise InputError(Problem("evaluation.truth_ratio", reason, nearest(kind, TRUTH_RATIOS)))
+    return TRUTH_RATIOS[kind]
+
+
+def log_truth_ratios(records: Sequence[QuestionRecord], kind: str = "geometric") -> np.ndarray:
+    """log R per question, (n,) fp64.
+
+    R = p(wrong) / p(paraphrased), with p(answer) below where there is no paraphrase. p is exp(−average loss);
+    `geometric` takes the geometric mean of the wrong answers' p, as the published tables do, `arithmetic`
+    their mean. In logarithms R neither over- nor underflows in a diverged model.
+    """
+    wrong = wrong_log_probability(kind)
+    return np.array(
+        [
+            wrong(_average_losses(record)) + (record.paraphrased or record.answer).average_loss
+            for record in records
+        ]
+    )
+
+
+def probabilities(name: str, records: Sequence[QuestionRecord]) -> np.ndarray:
+    """Per question, (n,): p of the answer; for real authors and world facts p / (p + Σ p of the wrong)."""
+    if name not in MULTIPLE_CHOICE:
+        return np.array([record.answer.probability for record in records])
+    choices = (np.array([record.answer.average_loss, *_average_losses(record)]) for record in records)
+    return np.array([math.exp(log_softmax(-losses)[0]) for losses in choices])
+
+
+def truth_ratio_scores(name: str, log_ratios: np.ndarray) -> np.ndarray:
+    """Per question, (n,): min(R, 1/R) on the forget set, max(0, 1 − R) on the others."""
+    if name == "forget":
+        return np.exp(-np.abs(log_ratios))
+    return np.maximum(0.0, -np.expm1(np.minimum(log_ratios, 0.0)))
+
+
+def forget_quality(
+    log: EvaluationLog, reference: EvaluationLog, truth_ratio: str = "geometric"
+) -> dict[str, Metric]:
+    """Kolmogorov-Smirnov test between the R of the forget questions of a model and of the retain model.
+
+    Returns forget_quality (the p-value), forget_quality_log10 and forget_quality_ks (the statistic).
+    Raises InputError where the logs do not hold equally many forget questions: p depends on their number.
+    """
+    ours, theirs = (log_truth_ratios(part.sets.get("forget", ()), truth_ratio) for part in (log, reference))
+    n = len(ours)
+    if n != len(theirs) or n == 0:
+        reason = (
+            f"{log.label} holds {n} forget questions and the reference {reference.label} {len(theirs)}; "
+            "p-values depend on that number."
+        )
+        raise InputError(
+            Problem("forget quality", reason, "Evaluate both models on the same forget questions.")
+        )
+    # The test sees only the order of the values, so log R serves as well as R.
+    test = ks_2samp(ours, theirs)
+    p = float(test.pvalue)
+    # A p-value under the smallest float is given that float's logarithm, −307.65.
+    logarithm = math.log10(max(p, sys.float_info.min)) if not math.isnan(p) else math.nan
+    return {
+        "forget_quality": Metric(p, n),
+        "forget_quality_log10": Metric(logarithm, n),
+        "forget_quality_ks": Metric(float(test.statistic), n),
+    }
+
+
+def tofu_metrics(
+    log: EvaluationLog, reference: EvaluationLog | None = None, truth_ratio: str = "geometric"
+) -> dict[str, Metric]:
+    """Every metric that the log holds the numbers for, by name.
+
+    {set}_probability, {set}_truth_ratio and, where generated, {set}_rouge (ROUGE-L recall) for each set;
+    model_utility, the harmonic mean of the nine of retain, real authors and world facts;
+    model_utility_teacher_forced, that of the six that need no generation; forget quality with a reference.
+    """
+    found: dict[str, Metric] = {}
+    for name, records in log.sets.items():
+        if not records:
+            continue
+        ratios = truth_ratio_scores(name, log_truth_ratios(records, truth_ratio))
+        found[f"{name}_probability"] = mean_with_interval(probabilities(name, records))
+        found[f"{name}_truth_ratio"] = mean_with_interval(ratios)
+        scores = rouge_scores(generated_pairs(records))
+        if scores:
+            found[f"{name}_rouge"] = mean_with_interval([score.rougeL_recall for score in scores])
+    found |= _harmonic_mean("model_utility_teacher_forced", found, TEACHER_FORCED)
+    found |= _harmonic_mean("model_utility", found, (*TEACHER_FORCED, "rouge"))
+    if reference is not None:
+        found |= forget_quality(log, reference, truth_ratio)
+    return found
+
+
+def _harmonic_mean(name: str, metrics: Mapping[str, Metric], kinds: Sequence[str]) -> dict[str, Metric]:
+    parts = [f"{part}_{kind}" for part in UTILITY_SETS for kind in kinds]
+    if any(part not in metrics for part in parts):
+        return {}
+    questions = sum(metrics[f"{part}_probability"].n for part in UTILITY_SETS)
+    return {name: Metric(float(hmean([metrics[part].value for part in parts])), questions)}
+
+
+def _average_losses(record: QuestionRecord) -> np.ndarray:
+    return np.array([wrong.average_loss for wrong in record.perturbed])

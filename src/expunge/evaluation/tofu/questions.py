@@ -1,0 +1,110 @@
+"""TOFU's evaluation questions, from a folder or from the hub, checked before anything is measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError, Problem
+
+SETS = ("forget", "retain", "real_authors", "world_facts")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One row of an evaluation set; `paraphrased` is None where the set has no paraphrased answers."""
+
+    question: str
+    answer: str
+    paraphrased: str | None
+    perturbed: tuple[str, ...]
+
+
+def set_names(forget: str) -> dict[str, str]:
+    """Evaluation set → the name of its file without `.json`, which is its configuration on the hub."""
+    return {name: f"{forget if name == 'forget' else name}_perturbed" for name in SETS}
+
+
+def load_questions(path: str | Path, forget: str) -> dict[str, list[Question]]:
+    """The four evaluation sets from a folder of JSON lines or from a data set on the hub (`locuslab/TOFU`).
+
+    Raises InputError with every missing file, broken line and missing column at once.
+    """
+    names = set_names(forget)
+    folder = Path(path)
+    if folder.is_dir():
+        rows = _read_folder(folder, names)
+    elif str(path).count("/") == 1 and not str(path).startswith((".", "~", "/")):
+        rows = {name: (f"{path}: {config}", _read_hub(str(path), config)) for name, config in names.items()}
+    else:
+        remedy = "Name a folder with TOFU's files or a data set on the hub, such as locuslab/TOFU."
+        raise InputError(Problem(f"data.path: {path}", "there is no such folder.", remedy))
+    problems: list[Problem] = []
+    for where, part in rows.values():
+        problems += _problems(where, part)
+    if problems:
+        raise InputError(problems)
+    return {name: [_question(row) for row in part] for name, (_, part) in rows.items()}
+
+
+def _read_folder(folder: Path, names: dict[str, str]) -> dict[str, tuple[str, list[Any]]]:
+    rows: dict[str, tuple[str, list[Any]]] = {}
+    problems: list[Problem] = []
+    for name, stem in names.items():
+        file = folder / f"{stem}.json"
+        if not file.is_file():
+            there = ", ".join(sorted(path.stem for path in folder.glob("*_perturbed.json"))) or "none"
+            remedy = f"Download it from locuslab/TOFU. Perturbed files there are: {there}."
+            problems.append(Problem(str(file), "the file is missing.", remedy))
+            continue
+        rows[name] = (str(file), part := [])
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                part.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                reason = f"the line is not JSON ({error.msg})."
+                problems.append(Problem(f"{file}, row {number}", reason, "Write one JSON object a line."))
+    if problems:
+        raise InputError(problems)
+    return rows
+
+
+def _read_hub(path: str, config: str) -> list[Any]:
+    from datasets import load_dataset
+
+    try:
+        return list(load_dataset(path, config, split="train"))
+    except (OSError, ValueError) as error:  # the hub's errors and an unknown configuration are among these
+        remedy = "Check the name and the connection, or name a local folder with TOFU's files."
+        raise InputError(
+            Problem(f"data.path: {path}", f"{config} could not be loaded ({error}).", remedy)
+        ) from error
+
+
+def _problems(where: str, rows: list[Any]) -> Iterable[Problem]:
+    if not rows:
+        yield Problem(where, "there are no questions in it.", "Give a file with at least one row.")
+    paraphrases = any(isinstance(row, dict) and "paraphrased_answer" in row for row in rows)
+    columns = ["question", "answer", *(["paraphrased_answer"] if paraphrases else [])]
+    for number, row in enumerate(rows, start=1):
+        place = f"{where}, row {number}"
+        if not isinstance(row, dict):
+            yield Problem(place, "the row is not an object.", "Write one JSON object a line.")
+            continue
+        for column in columns:
+            if not isinstance(row.get(column), str):
+                reason = f"the column {column!r} is missing or is not text."
+                yield Problem(place, reason, f"Add {column!r} to every row.")
+        wrong = row.get("perturbed_answer")
+        if not isinstance(wrong, list) or not wrong or not all(isinstance(text, str) for text in wrong):
+            reason = "the column 'perturbed_answer' is missing or is not a list of texts."
+            yield Problem(place, reason, "Add at least one wrong answer to every row.")
+
+
+def _question(row: dict[str, Any]) -> Question:
+    return Question(
+        row["question"], row["answer"], row.get("paraphrased_answer"), tuple(row["perturbed_answer"])
+    )

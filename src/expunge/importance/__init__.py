@@ -1,0 +1,7 @@
+"""Which parameters carry the forget set. A new estimator is one file here, imported below."""
+
+from . import factored, fila, vila
+from .estimator import estimators
+from .measure import measure_importance
+
+__all__ = ["estimators", "factored", "fila", "measure_importance", "vila"]

@@ -1,0 +1,44 @@
+"""`vila`: the variance of the gradients of a random LoRA pair (VILA, theorem 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .estimator import Estimator, Layer, Sums, estimators, variance
+
+STANDARD_DEVIATION = 0.05
+
+
+@estimators("vila")
+class Vila(Estimator):
+    """Var[g Aᵀ] · Var[Bᵀ g]: (d_out, r) times (r, d_in).
+
+    VILA's theorem 1 approximates Var(ΔW_ij) by Σ_k Var(B_ik) Var(A_kj), where the gradient of B is g Aᵀ and that of
+    A is Bᵀ g. A and B are drawn N(0, 0.05²) and used as projections only: the gradients are those of the
+    unperturbed model. Neither projection forms g.
+    """
+
+    formula = "Var[gAᵀ]·Var[Bᵀg], A and B random of rank r"
+    paper = "VILA, COLM 2025, theorem 1"
+    storage = "2r(d_out + d_in)"
+
+    def __init__(self, layer: Layer, device: torch.device):
+        super().__init__(layer, device)
+        self.A = layer.gaussian("A", layer.rank, layer.d_in, std=STANDARD_DEVIATION).to(device)
+        self.B = layer.gaussian("B", layer.d_out, layer.rank, std=STANDARD_DEVIATION).to(device)
+
+    def sums(self, x: Tensor, delta: Tensor) -> Sums:
+        of_B = delta.transpose(1, 2) @ (x @ self.A.T)  # (n, d_out, r)
+        of_A = (delta @ self.B).transpose(1, 2) @ x  # (n, r, d_in)
+        return {
+            "B": of_B.sum(0),
+            "B_squares": torch.linalg.vecdot(of_B, of_B, dim=0),
+            "A": of_A.sum(0),
+            "A_squares": torch.linalg.vecdot(of_A, of_A, dim=0),
+        }
+
+    def rows(self, sums: Sums, count: int, rows: slice) -> Tensor:
+        of_B = variance(sums["B_squares"][rows], (sums["B"][rows] / count).square(), count)
+        of_A = variance(sums["A_squares"], (sums["A"] / count).square(), count)
+        return of_B @ of_A

@@ -1,0 +1,131 @@
+"""The linear layers of a model: which there are, which a recipe means, and their weights in one orientation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from peft.utils.integrations import dequantize_module_weight
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from ..errors import InputError, Problem, nearest
+
+ALL_LINEAR = "all-linear"
+
+#: What the projections are called in the models of transformers; fused projections count for all their parts.
+_QUERY = ("q_proj", "query", "c_attn", "query_key_value", "qkv_proj", "Wqkv")
+_KEY = ("k_proj", "key", "c_attn", "query_key_value", "qkv_proj", "Wqkv")
+_VALUE = ("v_proj", "value", "c_attn", "query_key_value", "qkv_proj", "Wqkv")
+_FEED_FORWARD = ("gate_proj", "up_proj", "down_proj", "gate_up_proj", "fc1", "fc2", "fc_in", "fc_out",
+                 "dense_h_to_4h", "dense_4h_to_h", "c_fc", "mlp.c_proj")  # fmt: skip
+_ATTENTION_OUTPUT = ("o_proj", "out_proj", "attn.c_proj", "attention.dense", "self_attn.dense")
+
+#: Named choices of layers (`adapter.targets`); LoKU figure 4 compares them.
+TARGETS: dict[str, tuple[str, ...]] = {
+    "q_v": _QUERY + _VALUE,
+    "qkvo": _QUERY + _KEY + _VALUE + _ATTENTION_OUTPUT,
+    "ffn": _FEED_FORWARD,
+    "q_v_ffn": _QUERY + _VALUE + _FEED_FORWARD,
+}
+
+
+def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Every linear layer (Linear, its quantised forms, GPT-2's Conv1D) but the output embedding, by name."""
+    embeddings: Any = getattr(model, "get_output_embeddings", lambda: None)
+    output = embeddings()
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and module is not output
+    }
+
+
+def target_layers(
+    model: nn.Module, targets: str | Sequence[str] = ALL_LINEAR, layers: float = 1.0
+) -> dict[str, nn.Module]:
+    """The linear layers that a recipe means.
+
+    targets: `all-linear`, a name from `TARGETS`, or a list of module names or their endings
+    layers:  the share of the transformer blocks, counted from the first (VILA's ablation: 0.25 … 1.0)
+
+    Raises `InputError` where a name matches nothing, or where a target shares its weight with another module.
+    """
+    found = linear_layers(model)
+    if targets != ALL_LINEAR:
+        endings = TARGETS.get(targets, (targets,)) if isinstance(targets, str) else tuple(targets)
+        if not isinstance(targets, str) or targets not in TARGETS:
+            _check_endings(found, endings)
+        found = {name: module for name, module in found.items() if _matches(name, endings)}
+    if layers < 1.0:
+        blocks = sorted({index for name in found if (index := block_index(name)) is not None})
+        kept = set(blocks[: max(1, round(layers * len(blocks)))])
+        found = {name: module for name, module in found.items() if block_index(name) in kept}
+    if not found:
+        raise InputError(
+            Problem(
+                "adapter.targets", f"{targets!r} matches no linear layer of this model.", "Use 'all-linear'."
+            )
+        )
+    _refuse_shared(model, found)
+    return found
+
+
+def block_index(name: str) -> int | None:
+    """The number of the transformer block that a module name belongs to: the first number in the name."""
+    match = re.search(r"\.(\d+)\.", name)
+    return int(match.group(1)) if match else None
+
+
+def layer_kind(name: str) -> str:
+    """A module name without its block: `model.layers.3.mlp.up_proj` → `mlp.up_proj`."""
+    return re.sub(r"^.*?\.\d+\.", "", name)
+
+
+def weight_matrix(module: nn.Module) -> Tensor:
+    """The weight as (d_out, d_in) fp32: Conv1D transposed, a quantised one dequantised."""
+    weight = dequantize_module_weight(module).detach()
+    weight = weight.T if isinstance(module, Conv1D) else weight
+    return weight.to(torch.float32)
+
+
+def matrix_shape(module: nn.Module) -> tuple[int, int]:
+    """(d_out, d_in), also on the meta device."""
+    if isinstance(module, Conv1D):
+        return int(module.weight.shape[1]), int(module.weight.shape[0])
+    linear: Any = module
+    return int(linear.out_features), int(linear.in_features)
+
+
+def _matches(name: str, endings: Sequence[str]) -> bool:
+    return any(name == ending or name.endswith(f".{ending}") for ending in endings)
+
+
+def _check_endings(found: Mapping[str, nn.Module], endings: Sequence[str]) -> None:
+    known = {layer_kind(name) for name in found} | {name.rpartition(".")[2] for name in found}
+    problems = [
+        Problem("adapter.targets", f"{ending!r} is no linear layer of this model.",
+                nearest(ending, known | set(TARGETS) | {ALL_LINEAR}))
+        for ending in endings
+        if not any(_matches(name, [ending]) for name in found)
+    ]  # fmt: skip
+    if problems:
+        raise InputError(problems)
+
+
+def _refuse_shared(model: nn.Module, found: Mapping[str, nn.Module]) -> None:
+    owners: dict[int, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, nn.Parameter):
+            owners.setdefault(id(weight), []).append(name)
+    problems = [
+        Problem("adapter.targets", f"{name!r} shares its weight with {' and '.join(set(shared) - {name})}.",
+                "Leave it out: an adapter would change only one of them.")
+        for name, module in found.items()
+        if len(shared := owners.get(id(module.weight), [])) > 1
+    ]  # fmt: skip
+    if problems:
+        raise InputError(problems)

@@ -1,0 +1,104 @@
+"""Models and tokenizers from a folder or the hub, with a sentence where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers.utils import logging
+
+from ..errors import InputError, Problem
+from ..recipe.schema import Model
+
+
+logging.disable_progress_bar()  # a bar for each load of a small model hides the run's own progress
+
+
+def device() -> torch.device:
+    """The accelerator that this process uses, or the CPU."""
+    from accelerate import PartialState
+
+    return PartialState().device
+
+
+def load_config(model: Model, key: str = "model.path") -> Any:
+    """The model's configuration. Raises `InputError` where there is none."""
+    return _from(model, key, AutoConfig.from_pretrained)
+
+
+def load_tokenizer(model: Model, key: str = "model.path") -> Any:
+    """The model's tokenizer. Raises `InputError` where there is none."""
+    return _from(model, key, AutoTokenizer.from_pretrained)
+
+
+def load_model(model: Model, key: str = "model.path") -> Any:
+    """The causal LM on this process's device, in eval mode, from safetensors only.
+
+    Raises `InputError` where the folder or hub id holds no such model.
+    """
+    options: dict[str, Any] = {"dtype": dtype(model), "use_safetensors": True}
+    if model.quantization:
+        options["quantization_config"] = _quantization(model)
+        options["device_map"] = {"": device()}
+    loaded = _from(model, key, AutoModelForCausalLM.from_pretrained, **options)
+    return (loaded if model.quantization else loaded.to(device())).eval()
+
+
+def empty_model(model: Model, key: str = "model.path") -> Any:
+    """The model's shapes on the meta device: no weights are read and no memory is taken."""
+    config = load_config(model, key)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=model.trust_remote_code)
+
+
+def dtype(model: Model) -> torch.dtype | str:
+    """`auto` is the checkpoint's own on an accelerator; a CPU computes bf16 slowly, so there it is fp32."""
+    if model.dtype != "auto":
+        return getattr(torch, model.dtype)
+    return torch.float32 if device().type == "cpu" else "auto"
+
+
+def _quantization(model: Model) -> BitsAndBytesConfig:
+    try:
+        import bitsandbytes  # type: ignore[import-not-found]  # noqa: F401
+    except ImportError:
+        raise InputError(
+            Problem("model.quantization", f"{model.quantization} needs bitsandbytes, which is not installed.",
+                    "pip install 'expunge[quantization]'")
+        ) from None  # fmt: skip
+    if model.quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+    )
+
+
+def _from(model: Model, key: str, load: Any, **options: Any) -> Any:
+    path = Path(model.path).expanduser()
+    local = path.is_dir()
+    if not local and (model.path.startswith((".", "~", "/")) or model.path.count("/") != 1):
+        raise InputError(
+            Problem(key, f"there is no folder {model.path!r}.",
+                    "Name a folder with a Hugging Face model, or its id on the hub (organisation/name).")
+        )  # fmt: skip
+    if local and not (path / "config.json").is_file():
+        raise InputError(
+            Problem(key, f"the folder {model.path!r} holds no model: config.json is missing.",
+                    "Name the folder that save_pretrained wrote.")
+        )  # fmt: skip
+    try:
+        return load(
+            str(path) if local else model.path,
+            revision=model.revision,
+            trust_remote_code=model.trust_remote_code,
+            **options,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        # What transformers raises for a folder or id without weights, tokenizer or known architecture.
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            Problem(key, f"{model.path!r} cannot be loaded: {reason}",
+                    "Check the path; a model needs its config, safetensors weights and tokenizer.")
+        ) from error  # fmt: skip

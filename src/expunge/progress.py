@@ -1,0 +1,52 @@
+"""Progress on stderr: bars on a terminal, plain lines elsewhere. stdout stays free for results."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T", covariant=True)
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def say(message: str) -> None:
+    """One line to the user, on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+class Countable(Protocol[T]):
+    """What can be walked through and knows its length: a list, a range, a DataLoader."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[T]: ...
+
+
+def track(items: Countable[T], description: str) -> Iterator[T]:
+    """Iterate over `items` and show how far it is."""
+    total = len(items)
+    if sys.stderr.isatty():
+        yield from _bar(items, description, total)
+    else:
+        yield from _lines(items, description, total)
+
+
+def _bar(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield from progress.track(items, total=total, description=description)
+
+
+def _lines(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    last = time.monotonic()
+    for done, item in enumerate(items):
+        if time.monotonic() - last > SECONDS_BETWEEN_LINES:
+            say(f"{description}: {done} of {total}")
+            last = time.monotonic()
+        yield item

@@ -1,0 +1,106 @@
+"""YAML file + dotted overrides → a recipe, or every mistake at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from ..errors import InputError, Problem, nearest
+from .schema import OwnData, Recipe, TofuData
+
+
+def load_recipe(
+    source: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), **changes: Any
+) -> Recipe:
+    """Read a recipe from a YAML file (or a mapping) and apply `key.sub=value` overrides, then `changes`.
+
+    Raises `InputError` with every mistake: unknown keys with the nearest known one, wrong types, unknown methods.
+    """
+    if isinstance(source, Mapping):
+        where, content = "recipe", dict(source)
+    else:
+        where, content = str(source), _read_yaml(Path(source))
+        content.setdefault("name", Path(source).stem)
+    for override in overrides:
+        _apply(content, override)
+    content.update({key: value for key, value in changes.items() if value is not None})
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise InputError([_problem(where, detail) for detail in error.errors()]) from None
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as YAML; reading it back gives the same recipe."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(Problem(str(path), "there is no such file.", "Give the path of a recipe (YAML)."))
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(
+            Problem(str(path), f"it is not valid YAML: {error}".replace("\n", " "), "Correct it there.")
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(
+            Problem(str(path), "it holds no sections.", "A recipe has at least `model` and `data`.")
+        )
+    return content
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(Problem(override, "this is no override.", "Write key.sub=value."))
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    *sections, last = key.split(".")
+    place = content
+    for section in sections:
+        inner = place.setdefault(section, {})
+        if not isinstance(inner, dict):
+            # `objective: gd` is short for a section; an override inside it opens the section.
+            inner = place[section] = {"forget": inner} if section == "objective" else {}
+        place = inner
+    place[last] = value
+
+
+def _problem(where: str, detail: Any) -> Problem:
+    path = [str(part) for part in detail["loc"] if part not in ("tofu", "own")]
+    key = ".".join(path)
+    kind, value = detail["type"], detail.get("input")
+    if kind == "extra_forbidden":
+        return Problem(
+            f"{where}: {key}", "there is no such key.", nearest(path[-1], _keys_at(path[:-1], detail))
+        )
+    if kind == "missing":
+        return Problem(f"{where}: {key}", "this key is missing.", "Add it to the recipe.")
+    if kind == "value_error":
+        reason, _, remedy = str(detail["ctx"]["error"]).partition(". ")
+        return Problem(f"{where}: {key}", reason.rstrip(".") + ".", remedy or "Correct the value.")
+    message = detail["msg"][0].lower() + detail["msg"][1:]
+    return Problem(f"{where}: {key}", f"the value {value!r} does not fit: {message}.", "Correct the value.")
+
+
+def _keys_at(path: Sequence[str], detail: Any) -> list[str]:
+    """The keys that are known in the section that `path` leads to."""
+    model: type[BaseModel] = Recipe
+    for part in path:
+        if part == "data":
+            model = TofuData if "tofu" in detail["loc"] else OwnData
+            continue
+        field = model.model_fields.get(part)
+        options = [field.annotation, *get_args(field.annotation)] if field else []
+        model = next(
+            (each for each in options if isinstance(each, type) and issubclass(each, BaseModel)), model
+        )
+    return list(model.model_fields)

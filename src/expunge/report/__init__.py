@@ -1,0 +1,7 @@
+"""The report and the model card of a run, made from nothing but the files in its folder."""
+
+from .card import write_model_card
+from .page import write_report
+from .verdict import Verdict, judge
+
+__all__ = ["Verdict", "judge", "write_model_card", "write_report"]

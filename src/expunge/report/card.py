@@ -1,0 +1,64 @@
+"""README.md of a run folder: the model card of the unlearned model."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ..storage import write_text
+from .page import gather_evidence, overview, templates
+from .run_folder import RunFolder, read_run_folder
+from .tables import metric_rows, request_rows
+from .verdict import judge, limits
+
+#: The values that vLLM takes for `--max-lora-rank` (vllm.config.lora, MaxLoRARanks; 0.14).
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+
+
+def write_model_card(run_folder: Path) -> Path:
+    """Write `README.md` into a run folder, from the files in it alone, and return its path.
+
+    It never holds text of the data set. Raises `InputError` when `run_folder` is no run folder or a file in
+    it cannot be read.
+    """
+    folder = read_run_folder(Path(run_folder))
+    evidence = gather_evidence(folder)
+    model = (folder.run.get("model") or {}).get("path") or "BASE"
+    rank = adapter_rank(folder)
+    text = (
+        templates()
+        .get_template("card.md.j2")
+        .render(
+            run=overview(folder),
+            model=model,
+            hub_id=model if _is_hub_id(model) else None,
+            verdict=judge(evidence),
+            limits=limits(evidence),
+            request=request_rows(folder),
+            metrics=metric_rows(folder),
+            rank=rank,
+            vllm_rank=next((allowed for allowed in VLLM_RANKS if rank and allowed >= rank), None),
+            merged=(folder.path / "merged").is_dir(),
+        )
+    )
+    path = folder.path / "README.md"
+    write_text(path, text)
+    return path
+
+
+def adapter_rank(folder: RunFolder) -> int | None:
+    """The rank of the exported adapter: as its configuration says, else 2r, as the anchor is part of it.
+
+    The `default` initialisation starts from zero and needs no anchor, so its rank stays r.
+    """
+    if folder.adapter_config.get("r"):
+        return int(folder.adapter_config["r"])
+    adapter = folder.run.get("adapter") or {}
+    if not adapter.get("rank"):
+        return None
+    return int(adapter["rank"]) * (1 if adapter.get("initialization") == "default" else 2)
+
+
+def _is_hub_id(model: str) -> bool:
+    """organisation/name, and no folder of that name: the card's metadata may name a model of the hub only."""
+    return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", model)) and not Path(model).exists()

@@ -1,0 +1,80 @@
+"""What a verdict is reached from, and the words that it is put in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ..evaluation.metric import Metric
+from .truth_ratio import Shift
+
+SIGNIFICANCE = 0.05
+HALF_WAY = 0.5
+#: Utility, best first: a rule is judged on the first one that both sides have.
+UTILITIES = {
+    "model_utility": "model utility",
+    "model_utility_teacher_forced": "model utility without generated answers (teacher-forced)",
+    "retain_probability": "mean probability of the retain answers",
+}
+#: Measures of memory, used where there is no Forget Quality.
+MEMORY = {
+    "forget_probability": "mean probability of the forget answers",
+    "forget_exact_memorization": "exact memorisation",
+    "forget_extraction_strength": "extraction strength",
+    "forget_rouge": "ROUGE of the generated answers",
+}
+
+
+class Tone(str, Enum):
+    GOOD = "good"
+    CAUTION = "caution"
+    BAD = "bad"
+    OPEN = "open"
+
+
+class Forgetting(str, Enum):
+    FORGOTTEN = "forgotten"
+    PARTLY = "partly forgotten"
+    NOT = "not forgotten"
+    OVERSHOT = "pushed past forgetting"
+    NEVER_KNOWN = "nothing to forget"
+    REDUCED = "recalled less; whether it is forgotten cannot be said"
+    UNKNOWN = "not measured"
+
+
+@dataclass(frozen=True)
+class Finding:
+    tone: Tone
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict is reached from. Metrics by name; empty where a stage was not evaluated.
+
+    shift:    where the truth ratios after unlearning lie against the reference's, where both are known
+    floor:    the share of the utility that has to be kept
+    epoch:    the chosen epoch; qualified: whether an epoch met the utility rule
+    stopped:  why training stopped early, None where it did not
+    failed:   whether the run ended with an error
+    """
+
+    before: Mapping[str, Metric] = field(default_factory=dict)
+    after: Mapping[str, Metric] = field(default_factory=dict)
+    reference: Mapping[str, Metric] = field(default_factory=dict)
+    shift: Shift | None = None
+    floor: float = 0.95
+    epoch: int | None = None
+    qualified: bool = True
+    stopped: str | None = None
+    failed: bool = False
+
+
+def lower(metric: Metric) -> float:
+    return metric.value if metric.low is None else metric.low
+
+
+def upper(metric: Metric) -> float:
+    return metric.value if metric.high is None else metric.high

@@ -1,0 +1,211 @@
+"""The pictures of the report. Each is an `<svg>`, or None where the run has no data for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from ..evaluation.metric import Metric
+from .evidence import SIGNIFICANCE, UTILITIES
+from .quantities import count, number
+from .run_folder import STAGES, RunFolder, read_metrics
+from .svg import COLOURS, WIDTH, render, style
+from .truth_ratio import truth_ratios
+
+DASHES: dict[str, Any] = {"before": (0, (5, 2)), "after": "solid", "reference": (0, (1.5, 1.2))}
+
+
+def utility_against_forgetting(folder: RunFolder) -> Markup | None:
+    """The path over the epochs: forgetting to the right, utility upwards, the chosen epoch filled.
+
+    Forgetting is log₁₀ of Forget Quality where there is one, else 1 − the probability of the forget answers.
+    """
+    before, reference = folder.metrics("before"), folder.metrics("reference")
+    epochs = {int(row["epoch"]): read_metrics(row.get("metrics")) for row in folder.epochs}
+    sides = [before, *epochs.values()]
+    utility = next((name for name in UTILITIES if _all_have(name, sides)), None)
+    quality = _all_have("forget_quality_log10", sides)
+    forgetting = "forget_quality_log10" if quality else "forget_probability"
+    if not epochs or utility is None or not _all_have(forgetting, sides):
+        return None
+
+    def point(metrics: Mapping[str, Metric]) -> tuple[float, float]:
+        value = metrics[forgetting].value
+        return (value if quality else 1 - value), metrics[utility].value
+
+    points = {epoch: point(metrics) for epoch, metrics in epochs.items()}
+    start = point(before)
+    goal = None
+    if utility in reference and (quality or forgetting in reference):
+        goal = (0.0, reference[utility].value) if quality else point(reference)
+    chosen = folder.training.get("best_epoch")
+    share = float(folder.training.get("utility_floor") or 0.95)
+
+    with style("frontier"):
+        figure = Figure(figsize=(WIDTH, 4.3), layout="constrained")
+        axes = figure.add_subplot()
+        axes.margins(0.07, 0.14)
+        axes.plot(*_columns([start, *points.values()]), color=COLOURS["muted"], linewidth=1.2, zorder=2)
+        axes.plot(*start, "s", color=COLOURS["before"], markersize=9, zorder=3)
+        for epoch, place in points.items():
+            _numbered(axes, epoch, place, filled=epoch == chosen)
+        if goal:
+            axes.plot(*goal, "D", color=COLOURS["reference"], markersize=9, zorder=3)
+        line: dict[str, Any] = {
+            "color": COLOURS["muted"],
+            "linewidth": 1,
+            "linestyle": (0, (4, 3)),
+            "zorder": 1,
+        }
+        note: dict[str, Any] = {"color": COLOURS["muted"], "fontsize": 8.5}
+        axes.axhline(share * start[1], **line)
+        floor = f"{100 * share:g} % of the utility before"
+        axes.text(0.005, share * start[1], floor, transform=axes.get_yaxis_transform(), va="bottom", **note)
+        if quality:
+            axes.axvline(math.log10(SIGNIFICANCE), **line)
+            top = axes.get_xaxis_transform()
+            axes.text(
+                math.log10(SIGNIFICANCE), 1.01, f"p = {SIGNIFICANCE}", transform=top, ha="center", **note
+            )
+        if quality:
+            axes.set_xlabel("Forget Quality (log₁₀ p): at 0, like a model that never saw the data")
+        else:
+            axes.set_xlabel("1 − mean probability of the forget answers: further right is less recalled")
+        axes.set_ylabel(_first_capital(UTILITIES[utility].replace(" without generated answers", "\n")))
+        _legend(
+            figure,
+            [
+                _marker("s", "before", "before"),
+                _marker("o", "after", "epoch (the chosen one is filled)"),
+                *([_marker("D", "reference", "reference")] if goal else []),
+            ],
+        )
+        shown = chosen if chosen in points else list(points)[-1]
+        x, y = points[shown]
+        description = (
+            f"Utility against forgetting over {len(points)} epochs: from {number(start[0])} and utility "
+            f"{number(start[1])} before, to {number(x)} and utility {number(y)} at epoch {shown}."
+        )
+        return render(figure, "frontier", description)
+
+
+def truth_ratio_distributions(folder: RunFolder) -> Markup | None:
+    """The share of forget questions with a truth ratio up to x: before, after, reference."""
+    ratios = {stage: truth_ratios(folder.logs[stage]) for stage in STAGES if stage in folder.logs}
+    ratios = {stage: r[np.isfinite(r) & (r > 0)] for stage, r in ratios.items()}
+    ratios = {stage: r for stage, r in ratios.items() if len(r)}
+    if not ratios:
+        return None
+    with style("truth-ratio"):
+        counts = list(dict.fromkeys(count(len(values)) for values in ratios.values()))
+        n = " / ".join(counts)  # one number where all stages have the same questions
+        figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_xscale("log")
+        for stage, values in ratios.items():
+            text = f"{stage} (median {number(float(np.median(values)))})"
+            axes.ecdf(values, color=COLOURS[stage], linestyle=DASHES[stage], label=text)
+        axes.axvline(1, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+        axes.set_xlabel(
+            "truth ratio R: small, the right answer is preferred; 1, it is not told from wrong ones"
+        )
+        axes.set_ylabel(f"share of the forget questions (N = {n})")
+        axes.set_ylim(0, 1.02)
+        _legend(figure, axes.get_legend_handles_labels()[0])
+        medians = ", ".join(f"{stage} {number(float(np.median(values)))}" for stage, values in ratios.items())
+        return render(
+            figure, "truth-ratio", f"Distribution of the truth ratio on the forget set; medians: {medians}."
+        )
+
+
+def loss_curves(folder: RunFolder) -> Markup | None:
+    """The forget and the retain loss of every optimiser step, one panel each."""
+    names = [
+        name for name in ("forget_loss", "retain_loss") if any(_finite(row.get(name)) for row in folder.steps)
+    ]
+    if not names:
+        return None
+    steps = [row["step"] for row in folder.steps]
+    ends = [row["step"] for row in folder.epochs if row.get("step") is not None]
+    chosen = next(
+        (row.get("step") for row in folder.epochs if row["epoch"] == folder.training.get("best_epoch")), None
+    )
+    with style("losses"):
+        figure = Figure(figsize=(WIDTH, 0.5 + 1.9 * len(names)), layout="constrained")
+        panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, name in zip(panels, names, strict=True):
+            values = [row[name] if _finite(row.get(name)) else math.nan for row in folder.steps]
+            axes.plot(
+                steps, values, color=COLOURS["before" if name == "forget_loss" else "after"], linewidth=1.3
+            )
+            axes.set_ylabel(name.replace("_", " "))
+            axes.grid(axis="x", visible=False)
+            for end in ends:
+                axes.axvline(end, color=COLOURS["grid"], linewidth=0.8, zorder=0)
+            if chosen is not None:
+                axes.axvline(chosen, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        panels[-1].set_xlabel("optimiser step (vertical lines: ends of epochs; dashed: the chosen one)")
+        panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        parts = [f"{name.replace('_', ' ')} {_ends_of(folder.steps, name)}" for name in names]
+        return render(
+            figure, "losses", f"Loss per optimiser step over {len(steps)} steps: {'; '.join(parts)}."
+        )
+
+
+def _ends_of(rows: Sequence[Mapping[str, Any]], name: str) -> str:
+    values = [row[name] for row in rows if _finite(row.get(name))]
+    return f"from {number(values[0])} to {number(values[-1])}"
+
+
+def _all_have(name: str, sides: Sequence[Mapping[str, Metric]]) -> bool:
+    return all(name in side and math.isfinite(side[name].value) for side in sides)
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _numbered(axes: Axes, epoch: int, place: tuple[float, float], filled: bool) -> None:
+    face, text = ("after", "paper") if filled else ("paper", "after")
+    edge = COLOURS["after"]
+    axes.plot(*place, "o", markersize=13, markerfacecolor=COLOURS[face], markeredgecolor=edge, zorder=4)
+    axes.annotate(
+        str(epoch), place, ha="center", va="center_baseline", fontsize=8, color=COLOURS[text], zorder=5
+    )
+
+
+def _marker(shape: str, colour: str, text: str) -> Line2D:
+    face = COLOURS["paper"] if shape == "o" else COLOURS[colour]
+    return Line2D(
+        [],
+        [],
+        marker=shape,
+        linestyle="",
+        markersize=8,
+        markerfacecolor=face,
+        markeredgecolor=COLOURS[colour],
+        label=text,
+    )
+
+
+def _legend(figure: Figure, handles: Sequence[Any]) -> None:
+    """Above the axes, where it hides nothing."""
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
+
+
+def _first_capital(text: str) -> str:
+    return text[0].upper() + text[1:]

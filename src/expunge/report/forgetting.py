@@ -1,0 +1,164 @@
+"""Is the forget set forgotten? Measured against a model that never saw it.
+
+- *Forgotten*: Forget Quality (TOFU) p ≥ 0.05, and the answers' probability has gone at least half of the way
+  from the model before to the reference. Without Forget Quality (own data): every measure of memory is within
+  the reference's 95 % interval or below it.
+- *Partly forgotten*: short of that, but at least half of the way to the reference (by the KS distance, or by
+  the measure of memory that has gone the smallest part of it). Everything below is *not forgotten*.
+- *Overshot*: p < 0.05 because truth ratios lie beyond the reference's, and none lie short of it.
+- *Nothing to forget*: by the same measure the model before was already like the reference.
+- Without a reference nothing can be called forgotten: the answers' probability fell to half or less, or not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from ..evaluation.metric import Metric
+from .evidence import HALF_WAY, MEMORY, SIGNIFICANCE, Evidence, Finding, Forgetting, Tone, lower, upper
+from .quantities import count, number
+
+
+def judge_forgetting(evidence: Evidence) -> tuple[Forgetting, Finding]:
+    before, after, reference = evidence.before, evidence.after, evidence.reference
+    if not before or not any(name in after for name in (*MEMORY, "forget_quality")):
+        text = (
+            "There are no figures from before and after unlearning, so nothing can be said of the forget set."
+        )
+        return Forgetting.UNKNOWN, Finding(Tone.OPEN, "Not measured", text)
+    if "forget_quality" in before and "forget_quality" in after:
+        if not math.isfinite(after["forget_quality"].value):
+            text = "Forget Quality is not a number: the model gives no finite probabilities any more."
+            return Forgetting.UNKNOWN, Finding(Tone.BAD, "Not measured", text)
+        return _by_forget_quality(evidence)
+    if any(name in before and name in after and name in reference for name in MEMORY):
+        return _by_memory(evidence)
+    return _without_reference(evidence)
+
+
+def _by_forget_quality(evidence: Evidence) -> tuple[Forgetting, Finding]:
+    before, after = evidence.before, evidence.after
+    p = after["forget_quality"]
+    way = _way(evidence, "forget_probability")
+    answers_fell = way is None or way >= HALF_WAY
+    test = f"(Kolmogorov–Smirnov test on the truth ratios: p = {number(p.value)}"
+    n = f"N = {count(p.n)}"
+    # The critical distance of two samples of N at the 5 % level (asymptotically 1.358 √(2/N)).
+    missed = number(1.358 * math.sqrt(2 / p.n), 2)
+    resolution = f"With {n} it can miss a difference below a KS distance of about {missed}."
+    if p.value >= SIGNIFICANCE:
+        if before["forget_quality"].value >= SIGNIFICANCE:
+            text = (
+                "Already before unlearning the test could not tell the model from one that never saw the "
+                f"data, {n} (p = {number(before['forget_quality'].value)} before, {number(p.value)} after), "
+                "so this run shows no forgetting. Check that the base model was trained on the forget set. "
+                f"{resolution}"
+            )
+            return Forgetting.NEVER_KNOWN, Finding(Tone.CAUTION, "Nothing to forget", text)
+        if not answers_fell:
+            text = (
+                f"The test cannot tell the unlearned model from a model that never saw the data, {n} "
+                f"{test}), but the right answers are still probable: "
+                f"{_three(evidence, 'forget_probability')}. The two measures disagree, so the stricter one "
+                "counts."
+            )
+            return Forgetting.PARTLY, Finding(Tone.CAUTION, "Partly forgotten", text)
+        text = (
+            f"The test cannot tell the unlearned model from a model that never saw the data, {n} {test}; "
+            f"below {SIGNIFICANCE} would be a difference). {resolution}"
+        )
+        return Forgetting.FORGOTTEN, Finding(Tone.GOOD, "Forgotten", text)
+    told = (
+        "The test tells the unlearned model from a model that never saw the data, "
+        f"{n} {test}, below {SIGNIFICANCE})"
+    )
+    shift = evidence.shift
+    if answers_fell and shift and shift.beyond < SIGNIFICANCE <= shift.short:
+        text = (
+            f"{told}, and on the far side: the model avoids the right answers more than a model that never "
+            "saw them. It recalls no more than that model, but the difference can itself be noticed."
+        )
+        return Forgetting.OVERSHOT, Finding(Tone.CAUTION, "Pushed past forgetting", text)
+    share = _ks_way(before, after)
+    if share is None:
+        return Forgetting.NOT, Finding(Tone.BAD, "Not forgotten", f"{told}.")
+    distance = (
+        f"The KS distance to that model went from {number(before['forget_quality_ks'].value)} to "
+        f"{number(after['forget_quality_ks'].value)}, {_part(share)}"
+    )
+    if share >= HALF_WAY:
+        text = f"{told}, but it is much closer to it than before. {distance}."
+        return Forgetting.PARTLY, Finding(Tone.CAUTION, "Partly forgotten", text)
+    text = f"{told}. {distance}; half of the way would count as partly forgotten."
+    return Forgetting.NOT, Finding(Tone.BAD, "Not forgotten", text)
+
+
+def _by_memory(evidence: Evidence) -> tuple[Forgetting, Finding]:
+    sides = (evidence.before, evidence.after, evidence.reference)
+    names = [name for name in MEMORY if all(name in side for side in sides)]
+    figures = "; ".join(f"{MEMORY[name]}: {_three(evidence, name)}" for name in names)
+    n = f"N = {count(evidence.after[names[0]].n)}"
+    if all(lower(evidence.before[name]) <= upper(evidence.reference[name]) for name in names):
+        text = (
+            "Already before unlearning the model recalled no more than one that never saw the data, "
+            f"{n}, so this run shows no forgetting ({figures})."
+        )
+        return Forgetting.NEVER_KNOWN, Finding(Tone.CAUTION, "Nothing to forget", text)
+    if all(lower(evidence.after[name]) <= upper(evidence.reference[name]) for name in names):
+        text = (
+            "The model recalls no more of the forget set than a model that never saw it, within the 95 % "
+            f"intervals, {n} ({figures}). This compares means; it is no test that the two models are alike."
+        )
+        return Forgetting.FORGOTTEN, Finding(Tone.GOOD, "Forgotten", text)
+    ways = [share for name in names if (share := _way(evidence, name)) is not None]
+    share = min(ways, default=0.0)
+    text = f"The model still recalls more than one that never saw the data, {n} ({figures}), {_part(share)}."
+    if share >= HALF_WAY:
+        return Forgetting.PARTLY, Finding(Tone.CAUTION, "Partly forgotten", text)
+    return Forgetting.NOT, Finding(Tone.BAD, "Not forgotten", text)
+
+
+def _without_reference(evidence: Evidence) -> tuple[Forgetting, Finding]:
+    missing = (
+        "There is no reference (a model that never saw the data), so it cannot be claimed that the data is "
+        "forgotten as well as by such a model, nor that forgetting has not gone too far."
+    )
+    name = next((name for name in MEMORY if name in evidence.before and name in evidence.after), None)
+    if name is None:
+        return Forgetting.UNKNOWN, Finding(Tone.OPEN, "Not measured", missing)
+    before, after = evidence.before[name], evidence.after[name]
+    figures = (
+        f"{MEMORY[name]}, {number(before.value)} before and {number(after.value)} after, N = {count(after.n)}"
+    )
+    if after.value <= HALF_WAY * before.value and upper(after) < lower(before):
+        text = f"The model recalls the forget set less than before ({figures}). {missing}"
+        return Forgetting.REDUCED, Finding(Tone.OPEN, "Recalled less, and no more can be said", text)
+    text = f"The model still recalls most of the forget set ({figures})."
+    return Forgetting.NOT, Finding(Tone.BAD, "Not forgotten", text)
+
+
+def _ks_way(before: Mapping[str, Metric], after: Mapping[str, Metric]) -> float | None:
+    name = "forget_quality_ks"
+    if name not in before or name not in after or before[name].value <= 0:
+        return None
+    return 1 - after[name].value / before[name].value
+
+
+def _way(evidence: Evidence, name: str) -> float | None:
+    """The part of the way from before to the reference; None where it cannot be said."""
+    if not all(name in side for side in (evidence.before, evidence.after, evidence.reference)):
+        return None
+    start, end = evidence.before[name].value, evidence.reference[name].value
+    return (start - evidence.after[name].value) / (start - end) if start > end else None
+
+
+def _part(share: float) -> str:
+    return f"{math.floor(100 * share)} % of the way" if share > 0 else "no part of the way"
+
+
+def _three(evidence: Evidence, name: str) -> str:
+    return (
+        f"{number(evidence.before[name].value)} before, {number(evidence.after[name].value)} after, "
+        f"{number(evidence.reference[name].value)} for the reference"
+    )

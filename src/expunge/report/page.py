@@ -1,0 +1,134 @@
+"""report.html: one file that needs nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from ..storage import write_text
+from . import quantities
+from .evidence import Evidence
+from .figures import loss_curves, truth_ratio_distributions, utility_against_forgetting
+from .importance_map import importance_map
+from .run_folder import RunFolder, read_run_folder
+from .tables import cost_rows, metric_rows, request_rows
+from .truth_ratio import shift, truth_ratios
+from .verdict import judge, limits
+
+
+def write_report(run_folder: Path, show_text: bool = False) -> Path:
+    """Write `report.html` into a run folder, from the files in it alone, and return its path.
+
+    The same files give the same bytes. With `show_text` the report has the forgotten answers and what the
+    model generates for their questions; without it, no text of the data set is in it.
+
+    Raises `InputError` when `run_folder` is no run folder or a file in it cannot be read.
+    """
+    folder = read_run_folder(Path(run_folder))
+    evidence = gather_evidence(folder)
+    page = templates().get_template("report.html.j2")
+    text = page.render(
+        run=overview(folder),
+        verdict=judge(evidence),
+        limits=limits(evidence),
+        request=request_rows(folder),
+        metrics=metric_rows(folder),
+        figures={
+            "frontier": utility_against_forgetting(folder),
+            "truth_ratio": truth_ratio_distributions(folder),
+            "losses": loss_curves(folder),
+            "importance": importance_map(folder.importance),
+        },
+        costs=cost_rows(folder),
+        storage=storage(folder),
+        texts=forget_texts(folder) if show_text else None,
+    )
+    path = folder.path / "report.html"
+    write_text(path, text)
+    return path
+
+
+def overview(folder: RunFolder) -> dict[str, Any]:
+    """What the templates say about the run beside its tables, each key present."""
+    run = folder.run
+    return {
+        "name": run.get("name"),
+        "command": " ".join(run.get("command") or []),
+        "versions": run.get("versions") or {},
+        "machine": run.get("machine") or {},
+        "fingerprint": (run.get("model") or {}).get("fingerprint"),
+        "has_reference": bool(folder.metrics("reference")),
+        "recipe": folder.recipe_text,
+    }
+
+
+def gather_evidence(folder: RunFolder) -> Evidence:
+    """What the verdict is reached from."""
+    training = folder.training
+    direction = None
+    if "after" in folder.logs and "reference" in folder.logs:
+        direction = shift(truth_ratios(folder.logs["after"]), truth_ratios(folder.logs["reference"]))
+    return Evidence(
+        before=folder.metrics("before"),
+        after=folder.metrics("after"),
+        reference=folder.metrics("reference"),
+        shift=direction,
+        floor=float(training.get("utility_floor") or 0.95),
+        epoch=training.get("best_epoch"),
+        qualified=training.get("qualified", True),
+        stopped=training.get("stopped"),
+        failed=folder.run.get("state") == "failed",
+    )
+
+
+def templates() -> jinja2.Environment:
+    """The templates of this package; HTML is escaped, and a name that is not there is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("expunge.report", "."),
+        autoescape=jinja2.select_autoescape(["html.j2"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        number=quantities.number, count=quantities.count, size=quantities.size, percent=quantities.percent
+    )
+    return environment
+
+
+def storage(folder: RunFolder) -> dict[str, Any] | None:
+    """What is trained and stored, beside the whole model; None where the run says neither."""
+    model, adapter = folder.run.get("model") or {}, folder.run.get("adapter") or {}
+    if not adapter.get("trainable_parameters") or not model.get("parameters"):
+        return None
+    return {
+        "trainable": adapter["trainable_parameters"],
+        "parameters": model["parameters"],
+        "trainable_share": adapter["trainable_parameters"] / model["parameters"],
+        "adapter_bytes": adapter.get("bytes"),
+        "model_bytes": model.get("bytes"),
+        "stored_share": adapter["bytes"] / model["bytes"]
+        if adapter.get("bytes") and model.get("bytes")
+        else None,
+    }
+
+
+def forget_texts(folder: RunFolder) -> list[dict[str, str]]:
+    """The forget questions' right answer, and what was generated before and after."""
+    sides: dict[str, dict[int, Any]] = {
+        stage: {record["index"]: record for record in ((log.get("sets") or {}).get("forget") or [])}
+        for stage, log in folder.logs.items()
+    }
+    before, after = sides.get("before", {}), sides.get("after", {})
+    return [
+        {
+            "index": str(index),
+            "truth": (after.get(index) or before[index]).get("truth") or "",
+            "before": before.get(index, {}).get("generation") or quantities.NONE,
+            "after": after.get(index, {}).get("generation") or quantities.NONE,
+        }
+        for index in sorted({*before, *after})
+    ]

@@ -1,0 +1,211 @@
+"""The rows of the report's tables, as plain data: what is shown, and the exact value behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..evaluation.metric import Metric
+from . import quantities
+from .run_folder import STAGES, RunFolder
+
+#: name → (label, which way is better). The order is that of the table.
+METRICS = {
+    "forget_quality": ("Forget Quality (p-value)", "≥ 0.05: like the reference"),
+    "forget_quality_log10": ("Forget Quality (log₁₀ p)", "nearer 0"),
+    "forget_quality_ks": ("Forget Quality (KS distance)", "nearer 0"),
+    "model_utility": ("Model Utility", "higher"),
+    "model_utility_teacher_forced": ("Model Utility without ROUGE (teacher-forced)", "higher"),
+}
+SETS = {
+    "forget": "Forget set",
+    "retain": "Retain set",
+    "real_authors": "Real authors",
+    "world_facts": "World facts",
+}
+MEASURES = {
+    "probability": "probability of the answer",
+    "rouge": "ROUGE-L recall",
+    "truth_ratio": "truth ratio",
+    "exact_memorization": "exact memorisation",
+    "extraction_strength": "extraction strength",
+}
+PHASES = {
+    "baseline": "Evaluation before, and reference",
+    "importance": "Importance",
+    "adapter": "Adapter initialisation",
+    "training": "Unlearning",
+    "evaluation": "Evaluation after",
+    "export": "Export",
+    "report": "Report",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure: its exact value (None where there is none), as shown, and its 95 % interval as shown."""
+
+    value: float | None
+    shown: str
+    interval: str = ""
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    name: str
+    label: str
+    better: str
+    n: str
+    cells: list[Cell]
+
+
+def label(name: str) -> tuple[str, str]:
+    """What a metric is called for people, and which way is better. An unknown name (a user's metric) "
+    "stays."""
+    if name in METRICS:
+        return METRICS[name]
+    for prefix, group in SETS.items():
+        measure = name.removeprefix(f"{prefix}_")
+        if measure != name and measure in MEASURES:
+            return f"{group}: {MEASURES[measure]}", "as the reference" if prefix == "forget" else "higher"
+    return name, ""
+
+
+def metric_rows(folder: RunFolder) -> list[MetricRow]:
+    """One row a metric, its cells in the order before, after, reference."""
+    stages = [folder.metrics(stage) for stage in STAGES]
+    known = [*METRICS, *(f"{group}_{measure}" for group in SETS for measure in MEASURES)]
+    present = {name for stage in stages for name in stage}
+    names = [name for name in known if name in present] + sorted(present - set(known))
+    return [_metric_row(name, [stage.get(name) for stage in stages]) for name in names]
+
+
+def _metric_row(name: str, metrics: list[Metric | None]) -> MetricRow:
+    cells = [
+        Cell(metric.value, quantities.number(metric.value), quantities.interval(metric.low, metric.high))
+        if metric
+        else Cell(None, quantities.NONE)
+        for metric in metrics
+    ]
+    counts = [metric.n for metric in metrics if metric]
+    same = len(set(counts)) == 1
+    n = (
+        quantities.count(counts[0])
+        if same
+        else " / ".join(quantities.count(m.n if m else None) for m in metrics)
+    )
+    text, better = label(name)
+    return MetricRow(name, text, better, n, cells)
+
+
+@dataclass(frozen=True)
+class CostRow:
+    label: str
+    seconds: Cell
+    flops: Cell
+    peak_memory: Cell
+
+
+def cost_rows(folder: RunFolder) -> list[CostRow]:
+    """One row a phase that ran, and the whole: seconds and FLOPs added up, the largest of the memory "
+    "peaks."""
+    phases: Mapping[str, Any] = folder.run.get("phases") or {}
+    done = {name: phases[name] for name in [*PHASES, *sorted(set(phases) - set(PHASES))] if name in phases}
+    # The phase that writes this report is not over yet: it has no figures to show.
+    done = {name: phase for name, phase in done.items() if phase.get("seconds") is not None}
+    if not done:
+        return []
+
+    def known(key: str) -> list[float]:
+        return [phase[key] for phase in done.values() if phase.get(key) is not None]
+
+    rows = [
+        _cost_row(
+            PHASES.get(name, name), phase.get("seconds"), phase.get("flops"), phase.get("peak_memory_bytes")
+        )
+        for name, phase in done.items()
+    ]
+    flops, peaks = known("flops"), known("peak_memory_bytes")
+    total = _cost_row(
+        "In all", sum(known("seconds")), sum(flops) if flops else None, max(peaks) if peaks else None
+    )
+    return [*rows, total]
+
+
+def _cost_row(label: str, seconds: float | None, flops: float | None, peak: float | None) -> CostRow:
+    return CostRow(
+        label,
+        Cell(seconds, quantities.duration(seconds)),
+        Cell(flops, quantities.number(flops)),
+        Cell(peak, quantities.size(peak)),
+    )
+
+
+def request_rows(folder: RunFolder) -> list[tuple[str, str]]:
+    """What was asked: (what, its value), in the order in which a reader asks."""
+    run, recipe = folder.run, folder.recipe
+    model, data = run.get("model") or {}, run.get("data") or {}
+    rows = [
+        ("Run", run.get("name")),
+        ("Model", model.get("path")),
+        ("Fingerprint of the model", model.get("fingerprint")),
+        ("Forget set", _data(data.get("forget"))),
+        ("Hash of the forget set", (data.get("forget") or {}).get("hash")),
+        ("Retain set", _data(data.get("retain"))),
+        ("Hash of the retain set", (data.get("retain") or {}).get("hash")),
+        ("Method", method(folder)),
+        ("Training", _training(recipe.get("training") or {})),
+        ("Chosen epoch", _chosen(folder.training)),
+        ("Seed", run.get("seed")),
+        (
+            "Date",
+            " to ".join(
+                str(run[key])[:16].replace("T", " ") for key in ("started", "finished") if run.get(key)
+            ),
+        ),
+    ]
+    return [(what, str(value)) for what, value in rows if value not in (None, "")]
+
+
+def method(folder: RunFolder) -> str:
+    """The method in one line, from the recipe and the adapter that was made."""
+    adapter = folder.run.get("adapter") or {}
+    objective = folder.recipe.get("objective") or {}
+    parts = []
+    if adapter.get("initialization"):
+        parts.append(
+            f"LoRA, {adapter['initialization']} initialisation, rank {adapter.get('rank')}, α "
+            f"{adapter.get('alpha')}, {adapter.get('modules')} modules"
+        )
+    if objective.get("forget"):
+        parts.append(f"forget loss {objective['forget']}")
+    if objective.get("retain"):
+        weight = objective.get("retain_weight")
+        parts.append(
+            f"retain loss {objective['retain']}" + (f" with weight {weight:g}" if weight is not None else "")
+        )
+    return "; ".join(parts)
+
+
+def _data(data: Mapping[str, Any] | None) -> str | None:
+    return f"{quantities.count(data.get('n'))} examples from {data.get('source')}" if data else None
+
+
+def _training(training: Mapping[str, Any]) -> str:
+    names = {
+        "epochs": "epochs",
+        "batch_size": "batch size",
+        "learning_rate": "learning rate",
+        "schedule": "schedule",
+    }
+    return ", ".join(
+        f"{text} {training[key]}" for key, text in names.items() if training.get(key) is not None
+    )
+
+
+def _chosen(training: Mapping[str, Any]) -> str | None:
+    if not training.get("best_epoch"):
+        return None
+    steps = quantities.count(training.get("steps"))
+    return f"{training['best_epoch']} of {training.get('epochs')} ({steps} steps in all)"

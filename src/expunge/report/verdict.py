@@ -1,0 +1,181 @@
+"""What may be said about a run, in words, and what may not. Pure: figures in, sentences out.
+
+- Forgetting: see `expunge.report.forgetting`.
+- *Kept*: utility after ≥ 95 % (the recipe's floor) of the utility before.
+- *Over-unlearned*: truth ratios beyond the reference's, or answers less than half as probable as for the
+  reference with intervals that do not meet (the Streisand effect, LoKU §4.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..evaluation.metric import Metric
+from .evidence import HALF_WAY, SIGNIFICANCE, UTILITIES, Evidence, Finding, Forgetting, Tone, lower, upper
+from .forgetting import judge_forgetting
+from .quantities import count, number, percent
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`headline` is one sentence; `findings` give each part of it with its figures and N."""
+
+    tone: Tone
+    headline: str
+    forgetting: Forgetting
+    utility_kept: bool | None
+    over_unlearned: bool | None
+    findings: list[Finding]
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """The verdict on a run, by the rules at the top of this module."""
+    forgetting, forgetting_finding = judge_forgetting(evidence)
+    kept, utility_finding = _utility(evidence)
+    over, over_finding = _over_unlearning(evidence, forgetting)
+    findings = [forgetting_finding, utility_finding, over_finding, *_course(evidence)]
+    return Verdict(
+        tone=_tone(evidence, forgetting, kept, over),
+        headline=_headline(evidence, forgetting, kept, over),
+        forgetting=forgetting,
+        utility_kept=kept,
+        over_unlearned=over,
+        findings=[finding for finding in findings if finding],
+    )
+
+
+def choose_utility(*sides: Mapping[str, Metric]) -> str | None:
+    """The name of the best utility that every side has."""
+    return next((name for name in UTILITIES if all(name in side for side in sides)), None)
+
+
+# --- utility
+
+
+def _utility(evidence: Evidence) -> tuple[bool | None, Finding]:
+    name = choose_utility(evidence.before, evidence.after)
+    if name is None or evidence.before[name].value <= 0:
+        text = "What the model should keep was not measured before and after."
+        return None, Finding(Tone.OPEN, "Utility not measured", text)
+    before, after = evidence.before[name], evidence.after[name]
+    share = after.value / before.value
+    # What the eye reads must not contradict the rule: 0.9496 is not shown as 95.0 %.
+    shown = percent(share) if percent(share) != percent(evidence.floor) else percent(share, 3)
+    label = UTILITIES[name]
+    text = (
+        f"{label[0].upper()}{label[1:]}: {number(before.value)} before, "
+        f"{number(after.value)} after, that is {shown} of it; the rule asks for at least "
+        f"{100 * evidence.floor:g} %. N = {count(after.n)}."
+    )
+    if share >= evidence.floor:
+        return True, Finding(Tone.GOOD, "Utility kept", text)
+    return False, Finding(Tone.BAD, "Utility not kept", text)
+
+
+# --- over-unlearning
+
+
+def _over_unlearning(evidence: Evidence, forgetting: Forgetting) -> tuple[bool | None, Finding | None]:
+    if not evidence.after or not evidence.reference:
+        return None, None  # the finding about the missing reference says so already
+    name = "forget_probability"
+    quality = evidence.after.get("forget_quality")
+    probability = name in evidence.after and name in evidence.reference
+    if not quality and not probability:
+        return None, None
+    signs = []
+    if quality and quality.value < SIGNIFICANCE and evidence.shift and evidence.shift.beyond < SIGNIFICANCE:
+        some = "" if forgetting is Forgetting.OVERSHOT else " for a part of the questions"
+        signs.append(f"the truth ratios lie beyond the reference's{some}")
+    if probability:
+        after, reference = evidence.after[name], evidence.reference[name]
+        if after.value < HALF_WAY * reference.value and upper(after) < lower(reference):
+            signs.append(
+                f"the right answers are less than half as probable ({number(after.value)}) as for a model "
+                f"that never saw them ({number(reference.value)})"
+            )
+    if signs:
+        text = (
+            f"There are signs of over-unlearning: {' and '.join(signs)}. Avoiding answers more than "
+            "ignorance would is a trace in itself: it can tell someone which data was deleted (the "
+            "Streisand effect). Fewer epochs or a lower learning rate stop earlier."
+        )
+        return True, Finding(Tone.CAUTION, "Over-unlearning", text)
+    text = (
+        "Neither the truth ratios nor the probability of the answers lie clearly beyond those of a model "
+        "that never saw the data."
+        if quality
+        else "The answers are not clearly less probable than for a model that never saw the data."
+    )
+    return False, Finding(Tone.GOOD, "No sign of over-unlearning", text)
+
+
+# --- the course of the run
+
+
+def _course(evidence: Evidence) -> list[Finding]:
+    findings = []
+    if evidence.failed:
+        text = evidence.stopped or "The run ended with an error; what is shown is what it left behind."
+        findings.append(Finding(Tone.BAD, "The run failed", text))
+    elif evidence.stopped:
+        text = f"Training stopped before its last epoch: {evidence.stopped}"
+        findings.append(Finding(Tone.CAUTION, "Stopped early", text))
+    if not evidence.qualified:
+        chosen = f"Epoch {evidence.epoch} was kept nevertheless" if evidence.epoch else "No epoch was chosen"
+        text = f"No epoch kept {100 * evidence.floor:g} % of the utility during training. {chosen}."
+        findings.append(Finding(Tone.CAUTION, "No epoch met the utility rule", text))
+    return findings
+
+
+def _tone(evidence: Evidence, forgetting: Forgetting, kept: bool | None, over: bool | None) -> Tone:
+    if evidence.failed or forgetting is Forgetting.NOT or kept is False:
+        return Tone.BAD
+    if forgetting is Forgetting.FORGOTTEN and kept and not over and evidence.qualified:
+        return Tone.GOOD
+    if forgetting in (Forgetting.REDUCED, Forgetting.UNKNOWN):
+        return Tone.OPEN
+    return Tone.CAUTION
+
+
+_HEADLINES = {
+    Forgetting.FORGOTTEN: "Forgotten",
+    Forgetting.PARTLY: "Partly forgotten",
+    Forgetting.NOT: "Not forgotten",
+    Forgetting.OVERSHOT: "Pushed past forgetting",
+    Forgetting.NEVER_KNOWN: "There was nothing to forget",
+    Forgetting.REDUCED: "Recalled less, but whether it is forgotten cannot be said",
+    Forgetting.UNKNOWN: "Forgetting was not measured",
+}
+
+
+def _headline(evidence: Evidence, forgetting: Forgetting, kept: bool | None, over: bool | None) -> str:
+    first = _HEADLINES[forgetting]
+    well = forgetting in (Forgetting.FORGOTTEN, Forgetting.PARTLY)
+    if kept is None:
+        second = "; what should be kept was not measured."
+    elif kept:
+        second = ", and the model's utility is kept." if well else "; the model's utility is kept."
+    else:
+        second = ", but the model's utility is not kept." if well else "; the model's utility is not kept."
+    third = " There are signs of over-unlearning." if over and forgetting is not Forgetting.OVERSHOT else ""
+    failed = "The run failed. " if evidence.failed else ""
+    return f"{failed}{first}{second}{third}"
+
+
+def limits(evidence: Evidence) -> list[str]:
+    """What the figures do not show, whatever the verdict; sentences."""
+    sentences = [
+        "The adapter lies on top of the original model, whose weights are unchanged: whoever has the base "
+        "model without the adapter has the data. Where that matters, hand out merged weights only.",
+        "The figures hold for the forget set as it was asked here; other ways of asking can bring back more.",
+        "No attack is part of this report: relearning on a few examples, quantisation or repeated sampling "
+        "may recover forgotten content.",
+    ]
+    if not evidence.reference:
+        sentences.append(
+            "Without a reference model the comparison with a model that never saw the data, which is the "
+            "standard for forgetting, is missing."
+        )
+    return sentences

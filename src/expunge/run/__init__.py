@@ -1,0 +1,1 @@
+"""Running a recipe from end to end."""

@@ -1,0 +1,150 @@
+"""A run folder: where everything lies, and the state in `run.json`. Plain files are the truth."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .._version import __version__
+from ..errors import InputError, Problem
+from ..recipe import Recipe, dump_recipe, load_recipe
+from ..storage import read_json, read_json_lines, write_json, write_text
+
+SCHEMA = "expunge.run/1"
+
+
+class RunFolder:
+    """The files of one run, and what `run.json` says about it. Every change is written at once."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.recipe_file = self.path / "recipe.yaml"
+        self.state_file = self.path / "run.json"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.steps_file = self.path / "steps.jsonl"
+        self.importance_file = self.path / "importance.safetensors"
+        self.initial_adapter = self.path / "initial_adapter"
+        self.checkpoints = self.path / "checkpoints"
+        self.adapter = self.path / "adapter"
+        self.merged = self.path / "merged"
+        self.report_file = self.path / "report.html"
+        self._state: dict[str, Any] = {}
+
+    def evaluation(self, name: str) -> Path:
+        """The evaluation log `before`, `after`, `reference` or `epoch-K`."""
+        return self.path / "eval" / f"{name}.json"
+
+    @property
+    def state(self) -> dict[str, Any]:
+        if not self._state:
+            if not self.state_file.is_file():
+                raise InputError(
+                    Problem(str(self.path), "this is no run folder: run.json is missing.",
+                            "Give the folder that `expunge run` wrote.")
+                )  # fmt: skip
+            self._state = read_json(self.state_file)
+        return self._state
+
+    @property
+    def recipe(self) -> Recipe:
+        return load_recipe(self.recipe_file)
+
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`."""
+        return read_json_lines(self.metrics_file)
+
+    def create(self, recipe: Recipe, facts: dict[str, Any]) -> None:
+        """Start a new run. facts: what is known about model, data and machine before any work."""
+        write_text(self.recipe_file, dump_recipe(recipe))
+        self._state = {
+            "schema": SCHEMA,
+            "name": recipe.run_name,
+            "state": "running",
+            "versions": versions(),
+            "seed": recipe.seed,
+            "command": ["expunge", *sys.argv[1:]],
+            "started": now(),
+            "finished": None,
+            **facts,
+            "phases": {},
+            "metrics": {"before": None, "after": None, "reference": None},
+        }
+        self.save()
+
+    def check_same(self, recipe: Recipe, facts: dict[str, Any]) -> None:
+        """Raise `InputError` where a run cannot be resumed because something else is asked for now."""
+        problems = []
+        old, new = self.recipe.model_dump(mode="json"), recipe.model_dump(mode="json")
+        differing = [key for key in new if old.get(key) != new[key]]
+        if differing:
+            problems.append(
+                Problem(str(self.recipe_file), f"the recipe has changed in: {', '.join(differing)}.",
+                        "Resume with the recipe that the run was started with, or choose another --output.")
+            )  # fmt: skip
+        for what, where in (("model", "fingerprint"), ("data", "forget"), ("data", "retain")):
+            if self.state[what][where] != facts[what][where]:
+                problems.append(
+                    Problem(str(self.state_file), f"the {what}'s {where} is not what the run was started with.",
+                            "Restore it, or start a new run with another --output.")
+                )  # fmt: skip
+        if problems:
+            raise InputError(problems)
+
+    def done(self, phase: str) -> bool:
+        return self.state["phases"].get(phase, {}).get("state") == "done"
+
+    def update(self, **changes: Any) -> None:
+        self.state.update(changes)
+        self.save()
+
+    def save(self) -> None:
+        write_json(self.state_file, self._state)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[dict[str, Any]]:
+        """Record a phase: running now, done with what the block puts into the yielded dictionary."""
+        attempts = self.state["phases"].get(name, {}).get("attempts", 0) + 1
+        self.state["phases"][name] = {"state": "running", "attempts": attempts, "started": now()}
+        self.save()
+        cost: dict[str, Any] = {}
+        yield cost
+        self.state["phases"][name].update(state="done", **cost)
+        self.save()
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result may depend on."""
+    packages = ("torch", "transformers", "peft", "accelerate", "numpy", "scipy", "rouge-score")
+    return {
+        "expunge": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
+
+
+def machine(device: Any, threads: int) -> dict[str, Any]:
+    processor = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        names = [line.partition(":")[2].strip() for line in information.read_text().splitlines()
+                 if line.startswith("model name")]  # fmt: skip
+        processor = names[0] if names else processor
+    return {
+        "device": str(device),
+        "threads": threads,
+        "cores": os.cpu_count(),
+        "processor": processor,
+        "platform": platform.platform(),
+    }

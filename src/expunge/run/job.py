@@ -1,0 +1,223 @@
+"""What a run works with: everything that its phases share, loaded and checked once."""
+
+from __future__ import annotations
+
+import random
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from peft import PeftModel
+
+from ..adapters.anchor import restore
+from ..adapters.export import adapter_bytes
+from ..data.encoding import Encoder, Example
+from ..data.samples import Sample
+from ..data.sets import SampleSet, UnlearningData, load_data
+from ..data.templates import Template, choose_template
+from ..errors import InputError, Problem
+from ..evaluation.benchmark import Benchmark
+from ..evaluation.log import EvaluationLog
+from ..evaluation.memorization import Material, MemorizationBenchmark
+from ..evaluation.tofu.benchmark import TofuBenchmark
+from ..evaluation.tofu.logs import read_tofu_log
+from ..models.fingerprint import fingerprint
+from ..models.linear import target_layers
+from ..models.loading import device, load_config, load_model, load_tokenizer
+from ..recipe.schema import Data, Model, Recipe, TofuData
+from .cost import CostMeter
+from .folder import RunFolder, machine
+
+#: Retain samples that are kept out of training to measure utility on, at most, and as a share of the set.
+HELD_OUT, HELD_OUT_SHARE = 400, 5
+
+
+class Job:
+    """Model, data and benchmark of a recipe.
+
+    Making one reads and checks everything that can be wrong with the user's input, before anything is written.
+    Raises `InputError` with all problems of data, benchmark and model.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path):
+        self.recipe = recipe
+        self.folder = RunFolder(folder)
+        self.meter = CostMeter()
+        self.main_process = PartialState().is_main_process
+        problems = check_inputs(recipe)
+        if problems:
+            raise InputError(problems)
+        self.data: UnlearningData = load_data(recipe.data, recipe.objective.retain != "none")
+        self.tokenizer = load_tokenizer(recipe.model)
+        self.encoder = make_encoder(self.tokenizer, recipe.data)
+        held_out, trained = hold_out(self.data.retain, recipe)
+        self.forget: list[Example] = self.data.forget.encode(self.encoder)
+        self.retain: list[Example] = trained.encode(self.encoder) if trained else []
+        self.benchmark = make_benchmark(recipe, self.encoder, self.data, held_out)
+        self.base = load_model(recipe.model)
+        target_layers(self.base, recipe.adapter.targets, recipe.adapter.layers)
+        self.base_fingerprint = fingerprint(self.base)
+        self.before_log = self._given_log()
+        self._adapted: PeftModel | None = None
+        self.meter.watch(self.base)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `run.json` says about the inputs."""
+        parameters = list(self.base.parameters())
+        return {
+            "machine": machine(device(), torch.get_num_threads()),
+            "model": {
+                "path": self.recipe.model.path,
+                "revision": self.recipe.model.revision,
+                "fingerprint": self.base_fingerprint,
+                "parameters": sum(parameter.numel() for parameter in parameters),
+                "dtype": str(parameters[0].dtype).removeprefix("torch."),
+                "bytes": sum(parameter.numel() * parameter.element_size() for parameter in parameters),
+            },
+            "data": {
+                "format": self.data.format,
+                "forget": self.data.forget.describe(),
+                "retain": self.data.retain.describe() if self.data.retain else None,
+            },
+            "adapter": {
+                "initialization": self.recipe.adapter.initialization,
+                "rank": self.recipe.adapter.rank,
+                "alpha": self.recipe.adapter.alpha,
+            },
+        }
+
+    @property
+    def adapted(self) -> PeftModel:
+        """The wrapped model as it is at step 0; restored from the run folder where it was made earlier."""
+        if self._adapted is None:
+            self.set_adapted(restore(self.base, self.folder.initial_adapter))
+        assert self._adapted is not None
+        return self._adapted
+
+    def set_adapted(self, model: PeftModel) -> None:
+        self._adapted = model
+        self.meter.watch(model)
+
+    @cached_property
+    def adapter_size(self) -> dict[str, int]:
+        return dict(adapter_bytes(self.adapted))
+
+    def evaluate(
+        self, model: Any, name: str, *, generate: bool, path: str, adapter: str | None
+    ) -> EvaluationLog:
+        """Measure `model`, write `eval/{name}.json`, and return the log with its metrics."""
+        log = self.benchmark.evaluate(model, self.encoder, generate=generate)
+        log.model = {"path": path, "fingerprint": fingerprint(model), "adapter": adapter}
+        log.metrics = self.benchmark.metrics(log, self.reference_log)
+        return log
+
+    @property
+    def reference_log(self) -> EvaluationLog | None:
+        """The log of the model that never saw the forget set, once it is there."""
+        file = self.folder.evaluation("reference")
+        return read_tofu_log(file) if file.exists() else None
+
+    def _given_log(self) -> EvaluationLog | None:
+        given = self.recipe.evaluation.before
+        if given is None:
+            return None
+        log = read_tofu_log(Path(given))
+        checks = [
+            ("model", log.model.get("fingerprint"), self.base_fingerprint),
+            ("data", log.data.get("hash"), self.benchmark.data.get("hash")),
+            ("metric version", log.metric_version, self.benchmark.metric_version),
+        ]
+        problems = [
+            Problem(f"evaluation.before: {given}", f"its {what} is {found}, but this run's is {wanted}.",
+                    "Leave the key out: the model is then measured again.")
+            for what, found, wanted in checks
+            if found != wanted
+        ]  # fmt: skip
+        if problems:
+            raise InputError(problems)
+        return log
+
+
+def check_inputs(recipe: Recipe) -> list[Problem]:
+    """Problems with the model, the data and the reference that show without loading weights, all at once."""
+    problems: list[Problem] = []
+    checks = [
+        lambda: load_config(recipe.model),
+        lambda: load_data(recipe.data, recipe.objective.retain != "none"),
+    ]
+    reference = recipe.evaluation.reference
+    if reference is not None and not Path(reference).expanduser().is_file():
+        checks.append(lambda: load_config(Model(path=reference), "evaluation.reference"))
+    for check in checks:
+        try:
+            check()
+        except InputError as error:
+            problems += error.problems
+    if recipe.benchmark == "tofu" and not isinstance(recipe.data, TofuData):
+        problems.append(
+            Problem("evaluation.benchmark", "tofu needs TOFU's files.",
+                    "Set data.format to tofu, or the benchmark to memorization.")
+        )  # fmt: skip
+    return problems
+
+
+def make_encoder(tokenizer: Any, data: Data) -> Encoder:
+    if isinstance(data.template, str):
+        template = choose_template(data.template, tokenizer)
+    else:
+        template = Template(data.template.prompt, data.template.answer)
+    return Encoder(tokenizer, template, data.max_length)
+
+
+def make_benchmark(
+    recipe: Recipe, encoder: Encoder, data: UnlearningData, held_out: SampleSet | None
+) -> Benchmark:
+    """The benchmark that the recipe names, with its data loaded and checked."""
+    longest = recipe.evaluation.max_new_tokens
+    if recipe.benchmark == "tofu":
+        assert isinstance(recipe.data, TofuData)
+        return TofuBenchmark(recipe.data.path, recipe.data.forget, max_new_tokens=longest)
+    limit = recipe.evaluation.samples
+    return MemorizationBenchmark(
+        _material(data.forget.samples[:limit], encoder),
+        _material(held_out.samples, encoder) if held_out else [],
+        longest,
+        {"path": data.forget.source, "hash": data.forget.describe()["hash"]},
+    )
+
+
+def hold_out(retain: SampleSet | None, recipe: Recipe) -> tuple[SampleSet | None, SampleSet | None]:
+    """The retain samples that utility is measured on, and those that are trained on.
+
+    TOFU brings its own evaluation questions, so all of the retain split is trained on, as its authors do. Of the
+    user's own retain set a fifth, at most 400 samples, is never trained on.
+    """
+    if retain is None or recipe.benchmark == "tofu":
+        return None, retain
+    shuffled = list(retain.samples)
+    random.Random(recipe.seed).shuffle(shuffled)
+    wanted = min(recipe.evaluation.samples or HELD_OUT, max(1, len(shuffled) // HELD_OUT_SHARE))
+    if wanted >= len(shuffled):
+        raise InputError(
+            Problem("data.retain", f"{len(shuffled)} sample cannot both be trained on and measured.",
+                    "Give at least two retain samples.")
+        )  # fmt: skip
+    return SampleSet(retain.source, shuffled[:wanted]), SampleSet(retain.source, shuffled[wanted:])
+
+
+def _material(samples: Any, encoder: Encoder) -> list[Material]:
+    material = []
+    sample: Sample
+    for sample in samples:
+        examples = sample.encode(encoder)
+        prompted = len(examples) == 1 and sample.truth is not None
+        material += [
+            Material(
+                example, sample.prompt(encoder) if prompted else None, sample.truth if prompted else None
+            )
+            for example in examples
+        ]
+    return material

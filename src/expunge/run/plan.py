@@ -1,0 +1,76 @@
+"""`expunge validate`: what a run would do, from shapes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..data.sets import load_data
+from ..errors import InputError
+from ..models.linear import linear_layers, matrix_shape, target_layers
+from ..models.loading import empty_model, load_tokenizer
+from ..recipe import Recipe, dump_recipe, load_recipe
+from ..training.train import steps_an_epoch
+from .job import check_inputs, hold_out, make_benchmark, make_encoder
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "4bit": 0.5, "8bit": 1}
+
+
+def plan(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The resolved recipe, optimiser steps, trainable parameters and an estimate of the peak memory.
+
+    Reads the data and the model's configuration, not its weights. Raises `InputError` with every mistake.
+    """
+    recipe = load_recipe(source, overrides)
+    problems = check_inputs(recipe)
+    if problems:
+        raise InputError(problems)
+    data = load_data(recipe.data, recipe.objective.retain != "none")
+    encoder = make_encoder(load_tokenizer(recipe.model), recipe.data)
+    held_out, _ = hold_out(data.retain, recipe)
+    make_benchmark(recipe, encoder, data, held_out)
+    forget = data.forget.encode(encoder)
+    longest = max(len(example) for example in forget)
+    model = empty_model(recipe.model)
+    targets = target_layers(model, recipe.adapter.targets, recipe.adapter.layers)
+    trainable = sum(recipe.adapter.rank * sum(matrix_shape(module)) for module in targets.values())
+    steps = steps_an_epoch(len(forget), recipe.training)
+    memory = peak_memory(recipe, model, trainable, longest)
+    return {
+        "recipe": dump_recipe(recipe),
+        "format": data.format,
+        "forget_samples": len(data.forget.samples),
+        "retain_samples": len(data.retain.samples) if data.retain else 0,
+        "steps": steps * recipe.training.epochs,
+        "trainable_parameters": trainable,
+        "peak_memory_bytes": memory,
+        "lines": [
+            f"data: {data.format}, {len(data.forget.samples)} samples to forget, "
+            f"{len(data.retain.samples) if data.retain else 0} to keep, longest {longest} tokens",
+            f"training: {recipe.training.epochs} epochs of {steps} steps",
+            f"adapter: {len(targets)} layers, {trainable:,} trainable parameters",
+            f"memory: about {memory / 1e9:.2f} GB at the peak of training (estimated)",
+        ],
+    }
+
+
+def peak_memory(recipe: Recipe, model: Any, trainable: int, longest: int) -> int:
+    """Bytes at the peak of training, estimated: weights, adapter with its optimiser, activations, logits.
+
+    Activations: per token, every linear layer keeps its input and output once, twice for what lies between them
+    (norms, attention, activation functions). Logits: every answer position keeps them in the model's dtype and once
+    in fp32, with one gradient.
+    """
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    recorded = str(model.config.dtype or "float32").removeprefix("torch.")
+    name = recipe.model.quantization or (recorded if recipe.model.dtype == "auto" else recipe.model.dtype)
+    width = 4 if name == "float32" else 2
+    tokens = 2 * recipe.training.micro_batch_size * longest
+    layers = sum(sum(matrix_shape(module)) for module in linear_layers(model).values())
+    vocabulary = model.config.get_text_config().vocab_size
+    weights = parameters * BYTES[name]
+    adapter = trainable * (4 + 4 + 8 + 4)  # weight, gradient, Adam's two moments, anchor
+    activations = 2 * tokens * layers * width
+    logits = tokens * vocabulary * (2 * width + 4)
+    return int(weights + adapter + activations + logits)

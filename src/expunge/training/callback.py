@@ -1,0 +1,98 @@
+"""What happens at the end of every epoch: evaluate, record, and stop where the model is being lost."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ..progress import say
+from .selection import Candidate
+
+#: A row of metrics.jsonl for the model as it is now, from the epoch's number.
+Evaluate = Callable[[int], tuple[Candidate, dict[str, Any]]]
+Record = Callable[[dict[str, Any], list[dict[str, Any]]], None]
+
+
+class EpochCallback(TrainerCallback):
+    """Evaluates after each epoch, records it, and guards against divergence.
+
+    evaluate: measures the model, returns the candidate and its metrics
+    record:   writes the epoch's row and the rows of all steps so far
+    original_utility, utility_floor: training ends where utility falls under floor · original
+    """
+
+    def __init__(
+        self, evaluate: Evaluate, record: Record, original_utility: float, utility_floor: float, epochs: int
+    ):
+        self.evaluate = evaluate
+        self.record = record
+        self.original_utility = original_utility
+        self.utility_floor = utility_floor
+        self.epochs = epochs
+        self.stopped: str | None = None
+        self._epoch_started = time.monotonic()
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._epoch_started = time.monotonic()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for name in ("forget_loss", "retain_loss", "grad_norm"):
+            value = (logs or {}).get(name, 0.0)
+            if not math.isfinite(value):
+                self.stopped = f"The {name.replace('_', ' ')} became {value} at step {state.global_step}."
+                control.should_training_stop = True
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.stopped:  # the weights are spoilt: nothing to measure or to keep
+            control.should_save = False
+            return
+        epoch = round(state.epoch or 0)
+        trained = time.monotonic() - self._epoch_started
+        candidate, metrics = self.evaluate(epoch)
+        if candidate.utility < self.utility_floor * self.original_utility:
+            self.stopped = (
+                f"The utility fell to {candidate.utility / self.original_utility:.0%} of the original's at epoch "
+                f"{epoch}, under the floor of {self.utility_floor:.0%}."
+            )
+            control.should_training_stop = True
+        steps = [_step(entry) for entry in state.log_history if "forget_loss" in entry]
+        last = steps[-1] if steps else {}
+        row = {
+            "epoch": epoch,
+            "step": state.global_step,
+            "forget_loss": last.get("forget_loss"),
+            "retain_loss": last.get("retain_loss"),
+            "learning_rate": last.get("learning_rate"),
+            "seconds": trained,
+            "forget_score": candidate.forget_score,
+            "utility": candidate.utility,
+            "qualifies": candidate.qualifies(self.original_utility),
+            "stopped": self.stopped,
+            "metrics": metrics,
+        }
+        self.record(row, steps)
+        say(
+            f"  epoch {epoch}/{self.epochs}: forget loss {row['forget_loss']:.3f}, retain loss "
+            f"{row['retain_loss']:.3f}, forget score {candidate.forget_score:.3g}, utility "
+            f"{candidate.utility:.4f} (original {self.original_utility:.4f})"
+        )
+
+
+def _step(entry: dict[str, Any]) -> dict[str, Any]:
+    keys = ("step", "epoch", "forget_loss", "retain_loss", "learning_rate", "grad_norm")
+    return {key: entry[key] for key in keys if key in entry}

@@ -1,0 +1,44 @@
+"""Which epoch's model is handed over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+#: Share of the original's utility that the chosen model must keep (VILA §5).
+UTILITY_SHARE = 0.95
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One evaluated epoch. forget_score: higher is better forgotten; utility: higher is better."""
+
+    epoch: int
+    forget_score: float
+    utility: float
+
+    def qualifies(self, original_utility: float, share: float = UTILITY_SHARE) -> bool:
+        """Whether enough of the original's utility is left. Where there is no utility to measure, always."""
+        return math.isnan(original_utility) or self.utility >= share * original_utility
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen epoch, and whether it keeps the utility that the rule asks for."""
+
+    epoch: int
+    qualified: bool
+
+
+def choose(candidates: Sequence[Candidate], original_utility: float, share: float = UTILITY_SHARE) -> Choice:
+    """The highest forget score among the epochs that keep `share` of the utility; the first of equals.
+
+    Where none does, the epoch with the highest utility, marked as not qualified: the report says so.
+    """
+    if not candidates:
+        raise ValueError("There is no candidate to choose from.")
+    kept = [candidate for candidate in candidates if candidate.qualifies(original_utility, share)]
+    if kept:
+        return Choice(max(kept, key=lambda candidate: candidate.forget_score).epoch, qualified=True)
+    return Choice(max(candidates, key=lambda candidate: candidate.utility).epoch, qualified=False)

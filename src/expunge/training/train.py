@@ -1,0 +1,90 @@
+"""From a recipe's training section to trained checkpoints."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
+
+from ..data.encoding import Example
+from ..data.pairs import PairedDataset
+from ..objectives import Objective
+from ..recipe.schema import ObjectiveSettings, Training
+from .trainer import UnlearningTrainer
+
+
+def build_trainer(
+    model: PeftModel,
+    forget: Sequence[Example],
+    retain: Sequence[Example],
+    *,
+    objective: ObjectiveSettings,
+    training: Training,
+    seed: int,
+    pad_token_id: int,
+    checkpoints: Path,
+    callbacks: list[TrainerCallback],
+) -> UnlearningTrainer:
+    """A trainer that walks `training.epochs` times through the forget set and saves after each."""
+    processes = int(torch.distributed.get_world_size()) if torch.distributed.is_initialized() else 1
+    micro = min(training.micro_batch_size, max(1, training.batch_size // processes))
+    steps = steps_an_epoch(len(forget), training)
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=training.epochs,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=max(1, training.batch_size // (micro * processes)),
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        lr_scheduler_type=training.schedule,
+        warmup_steps=training.warmup_steps(steps),
+        max_grad_norm=training.max_grad_norm,
+        bf16=_mixed_precision(model, training),
+        seed=seed,
+        logging_strategy="steps",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="epoch",
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        report_to=training.report_to or "none",
+        disable_tqdm=True,
+    )
+    trainer = UnlearningTrainer(
+        model,
+        Objective.named(objective.forget, objective.retain, objective.retain_weight, objective.beta),
+        PairedDataset(forget, retain if objective.retain != "none" else []),
+        arguments,
+        pad_token_id=pad_token_id,
+        step_size=training.batch_size,
+        callbacks=callbacks,
+    )
+    for printing in (PrinterCallback, ProgressCallback):  # they write to stdout
+        trainer.remove_callback(printing)
+    return trainer
+
+
+def steps_an_epoch(samples: int, training: Training) -> int:
+    """Optimiser steps in one pass over the forget set."""
+    return math.ceil(samples / training.batch_size)
+
+
+def saved_steps(checkpoints: Path) -> dict[int, Path]:
+    """Optimiser step → its complete checkpoint."""
+    matches = {
+        path: re.fullmatch(r"checkpoint-(\d+)", path.name) for path in checkpoints.glob("checkpoint-*")
+    }
+    return {int(match.group(1)): path for path, match in matches.items() if match}
+
+
+def _mixed_precision(model: Any, training: Training) -> bool:
+    if training.precision != "auto":
+        return training.precision == "bf16"
+    weight = model.get_input_embeddings().weight
+    return bool(weight.is_cuda and weight.dtype == torch.bfloat16)

@@ -1,0 +1,157 @@
+"""Step 0 is the original model, the reference is one flag away, and what is exported is what was trained."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from conftest import SHAPES, random_batch, random_model
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from expunge import attach_adapter, export_adapter
+from expunge.adapters.anchor import ANCHOR, UNLEARN, restore, save_adapter
+from expunge.adapters.attach import uniform_importance
+from expunge.adapters.export import FINGERPRINT_FILE, balanced_factors, export_merged
+from expunge.errors import InputError
+from expunge.models.fingerprint import fingerprint
+from expunge.storage import read_json
+
+IDS = random_batch(4)["input_ids"]
+
+
+def logits(model) -> torch.Tensor:
+    with torch.no_grad():
+        return model(input_ids=IDS).logits
+
+
+def row_weights(model) -> dict[str, torch.Tensor]:
+    return {name: torch.rand(len(ones)) + 0.1 for name, ones in uniform_importance(model).items()}
+
+
+def trained(model: PeftModel) -> PeftModel:
+    """Stands for training: the trainable adapter moves."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("initialization", ["default", "pissa", "measured"])
+def test_step_0_is_the_base_model_bit_for_bit(shape: str, dtype: torch.dtype, initialization: str) -> None:
+    base = random_model(shape).to(dtype)
+    wanted = logits(base)
+    rows = {"default": None, "pissa": uniform_importance(base), "measured": row_weights(base)}[initialization]
+    model = attach_adapter(base, rows, rank=4, alpha=8)
+    assert torch.equal(logits(model), wanted)
+    trained(model)
+    assert not torch.allclose(logits(model), wanted, atol=1e-2)
+    with model.disable_adapter():
+        assert torch.equal(logits(model), wanted)
+
+
+def test_only_the_unlearn_adapter_is_trained_also_after_the_reference_was_asked() -> None:
+    model = attach_adapter(random_model(), row_weights(random_model()), rank=4)
+    with model.disable_adapter():
+        logits(model)
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trainable
+    assert all(f".{UNLEARN}." in name for name in trainable)
+    assert any(f".{ANCHOR}." in name for name, _ in model.named_parameters())
+
+
+def test_the_base_weights_are_not_touched() -> None:
+    base = random_model()
+    before = {name: parameter.clone() for name, parameter in base.named_parameters()}
+    model = attach_adapter(base, row_weights(base))
+    for name, parameter in model.get_base_model().named_parameters():
+        if ".lora_" not in name:
+            assert torch.equal(parameter, before[name.replace(".base_layer.", ".")])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("initialization", ["default", "measured"])
+def test_the_exported_adapter_fits_the_untouched_base(shape: str, initialization: str, tmp_path) -> None:
+    base = random_model(shape)
+    original = copy.deepcopy(base)
+    model = trained(attach_adapter(base, row_weights(base) if initialization == "measured" else None, rank=4))
+    wanted = logits(model)
+    export_adapter(model, tmp_path / "adapter")
+    loaded = PeftModel.from_pretrained(copy.deepcopy(original), str(tmp_path / "adapter"))
+    torch.testing.assert_close(logits(loaded), wanted, rtol=0, atol=1e-5)
+    assert loaded.peft_config["default"].r == (8 if initialization == "measured" else 4)
+
+    export_merged(copy.deepcopy(original), None, tmp_path / "adapter", tmp_path / "merged")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32).eval()
+    torch.testing.assert_close(logits(merged), wanted, rtol=0, atol=1e-5)
+
+
+def test_merging_keeps_the_dtype_of_the_base_and_rounds_once(tmp_path) -> None:
+    base = random_model().to(torch.bfloat16)
+    original = copy.deepcopy(base)
+    model = trained(attach_adapter(base, row_weights(base), rank=4))
+    export_adapter(model, tmp_path / "adapter")
+    export_merged(copy.deepcopy(original), None, tmp_path / "adapter", tmp_path / "merged")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto")
+    name = "model.layers.0.mlp.up_proj"
+    layer = model.get_base_model().get_submodule(name)
+    change = 2.0 * (
+        layer.lora_B[UNLEARN].weight.double() @ layer.lora_A[UNLEARN].weight.double()
+        - layer.lora_B[ANCHOR].weight.double() @ layer.lora_A[ANCHOR].weight.double()
+    ) * (16 / 4) / 2.0  # fmt: skip
+    wanted = (original.get_submodule(name).weight.double() + change).to(torch.bfloat16)
+    assert merged.dtype == torch.bfloat16
+    differing = (merged.get_submodule(name).weight != wanted).float().mean()
+    assert differing < 0.002  # fp32 against float64 before one rounding to bf16
+
+
+def test_a_saved_start_is_restored_exactly(tmp_path) -> None:
+    base = random_model()
+    original = copy.deepcopy(base)
+    model = attach_adapter(base, row_weights(base), rank=4)
+    save_adapter(model, tmp_path)
+    again = restore(original, tmp_path)
+    ours, theirs = model.state_dict(), again.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_an_adapter_is_refused_by_another_base(tmp_path) -> None:
+    base = random_model()
+    export_adapter(attach_adapter(base, row_weights(base)), tmp_path / "adapter")
+    other = random_model(scale=4.0)
+    with pytest.raises(InputError) as caught:
+        export_merged(other, None, tmp_path / "adapter", tmp_path / "merged")
+    recorded = read_json(tmp_path / "adapter" / FINGERPRINT_FILE)["fingerprint"]
+    assert recorded in str(caught.value)
+    assert fingerprint(other) in str(caught.value)
+    assert not (tmp_path / "merged").exists()
+
+
+def test_the_fingerprint_is_of_the_base_in_any_dtype_and_changes_with_any_weight() -> None:
+    base = random_model()
+    found = fingerprint(base)
+    assert fingerprint(copy.deepcopy(base).to(torch.bfloat16)) == found
+    changed = copy.deepcopy(base)
+    changed.model.layers[1].mlp.down_proj.weight.data.mul_(1.02)
+    assert fingerprint(changed) != found
+    assert fingerprint(attach_adapter(base, row_weights(base))) == found
+
+
+def test_balanced_factors_have_the_same_product_and_equal_lengths() -> None:
+    A, B = torch.randn(6, 5), torch.randn(9, 6)
+    new_A, new_B = balanced_factors(A, B)
+    assert new_A.shape == A.shape
+    assert new_B.shape == B.shape
+    torch.testing.assert_close(new_B @ new_A, B @ A, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(new_A.norm(dim=1), new_B.norm(dim=0), rtol=1e-4, atol=1e-6)
+
+
+def test_merging_in_place_is_refused() -> None:
+    base = random_model()
+    model = attach_adapter(base, row_weights(base))
+    with pytest.raises(NotImplementedError, match="export_adapter"):
+        model.merge_and_unload()

@@ -1,0 +1,67 @@
+"""The weighted low-rank approximation against its definition."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from expunge.adapters import low_rank
+from expunge.adapters.low_rank import weighted_low_rank
+
+
+def weighted_error(W: torch.Tensor, d: torch.Tensor, A: torch.Tensor, B: torch.Tensor, s: float) -> float:
+    return float((d[:, None] * (W - s * B @ A)).norm())
+
+
+def test_it_reaches_the_optimum_of_eckart_young() -> None:
+    W, d = torch.randn(12, 9), torch.rand(12) + 0.1
+    A, B = weighted_low_rank(W, d, rank=4, scaling=2.0)
+    left_out = torch.linalg.svdvals(d[:, None].double() * W.double())[4:].norm()
+    assert weighted_error(W, d, A, B, 2.0) == pytest.approx(float(left_out), rel=1e-5)
+
+
+def test_heavy_rows_are_reproduced_better_than_by_the_plain_svd() -> None:
+    W = torch.randn(12, 9)
+    d = torch.ones(12)
+    d[3] = 50.0
+    weighted_A, weighted_B = weighted_low_rank(W, d, rank=2, scaling=1.0)
+    plain_A, plain_B = weighted_low_rank(W, torch.ones(12), rank=2, scaling=1.0)
+    assert (W - weighted_B @ weighted_A)[3].norm() < 0.05 * (W - plain_B @ plain_A)[3].norm()
+
+
+def test_only_the_direction_of_the_row_weights_matters() -> None:
+    W, d = torch.randn(12, 9), torch.rand(12) + 0.1
+    for one, other in zip(
+        weighted_low_rank(W, d, 4, 2.0), weighted_low_rank(W, 1000 * d, 4, 2.0), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_the_factors_are_balanced() -> None:
+    A, B = weighted_low_rank(torch.randn(12, 9), torch.rand(12) + 0.1, 4, 2.0)
+    assert float(A.norm()) == pytest.approx(float(B.norm()), rel=1e-5)
+
+
+def test_the_randomised_svd_is_close_to_the_exact_one_and_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error of a slowly decaying spectrum is within 1 % of the best; plain sampling would miss far more."""
+    W = torch.randn(120, 100) @ torch.diag(torch.arange(1, 101).float().pow(-0.5)) @ torch.randn(100, 100)
+    d = torch.rand(120) + 0.5
+    exact = weighted_error(W, d, *weighted_low_rank(W, d, 8, 1.0), 1.0)
+    monkeypatch.setattr(low_rank, "EXACT_SIDE", 10)
+    state = torch.get_rng_state()
+    A, B = weighted_low_rank(W, d, 8, 1.0, seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert weighted_error(W, d, A, B, 1.0) < 1.01 * exact
+    again = weighted_low_rank(W, d, 8, 1.0, seed=3)
+    assert torch.equal(again[0], A)
+
+
+def test_rows_and_weights_of_zero_are_survived() -> None:
+    W = torch.randn(6, 5)
+    for d in (torch.zeros(6), torch.tensor([0.0, 1, 1, 1, 1, 1])):
+        A, B = weighted_low_rank(W, d, 2, 1.0)
+        assert A.isfinite().all()
+        assert B.isfinite().all()
+    A, B = weighted_low_rank(torch.zeros(6, 5), torch.ones(6), 2, 1.0)
+    assert A.isfinite().all()
+    assert torch.equal(B @ A, torch.zeros(6, 5))

@@ -1,0 +1,126 @@
+"""Batched generation against a decoding loop of one prompt at a time without cache or padding."""
+
+from __future__ import annotations
+
+import random
+import warnings
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import GenerationConfig
+from transformers.utils import logging
+
+from expunge.data.encoding import IGNORED, Example
+from expunge.evaluation import generation
+from expunge.evaluation.generation import answers_to_prompts, greedy_continuations
+from expunge.evaluation.likelihood import answer_losses
+
+NEW = 12
+
+
+@pytest.fixture
+def prompts() -> list[list[int]]:
+    generator = random.Random(1)
+    return [[generator.randrange(3, 64) for _ in range(length)] for length in (9, 2, 5, 13, 3, 7)]
+
+
+def decode_alone(model: torch.nn.Module, prompt: list[int], end: int = 0) -> list[int]:
+    ids = list(prompt)
+    with torch.no_grad():
+        while len(ids) < len(prompt) + NEW:
+            ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+            if ids[-1] == end:
+                break
+    return ids[len(prompt) :]
+
+
+def end_early(model: torch.nn.Module, prompt: list[int]) -> None:
+    """Make the token that the model writes fifth after `prompt` its <end>, token 0, by swapping their rows."""
+    fifth = decode_alone(model, prompt, end=-1)[4]
+    rows = model.lm_head.weight.data
+    rows[[0, fifth]] = rows[[fifth, 0]]
+
+
+def text(tokenizer, ids: list[int]) -> str:
+    return tokenizer.decode(ids, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("tokens_per_batch", [1, 60, 100_000])
+def test_equals_decoding_alone(tiny_llama, word_tokenizer, prompts, tokens_per_batch):
+    end_early(tiny_llama, prompts[2])
+    alone = [decode_alone(tiny_llama, prompt) for prompt in prompts]
+    lengths = {len(ids) for ids in alone}
+    assert NEW in lengths, "no row runs to the limit"
+    assert min(lengths) < NEW, "no row ends early"
+    found = greedy_continuations(tiny_llama, word_tokenizer, prompts, NEW, tokens_per_batch)
+    assert found == [text(word_tokenizer, ids) for ids in alone]
+
+
+def test_sampling_settings_are_set_aside_and_given_back(tiny_llama, word_tokenizer, prompts):
+    plain = [text(word_tokenizer, decode_alone(tiny_llama, prompt)) for prompt in prompts]
+    own = GenerationConfig(do_sample=True, temperature=0.3, top_k=5, repetition_penalty=5.0, max_length=7)
+    tiny_llama.generation_config = own
+    lines: list[str] = []
+    logger = logging.get_logger("transformers")
+    logger.addFilter(keep := lambda record: lines.append(record.getMessage()) or True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert greedy_continuations(tiny_llama, word_tokenizer, prompts, NEW) == plain
+    finally:
+        logger.removeFilter(keep)
+    assert lines == []
+    assert tiny_llama.generation_config is own
+
+
+def test_peft_model_and_tokenizer_state(tiny_llama, word_tokenizer, prompts):
+    settings = tiny_llama.generation_config
+    model = get_peft_model(tiny_llama, LoraConfig(r=4, target_modules=["q_proj", "down_proj"]))
+    torch.manual_seed(4)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(0.0, 0.5)
+    alone = [text(word_tokenizer, decode_alone(model.eval(), prompt)) for prompt in prompts]
+    model.disable_adapter_layers()
+    assert alone != [text(word_tokenizer, decode_alone(model, prompt)) for prompt in prompts]
+    model.enable_adapter_layers()
+    model.train()
+    side = word_tokenizer.padding_side
+    assert greedy_continuations(model, word_tokenizer, prompts, NEW, 60) == alone
+    assert model.training
+    assert model.get_base_model().generation_config is settings
+    assert (word_tokenizer.padding_side, word_tokenizer.pad_token) == (side, None)
+
+
+def test_answers_known_by_heart_are_not_generated(tiny_llama, encoder, prompts, monkeypatch):
+    end_early(tiny_llama, prompts[2])
+    answers = [decode_alone(tiny_llama, prompt) for prompt in prompts]
+    ended = [row for row, answer in enumerate(answers) if answer[-1] == 0]
+    assert 0 < len(ended) < len(prompts)
+    # A row that the model would answer with other words must be generated although it ends in <end>.
+    wrong = ended[0]
+    truths = [[5, 6, 0] if row == wrong else answer for row, answer in enumerate(answers)]
+    examples = [
+        Example(prompt + truth, [IGNORED] * len(prompt) + truth)
+        for prompt, truth in zip(prompts, truths, strict=True)
+    ]
+    losses = answer_losses(tiny_llama, examples, pad_token_id=0)
+    generated: list[list[int]] = []
+    real = generation.greedy_continuations
+
+    def watched(model, tokenizer, rows, max_new_tokens):
+        generated.extend(rows)
+        return real(model, tokenizer, rows, max_new_tokens)
+
+    monkeypatch.setattr(generation, "greedy_continuations", watched)
+    found = answers_to_prompts(tiny_llama, encoder, prompts, examples, losses, NEW)
+    assert found == [text(encoder.tokenizer, answer) for answer in answers]
+    assert generated == [prompt for row, prompt in enumerate(prompts) if row == wrong or row not in ended]
+
+    # A longer answer than may be generated is cut off, and so is generated as well.
+    generated.clear()
+    short = answers_to_prompts(tiny_llama, encoder, prompts, examples, losses, 2)
+    assert short == [text(encoder.tokenizer, answer[:2]) for answer in answers]
+    whole = [row for row in ended if row != wrong and len(answers[row]) <= 2]
+    assert generated == [prompt for row, prompt in enumerate(prompts) if row not in whole]

@@ -1,0 +1,114 @@
+"""TOFU's metrics on numbers small enough to work out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from expunge.errors import InputError
+from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
+from expunge.evaluation.tofu.metrics import forget_quality, log_truth_ratios, probabilities, tofu_metrics
+
+
+def likelihood(probability: float, tokens: int = 4) -> Likelihood:
+    """An answer of `tokens` tokens with this length-normalised probability."""
+    return Likelihood(-math.log(probability) * tokens, tokens)
+
+
+def record(answer: float, paraphrased: float | None, wrong: list[float], generation=None) -> QuestionRecord:
+    return QuestionRecord(
+        index=0,
+        answer=likelihood(answer),
+        paraphrased=None if paraphrased is None else likelihood(paraphrased, tokens=7),
+        perturbed=tuple(likelihood(p, tokens=3 + number) for number, p in enumerate(wrong)),
+        generation=generation,
+        truth="a b c d",
+    )
+
+
+def log(source: str = "log.json", **sets: list[QuestionRecord]) -> EvaluationLog:
+    return EvaluationLog("tofu", "1", False, sets, source=source)
+
+
+def forget_log(ratios: list[float], source: str = "log.json") -> EvaluationLog:
+    return log(source, forget=[record(0.5, 0.5, [0.5 * ratio]) for ratio in ratios])
+
+
+def test_truth_ratio_by_hand():
+    # Wrong answers 0.1 and 0.4: geometric mean 0.2, arithmetic 0.25. Paraphrase 0.5, answer 0.8.
+    one, bare = record(0.8, 0.5, [0.1, 0.4]), record(0.8, None, [0.1, 0.4])
+    assert math.exp(log_truth_ratios([one])[0]) == pytest.approx(0.2 / 0.5)
+    assert math.exp(log_truth_ratios([one], "arithmetic")[0]) == pytest.approx(0.25 / 0.5)
+    assert math.exp(log_truth_ratios([bare])[0]) == pytest.approx(0.2 / 0.8)
+
+
+def test_unknown_truth_ratio_names_the_nearest():
+    with pytest.raises(InputError, match="Did you mean 'geometric'"):
+        log_truth_ratios([record(0.5, None, [0.5])], "geometrical")
+
+
+def test_truth_ratio_scores_of_the_sets():
+    # R = 0.4 and R = 1.6: forget min(R, 1/R) = 0.4 and 0.625; elsewhere max(0, 1 − R) = 0.6 and 0.
+    records = [record(0.5, 0.5, [0.2]), record(0.5, 0.5, [0.8])]
+    found = tofu_metrics(log(forget=records, retain=records))
+    assert found["forget_truth_ratio"].value == pytest.approx((0.4 + 0.625) / 2)
+    assert found["retain_truth_ratio"].value == pytest.approx(0.3)
+    assert found["retain_truth_ratio"].n == 2
+
+
+def test_probability_is_normalised_over_the_choices_of_real_authors_and_world_facts():
+    records = [record(0.5, None, [0.1, 0.2, 0.2])]
+    assert probabilities("retain", records)[0] == pytest.approx(0.5)
+    assert probabilities("real_authors", records)[0] == pytest.approx(0.5 / 1.0)
+    assert probabilities("world_facts", [record(0.3, None, [0.6])])[0] == pytest.approx(1 / 3)
+
+
+def test_model_utility_is_the_harmonic_mean():
+    # Probability 0.5, truth ratio 1 − 0.25/0.5 = 0.5, ROUGE 0.5 (two of four words), normalised 0.5/0.75 = 2/3.
+    one = record(0.5, None, [0.25], generation="a b x")
+    found = tofu_metrics(log(retain=[one], real_authors=[one], world_facts=[one]))
+    # Six: 0.5 four times and 2/3 twice: 6 / (4·2 + 2·1.5) = 6/11. Nine: seven times 0.5: 9 / (7·2 + 2·1.5) = 9/17.
+    assert found["model_utility_teacher_forced"].value == pytest.approx(6 / 11)
+    assert found["model_utility"].value == pytest.approx(9 / 17)
+    assert found["model_utility"].n == 3
+
+
+def test_what_was_not_measured_has_no_metric():
+    one = record(0.5, None, [0.25])
+    found = tofu_metrics(log(retain=[one], real_authors=[one], world_facts=[one]))
+    assert "model_utility_teacher_forced" in found
+    assert not {"model_utility", "retain_rouge", "forget_quality"} & found.keys()
+    assert not any("utility" in name for name in tofu_metrics(log(retain=[one])))
+
+
+def test_forget_quality_by_hand():
+    # Two samples of 4 that do not overlap: KS = 1, p = 2 / C(8, 4).
+    apart = forget_quality(forget_log([0.1, 0.2, 0.3, 0.4]), forget_log([1.1, 1.2, 1.3, 1.4]))
+    assert apart["forget_quality_ks"].value == 1.0
+    assert apart["forget_quality"].value == pytest.approx(2 / 70)
+    assert apart["forget_quality_log10"].value == pytest.approx(math.log10(2 / 70))
+    same = forget_quality(forget_log([0.1, 0.2, 0.3]), forget_log([0.3, 0.1, 0.2]))
+    assert [same[f"forget_quality{end}"].value for end in ("", "_log10", "_ks")] == [1.0, 0.0, 0.0]
+
+
+def test_forget_quality_needs_the_same_number_of_questions():
+    with pytest.raises(InputError) as caught:
+        forget_quality(forget_log([0.1] * 3, "ours.json"), forget_log([0.1] * 4, "theirs.json"))
+    assert "ours.json holds 3" in str(caught.value)
+    assert "theirs.json 4" in str(caught.value)
+
+
+def test_a_diverged_model_gives_figures_and_not_overflows():
+    # An average loss of 2000 nats: exp(±2000) is no float, but the order of R is known.
+    lost = [Likelihood(2000.0 + number, 1) for number in range(4)]
+    records = [
+        QuestionRecord(number, answer, answer, (Likelihood(1.0, 1),)) for number, answer in enumerate(lost)
+    ]
+    found = tofu_metrics(log(forget=records, real_authors=records), forget_log([0.1, 0.2, 0.3, 0.4]))
+    assert found["forget_truth_ratio"].value == 0.0
+    assert found["real_authors_truth_ratio"].value == 0.0
+    assert found["real_authors_probability"].value == 0.0
+    assert found["forget_quality_ks"].value == 1.0
+    nan = [QuestionRecord(0, Likelihood(math.nan, 1), None, (Likelihood(1.0, 1),))]
+    assert math.isnan(tofu_metrics(log(forget=nan), forget_log([0.1]))["forget_quality_log10"].value)

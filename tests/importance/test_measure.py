@@ -1,0 +1,198 @@
+"""Every estimator against an oracle that forms the gradient of each sample by autograd."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import SHAPES, random_batch, random_model, split_batch
+from torch.nn.functional import cross_entropy
+from transformers.pytorch_utils import Conv1D
+
+from expunge.errors import InputError
+from expunge.importance import factored, measure_importance
+from expunge.importance.estimator import Layer, estimators, per_sample_gradients
+from expunge.importance.relative import EPSILON
+from expunge.importance.vila import STANDARD_DEVIATION
+from expunge.models.linear import target_layers
+
+RANK, SEED = 3, 5
+
+
+def per_sample_gradients_by_autograd(model, batch) -> dict[str, torch.Tensor]:
+    """{layer: (n, d_out, d_in) float64}, one full backward pass a sample, through full logits."""
+    layers = target_layers(model)
+    model.requires_grad_(True)
+    found: dict[str, list[torch.Tensor]] = {name: [] for name in layers}
+    for row in split_batch(batch, 1):
+        model.zero_grad()
+        logits = model(input_ids=row["input_ids"], attention_mask=row["attention_mask"]).logits
+        log_likelihood = -cross_entropy(logits[0, :-1], row["labels"][0, 1:], reduction="sum", ignore_index=-100)
+        log_likelihood.backward()
+        for name, module in layers.items():
+            gradient = module.weight.grad.double()
+            found[name].append(gradient.T if isinstance(module, Conv1D) else gradient)
+    model.zero_grad()
+    return {name: torch.stack(gradients) for name, gradients in found.items()}
+
+
+def fila_map(g: torch.Tensor, name: str) -> torch.Tensor:
+    return g.square().mean(0)
+
+
+def vila_map(g: torch.Tensor, name: str) -> torch.Tensor:
+    layer = Layer(name, g.shape[1], g.shape[2], RANK, SEED)
+    A = layer.gaussian("A", RANK, layer.d_in, std=STANDARD_DEVIATION).double()
+    B = layer.gaussian("B", layer.d_out, RANK, std=STANDARD_DEVIATION).double()
+    return (g @ A.T).var(0, correction=0) @ (B.T @ g).var(0, correction=0)
+
+
+def factored_map(g: torch.Tensor, name: str) -> torch.Tensor:
+    variance = g.var(0, correction=0)
+    return torch.outer(variance.sum(1), variance.sum(0)) / variance.sum()
+
+
+MAPS = {"fila": fila_map, "vila": vila_map, "factored": factored_map}
+
+
+def expected(estimator: str, model, forget, retain) -> dict[str, torch.Tensor]:
+    of_forget = per_sample_gradients_by_autograd(model, forget)
+    of_retain = per_sample_gradients_by_autograd(model, retain) if retain else {}
+    rows = {}
+    for name, gradients in of_forget.items():
+        relative = MAPS[estimator](gradients, name)
+        if retain:
+            divisor = MAPS[estimator](of_retain[name], name)
+            relative = relative / (divisor + EPSILON * divisor.flatten().median())
+        rows[name] = relative.sum(1).sqrt()
+    return rows
+
+
+def measured(estimator: str, model, forget, retain, size: int = 7) -> dict[str, torch.Tensor]:
+    return measure_importance(
+        model,
+        split_batch(forget, size),
+        split_batch(retain, size) if retain else None,
+        estimator=estimator,
+        rank=RANK,
+        seed=SEED,
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("estimator", MAPS)
+def test_row_importances_are_those_of_the_oracle(estimator: str, shape: str) -> None:
+    model, forget, retain = random_model(shape), random_batch(32), random_batch(20, seed=3)
+    wanted = expected(estimator, model, forget, retain)
+    found = measured(estimator, model, forget, retain)
+    assert found.keys() == wanted.keys()
+    for name, row in found.items():
+        torch.testing.assert_close(row.double(), wanted[name], rtol=2e-3, atol=0)
+
+
+@pytest.mark.parametrize("estimator", MAPS)
+@pytest.mark.parametrize("size", [1, 7, 32])
+def test_the_batch_size_does_not_matter(estimator: str, size: int) -> None:
+    model, forget, retain = random_model(), random_batch(32), random_batch(32, seed=3)
+    one = measured(estimator, model, forget, retain, size=13)
+    other = measured(estimator, model, forget, retain, size=size)
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("estimator", MAPS)
+def test_without_a_retain_set_the_importance_is_that_of_the_forget_set(estimator: str) -> None:
+    model, forget = random_model(), random_batch(16)
+    wanted = expected(estimator, model, forget, None)
+    for name, row in measured(estimator, model, forget, None).items():
+        torch.testing.assert_close(row.double(), wanted[name], rtol=2e-3, atol=0)
+
+
+def test_a_batch_mean_would_have_given_something_else() -> None:
+    """The public code squares the gradient of the batch mean: about 1/4 of E[g²] at batch 4."""
+    model, forget = random_model(), random_batch(32)
+    g = per_sample_gradients_by_autograd(model, forget)["model.layers.0.mlp.up_proj"]
+    of_means = g.reshape(8, 4, *g.shape[1:]).mean(1).square().mean(0).sum()
+    assert of_means / g.square().mean(0).sum() < 0.5
+    found = measured("fila", model, forget, None)["model.layers.0.mlp.up_proj"]
+    torch.testing.assert_close(found.square().sum().double(), g.square().mean(0).sum(), rtol=1e-3, atol=0)
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model = random_model().train()
+    model.lm_head.weight.requires_grad_(False)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    wanted = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    measured("factored", model, random_batch(4), None)
+    assert model.training
+    assert {name: parameter.requires_grad for name, parameter in model.named_parameters()} == wanted
+    assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_hooks_are_removed_after_an_error() -> None:
+    model = random_model()
+    broken = random_batch(2)
+    del broken["attention_mask"]
+    with pytest.raises(KeyError):
+        measure_importance(model, [broken])
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_an_empty_forget_set_and_an_unknown_estimator_are_refused() -> None:
+    with pytest.raises(InputError, match="forget set is empty"):
+        measure_importance(random_model(), [])
+    with pytest.raises(InputError, match="Did you mean 'factored'"):
+        measure_importance(random_model(), [random_batch(2)], estimator="factred")
+
+
+class TestFactored:
+    """Both ways to the margins, and the sketch of the mean."""
+
+    x = torch.randn(6, 11, 40, dtype=torch.float32, generator=torch.Generator().manual_seed(0))
+    delta = torch.randn(6, 11, 30, dtype=torch.float32, generator=torch.Generator().manual_seed(1)) + 0.3
+
+    def test_gram_and_direct_margins_agree(self) -> None:
+        estimator = factored.Factored(Layer("layer", 30, 40), torch.device("cpu"))
+        gram = estimator._gram_margins(self.x, self.delta)
+        direct = estimator._direct_margins(self.x, self.delta, keep_mean=False)
+        for margin in ("rows", "columns"):
+            torch.testing.assert_close(gram[margin], direct[margin], rtol=1e-4, atol=0)
+
+    @pytest.mark.parametrize("length", [3, 300])
+    def test_a_large_layer_is_sketched(self, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Gram for short samples, direct for long ones; in both r and c are close to the exact variance's margins."""
+        monkeypatch.setattr(factored, "EXACT_MEAN_NUMBERS", 0)
+        generator = torch.Generator().manual_seed(2)
+        x = torch.randn(50, length, 60, generator=generator)
+        delta = torch.randn(50, length, 80, generator=generator)
+        estimator = factored.Factored(Layer("layer", 80, 60), torch.device("cpu"))
+        sums = estimator.sums(x, delta)
+        assert set(sums) == {"rows", "columns", "mean_rows", "mean_columns"}
+        wanted = factored_map(next(per_sample_gradients(x.double(), delta.double())), "layer")
+        found = estimator.rows(sums, 50, slice(None))
+        torch.testing.assert_close(found.double(), wanted, rtol=0.05, atol=0)
+
+    def test_the_sketch_of_the_mean_is_unbiased(self) -> None:
+        """Over many seeds the squared row norms of E[g]Ω average to those of E[g]."""
+        mean = (self.delta.transpose(1, 2) @ self.x).mean(0)
+        norms = []
+        for seed in range(400):
+            sketch = Layer("layer", 30, 40, seed=seed).gaussian("inputs", 40, 32, std=32**-0.5)
+            norms.append((mean @ sketch).square().sum(1))
+        torch.testing.assert_close(torch.stack(norms).mean(0), mean.square().sum(1), rtol=0.06, atol=0)
+
+
+def test_the_projections_are_those_of_the_layer_and_the_seed() -> None:
+    drawn = Layer("a", 4, 5, seed=1).gaussian("A", 3, 5)
+    assert torch.equal(drawn, Layer("a", 4, 5, seed=1).gaussian("A", 3, 5))
+    for other in (Layer("b", 4, 5, seed=1), Layer("a", 4, 5, seed=2)):
+        assert not torch.equal(drawn, other.gaussian("A", 3, 5))
+    assert not torch.equal(drawn, Layer("a", 4, 5, seed=1).gaussian("B", 3, 5))
+
+
+def test_every_estimator_says_where_it_comes_from() -> None:
+    for estimator in estimators.values():
+        assert estimator.formula
+        assert estimator.paper
+        assert estimator.storage

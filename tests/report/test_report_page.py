@@ -1,0 +1,245 @@
+"""The report of a synthetic run: its words and figures against the files that it is made from."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from synthetic_run import FORGOT, KNOWS, MARKER  # the one beside this file
+
+from expunge.errors import InputError
+from expunge.report import write_report
+
+FIGURES = ("frontier", "truth-ratio", "losses", "importance")
+
+
+class Table(HTMLParser):
+    """Collects the exact values in `<data value=…>` per row of the table of metrics, and every id."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.rows: dict[str, list[float]] = {}
+        self.shown: dict[str, str] = {}
+        self.ids: list[str] = []
+        self._row: str | None = None
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        if "id" in values:
+            self.ids.append(values["id"])
+        if tag == "tr":
+            self._row = values.get("data-metric")
+        if self._row and tag == "data":
+            self.rows.setdefault(self._row, []).append(float(values["value"]))
+
+    def handle_endtag(self, tag):
+        if tag == "tr":
+            self._row = None
+
+    def handle_data(self, data):
+        if self._row:
+            self.shown[self._row] = self.shown.get(self._row, "") + data
+
+
+def page_of(run, **arguments) -> str:
+    return write_report(run, **arguments).read_text(encoding="utf-8")
+
+
+def figures_in(page: str) -> set[str]:
+    return set(re.findall(r'id="figure-([a-z-]+)"', page))
+
+
+def test_every_figure_of_the_table_is_that_of_run_json(make_run):
+    run = make_run()
+    metrics = json.loads((run / "run.json").read_text())["metrics"]
+    table = Table(page_of(run))
+    names = {name for stage in metrics.values() for name in stage}
+    assert set(table.rows) == names
+    for name in names:
+        expected = [metrics[stage][name]["value"] for stage in metrics if name in metrics[stage]]
+        assert table.rows[name] == expected
+    assert re.sub(r"\s+", " ", table.shown["world_facts_truth_ratio"]).strip() == (
+        "World facts: truth ratiohigher is better117 "
+        "0.5500.520 to 0.580 0.5300.500 to 0.560 0.5550.525 to 0.585"
+    )
+
+
+def test_verdict_comes_first_and_says_n(make_run):
+    page = page_of(make_run())
+    assert page.index("Forgotten, and the model&#39;s utility is kept.") < page.index("What was asked")
+    assert "N = 120" in page
+    assert "No sign of over-unlearning" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "headline"),
+    [
+        ({"after": (-0.98, 0.3)}, "Partly forgotten, and"),
+        ({"after": KNOWS}, "Not forgotten;"),
+        ({"after": (0.3, 0.02)}, "Pushed past forgetting;"),
+        ({"utility_after": 0.5}, "Forgotten, but the model&#39;s utility is not kept."),
+        ({"with_reference": False}, "Recalled less, but whether it is forgotten cannot be said;"),
+        ({"benchmark": "memorization"}, "Forgotten, and"),
+        ({"benchmark": "memorization", "after": KNOWS}, "Not forgotten;"),
+    ],
+)
+def test_headline_of_each_case(make_run, arguments, headline):
+    assert f'<p class="headline">{headline}' in page_of(make_run(**arguments))
+
+
+def test_direction_of_the_truth_ratios_comes_from_the_logs(make_run):
+    """Past the reference and short of it have the same p-value; only the logs tell which it is."""
+    page = page_of(make_run(after=(0.3, FORGOT[1])))
+    assert "Pushed past forgetting" in page
+    assert "the truth ratios lie beyond the reference&#39;s" in page
+
+
+def test_no_forgotten_text_without_show_text(make_run):
+    run = make_run()
+    assert MARKER in (run / "eval" / "after.json").read_text()
+    assert MARKER in (run / "run.json").read_text()
+    page = page_of(run)
+    for word in (MARKER, *MARKER.split()):
+        assert word not in page
+    assert "was born" not in page
+
+
+def test_show_text_has_every_answer_escaped(make_run):
+    page = page_of(make_run(n=20), show_text=True)
+    for index in range(20):
+        assert f"<td>{MARKER} was born &lt;in&gt; {1900 + index}</td>" in page
+    assert page.count(f"<td>{MARKER} generated 7</td>") == 2  # before and after
+    assert "<in>" not in page
+    assert "do not pass it on" in page
+
+
+def test_nothing_is_loaded_from_outside_and_no_script_runs(make_run):
+    page = page_of(make_run())
+    assert page.count("<style") == 1
+    assert not re.search(r"https?:|//[a-z]|<script|<link|<img|@import|src=|\bon[a-z]+=", page)
+
+
+def test_the_same_files_give_the_same_bytes(make_run):
+    run = make_run()
+    first = write_report(run).read_bytes()
+    assert write_report(run).read_bytes() == first
+    assert not list(run.glob("*.partial"))
+
+
+def test_ids_are_unique_and_figures_are_described(make_run):
+    page = page_of(make_run())
+    ids = Table(page).ids
+    assert len(ids) == len(set(ids))
+    assert len(re.findall(r'<svg [^>]*role="img" aria-label="[^"]{40,}"', page)) == len(FIGURES)
+
+
+def test_text_in_figures_can_be_searched_and_colours_follow_the_page(make_run):
+    page = page_of(make_run())
+    assert "95 % of the utility before</text>" in page
+    assert "forget loss</text>" in page
+    assert "var(--reference)" in page
+    assert "#0072b2" not in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "removed", "expected"),
+    [
+        ({}, [], set(FIGURES)),
+        ({"initialization": "default"}, [], {"frontier", "truth-ratio", "losses"}),
+        ({"benchmark": "memorization"}, [], {"frontier", "losses", "importance"}),
+        ({"with_reference": False}, [], set(FIGURES)),
+        ({}, ["metrics.jsonl"], {"truth-ratio", "losses", "importance"}),
+        ({}, ["steps.jsonl"], {"frontier", "truth-ratio", "importance"}),
+        (
+            {},
+            ["eval/before.json", "eval/after.json", "eval/reference.json"],
+            {"frontier", "losses", "importance"},
+        ),
+        ({}, ["metrics.jsonl", "steps.jsonl", "recipe.yaml"], {"truth-ratio", "importance"}),
+    ],
+)
+def test_a_figure_is_there_exactly_when_its_data_is(make_run, arguments, removed, expected):
+    run = make_run(**arguments)
+    for name in removed:
+        (run / name).unlink()
+    page = page_of(run)
+    assert figures_in(page) == expected
+    assert page.count("No picture:") == len(FIGURES) - len(expected)
+
+
+def test_axis_of_forgetting_depends_on_the_reference(make_run):
+    assert "Forget Quality (log₁₀ p)" in page_of(make_run())
+
+
+def test_axis_without_a_reference_is_the_probability(make_run):
+    page = page_of(make_run(with_reference=False))
+    assert "1 − mean probability of the forget answers" in page
+    assert "p = 0.05</text>" not in page
+
+
+def test_costs_are_added_up(make_run):
+    """Seconds 31.2 + 12.5 + 0.8 + 143 + 40.1 + 1.9 = 229.5; FLOPs 8.242e12; training has the largest peak."""
+    page = page_of(make_run())
+    total = page[page.index('<tr class="total">') :].split("</tr>")[0]
+    values = [float(value) for value in re.findall(r'value="([^"]+)"', total)]
+    assert values == pytest.approx([229.5, 8.242e12, 7.7e8])
+    assert "3 min 50 s" in total
+    assert "8.24 × 10¹²" in total
+    assert "770.0 MB" in total
+    assert "5.14 % of the model's" in page  # 123456 / 2400000
+    assert "an adapter of 987.7 kB instead of a full copy of 9.6 MB, 10.3 % of it" in page
+
+
+def test_what_was_asked_and_how_to_repeat_it(make_run):
+    run = make_run()
+    page = page_of(run)
+    for text in ("7c1f0a6e52d94b38", "f" * 64, "120 examples from data/tofu/forget10.json", "2.13.0"):
+        assert text in page
+    assert "LoRA, factored initialisation, rank 8, α 16, 28 modules; forget loss ihl; retain loss nll" in page
+    assert (run / "recipe.yaml").read_text() in page
+
+
+def test_a_run_that_failed_early(make_run, tmp_path):
+    run = make_run()
+    state = json.loads((run / "run.json").read_text())
+    kept = {key: state[key] for key in ("schema", "name", "versions")} | {"state": "failed"}
+    for file in [*run.glob("eval/*.json"), *run.glob("*.jsonl"), run / "importance.safetensors"]:
+        file.unlink()
+    (run / "run.json").write_text(json.dumps(kept))
+    page = page_of(run)
+    assert "The run failed. Forgetting was not measured" in page
+    assert figures_in(page) == set()
+
+
+def test_losses_that_are_not_numbers_leave_a_gap(make_run):
+    run = make_run()
+    rows = [json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["retain_loss"] = None
+    rows[-1]["forget_loss"] = float("nan")
+    (run / "steps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = page_of(run)
+    assert "forget loss</text>" in page
+    assert "retain loss</text>" not in page
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(InputError, match=r"run\.json: this is no run folder: there is no run\.json"):
+        write_report(tmp_path)
+    (tmp_path / "run.json").write_text('{"schema": "other/1"}')
+    with pytest.raises(InputError, match=r"its schema is 'other/1', not 'expunge\.run/1'"):
+        write_report(tmp_path)
+
+
+def test_every_broken_file_is_named_at_once(make_run):
+    run = make_run()
+    (run / "steps.jsonl").write_text("{")
+    (run / "eval" / "after.json").write_text("[")
+    with pytest.raises(InputError) as error:
+        write_report(run)
+    assert len(error.value.problems) == 2
+    assert "steps.jsonl" in str(error.value)
+    assert "after.json" in str(error.value)

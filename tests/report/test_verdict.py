@@ -1,0 +1,259 @@
+"""One test a case of the verdict: what is concluded, and the sentence that a reader sees."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from expunge.evaluation.metric import Metric
+from expunge.report.evidence import Evidence, Forgetting, Tone
+from expunge.report.truth_ratio import Shift
+from expunge.report.verdict import judge, limits
+
+
+def figures(
+    probability: float, p: float | None = None, ks: float = 0.0, utility: float = 0.64, **more: Metric
+):
+    """Metrics of one stage, N = 400; an interval of ± 0.01 around the probability."""
+    metrics = {
+        "forget_probability": Metric(probability, 400, probability - 0.01, probability + 0.01),
+        "model_utility": Metric(utility, 900),
+        "model_utility_teacher_forced": Metric(utility + 0.1, 800),
+        **more,
+    }
+    if p is not None:
+        metrics |= {"forget_quality": Metric(p, 400), "forget_quality_ks": Metric(ks, 400)}
+    return metrics
+
+
+BEFORE = figures(0.99, p=1e-27, ks=0.40)
+REFERENCE = figures(0.10, utility=0.65)
+
+
+def evidence(after: dict[str, Metric], **changes: object) -> Evidence:
+    known = Evidence(
+        before=BEFORE, after=after, reference=REFERENCE, shift=Shift(short=0.5, beyond=0.5), epoch=4
+    )
+    return dataclasses.replace(known, **changes)
+
+
+def without_quality(metrics: dict[str, Metric]) -> dict[str, Metric]:
+    return {name: metric for name, metric in metrics.items() if not name.startswith("forget_quality")}
+
+
+def text(verdict, title: str) -> str:
+    return next(finding.text for finding in verdict.findings if finding.title == title)
+
+
+def test_forgotten_and_kept():
+    verdict = judge(evidence(figures(0.09, p=0.23, ks=0.07)))
+    assert verdict.forgetting is Forgetting.FORGOTTEN
+    assert verdict.tone is Tone.GOOD
+    assert verdict.headline == "Forgotten, and the model's utility is kept."
+    assert verdict.utility_kept is True
+    assert verdict.over_unlearned is False
+    sentence = text(verdict, "Forgotten")
+    assert sentence.startswith(
+        "The test cannot tell the unlearned model from a model that never saw the data, N = 400 "
+        "(Kolmogorov–Smirnov test on the truth ratios: p = 0.230; below 0.05 would be a difference)."
+    )
+    assert sentence.endswith("below a KS distance of about 0.096.")  # 1.358 √(2/400) = 0.0960
+
+
+@pytest.mark.parametrize(
+    ("p", "expected"),
+    [(0.05, Forgetting.FORGOTTEN), (0.0499, Forgetting.PARTLY), (0.9, Forgetting.FORGOTTEN)],
+)
+def test_the_border_of_forgotten_is_5_percent(p, expected):
+    assert judge(evidence(figures(0.09, p=p, ks=0.1))).forgetting is expected
+
+
+@pytest.mark.parametrize(
+    ("ks", "expected", "way"),
+    [
+        (0.20, Forgetting.PARTLY, "50 % of the way"),
+        (0.21, Forgetting.NOT, "47 % of the way"),
+        (0.45, Forgetting.NOT, "no part of the way"),
+    ],
+)
+def test_partly_is_half_of_the_way_to_the_reference(ks, expected, way):
+    verdict = judge(evidence(figures(0.3, p=1e-6, ks=ks), shift=Shift(short=1e-6, beyond=0.9)))
+    assert verdict.forgetting is expected
+    assert way in verdict.findings[0].text
+    assert "p = 1.00 × 10⁻⁶" in verdict.findings[0].text
+    assert "N = 400" in verdict.findings[0].text
+
+
+def test_not_forgotten_is_bad_even_when_the_utility_is_kept():
+    verdict = judge(evidence(figures(0.95, p=1e-20, ks=0.38), shift=Shift(1e-20, 0.9)))
+    assert verdict.headline == "Not forgotten; the model's utility is kept."
+    assert verdict.tone is Tone.BAD
+
+
+def test_truth_ratio_like_the_reference_but_answers_still_known():
+    verdict = judge(evidence(figures(0.90, p=0.4, ks=0.05)))
+    assert verdict.forgetting is Forgetting.PARTLY
+    assert "0.990 before, 0.900 after, 0.100 for the reference" in text(verdict, "Partly forgotten")
+
+
+def test_model_that_never_knew():
+    verdict = judge(evidence(figures(0.10, p=0.6, ks=0.05), before=figures(0.11, p=0.3, ks=0.06)))
+    assert verdict.forgetting is Forgetting.NEVER_KNOWN
+    assert verdict.headline == "There was nothing to forget; the model's utility is kept."
+    assert "p = 0.300 before, 0.600 after" in text(verdict, "Nothing to forget")
+
+
+def test_pushed_past_the_reference():
+    verdict = judge(evidence(figures(0.06, p=1e-8, ks=0.3), shift=Shift(short=0.8, beyond=1e-8)))
+    assert verdict.forgetting is Forgetting.OVERSHOT
+    assert verdict.over_unlearned is True
+    assert verdict.tone is Tone.CAUTION
+    assert verdict.headline == "Pushed past forgetting; the model's utility is kept."
+    assert "the truth ratios lie beyond the reference's" in text(verdict, "Over-unlearning")
+    assert "Streisand effect" in text(verdict, "Over-unlearning")
+
+
+def test_beyond_for_some_questions_and_short_for_others_is_no_overshoot():
+    verdict = judge(evidence(figures(0.2, p=1e-8, ks=0.3), shift=Shift(short=1e-4, beyond=1e-8)))
+    assert verdict.forgetting is Forgetting.NOT
+    assert "for a part of the questions" in text(verdict, "Over-unlearning")
+
+
+def test_answers_far_less_probable_than_for_the_reference():
+    verdict = judge(evidence(figures(0.03, p=0.2, ks=0.07)))
+    assert verdict.forgetting is Forgetting.FORGOTTEN
+    assert verdict.over_unlearned is True
+    assert verdict.tone is Tone.CAUTION
+    assert verdict.headline.endswith("There are signs of over-unlearning.")
+    assert "less than half as probable (0.0300) as for a model that never saw them (0.100)" in text(
+        verdict, "Over-unlearning"
+    )
+
+
+def test_wide_intervals_are_no_sign_of_over_unlearning():
+    after = figures(0.03, p=0.2) | {"forget_probability": Metric(0.03, 5, 0.0, 0.2)}
+    assert judge(evidence(after)).over_unlearned is False
+
+
+@pytest.mark.parametrize(
+    ("utility", "kept", "shown"),
+    [(0.608, True, "95.000 %"), (0.6079, False, "94.984 %"), (0.64, True, "100.0 %"), (0.5, False, "78.1 %")],
+)
+def test_utility_rule(utility, kept, shown):
+    """0.608 / 0.64 = 0.95 exactly; what is shown must not contradict the rule."""
+    verdict = judge(evidence(figures(0.09, p=0.23, utility=utility)))
+    assert verdict.utility_kept is kept
+    finding = verdict.findings[1]
+    assert f"that is {shown} of it; the rule asks for at least 95 %. N = 900." in finding.text
+    assert finding.title == ("Utility kept" if kept else "Utility not kept")
+    if not kept:
+        assert verdict.headline == "Forgotten, but the model's utility is not kept."
+        assert verdict.tone is Tone.BAD
+
+
+def test_utility_is_judged_without_generations_where_there_are_none():
+    after = figures(0.09, p=0.23, utility=0.1)
+    del after["model_utility"]  # teacher-forced: 0.2 of 0.74
+    finding = judge(evidence(after)).findings[1]
+    assert finding.text.startswith(
+        "Model utility without generated answers (teacher-forced): 0.740 before, 0.200"
+    )
+    assert finding.title == "Utility not kept"
+
+
+def test_utility_not_measured():
+    after = {"forget_probability": Metric(0.1, 400), "forget_quality": Metric(0.5, 400)}
+    verdict = judge(evidence(after))
+    assert verdict.utility_kept is None
+    assert verdict.headline == "Forgotten; what should be kept was not measured."
+    assert verdict.tone is Tone.CAUTION
+
+
+def test_floor_of_the_recipe():
+    verdict = judge(evidence(figures(0.09, p=0.23, utility=0.62), floor=0.975))
+    assert verdict.utility_kept is False
+    assert "at least 97.5 %" in verdict.findings[1].text
+
+
+def test_no_reference_says_what_cannot_be_claimed():
+    case = evidence(figures(0.09), before=without_quality(BEFORE), reference={}, shift=None)
+    verdict = judge(case)
+    assert verdict.forgetting is Forgetting.REDUCED
+    assert verdict.tone is Tone.OPEN
+    assert verdict.over_unlearned is None
+    assert verdict.headline.startswith("Recalled less, but whether it is forgotten cannot be said")
+    sentence = verdict.findings[0].text
+    assert "0.990 before and 0.0900 after, N = 400" in sentence
+    assert "it cannot be claimed that the data is forgotten as well as by such a model" in sentence
+    assert any("Without a reference model" in limit for limit in limits(case))
+    assert not any("Without a reference model" in limit for limit in limits(evidence(figures(0.09))))
+
+
+def test_no_reference_and_still_known():
+    case = evidence(figures(0.7), before=without_quality(BEFORE), reference={}, shift=None)
+    assert judge(case).forgetting is Forgetting.NOT
+
+
+def test_nothing_measured():
+    verdict = judge(Evidence())
+    assert verdict.forgetting is Forgetting.UNKNOWN
+    assert verdict.headline == "Forgetting was not measured; what should be kept was not measured."
+
+
+def test_stopped_early():
+    verdict = judge(evidence(figures(0.09, p=0.23), stopped="The loss became NaN at step 40."))
+    assert text(verdict, "Stopped early") == (
+        "Training stopped before its last epoch: The loss became NaN at step 40."
+    )
+
+
+def test_no_epoch_met_the_rule():
+    verdict = judge(evidence(figures(0.09, p=0.23), qualified=False))
+    assert verdict.tone is Tone.CAUTION
+    assert text(verdict, "No epoch met the utility rule") == (
+        "No epoch kept 95 % of the utility during training. Epoch 4 was kept nevertheless."
+    )
+
+
+def test_failed_run():
+    verdict = judge(Evidence(before=BEFORE, failed=True, stopped="Out of memory."))
+    assert verdict.tone is Tone.BAD
+    assert verdict.headline.startswith("The run failed. Forgetting was not measured")
+    assert text(verdict, "The run failed") == "Out of memory."
+
+
+def test_forget_quality_that_is_not_a_number():
+    verdict = judge(evidence(figures(0.09, p=float("nan"))))
+    assert verdict.forgetting is Forgetting.UNKNOWN
+
+
+def memory(probability: float, exact: float, retain: float = 0.8) -> dict[str, Metric]:
+    return {
+        "forget_probability": Metric(probability, 50, probability - 0.02, probability + 0.02),
+        "forget_exact_memorization": Metric(exact, 50, exact - 0.03, exact + 0.03),
+        "retain_probability": Metric(retain, 200, retain - 0.02, retain + 0.02),
+    }
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        (memory(0.11, 0.25), Forgetting.FORGOTTEN),
+        (memory(0.11, 0.45), Forgetting.PARTLY),  # (0.9 − 0.45) / (0.9 − 0.2) = 64 % of the way
+        (memory(0.11, 0.80), Forgetting.NOT),  # the measure that went the smallest part of the way counts
+        (memory(0.90, 0.90), Forgetting.NOT),
+    ],
+)
+def test_own_data_is_compared_by_every_measure_of_memory(after, expected):
+    verdict = judge(Evidence(before=memory(0.9, 0.9), after=after, reference=memory(0.1, 0.2)))
+    assert verdict.forgetting is expected
+    assert "N = 50" in verdict.findings[0].text
+    assert verdict.findings[1].text.startswith(
+        "Mean probability of the retain answers: 0.800 before, 0.800 after"
+    )
+
+
+def test_own_data_that_was_never_known():
+    verdict = judge(Evidence(before=memory(0.1, 0.2), after=memory(0.05, 0.1), reference=memory(0.1, 0.2)))
+    assert verdict.forgetting is Forgetting.NEVER_KNOWN
