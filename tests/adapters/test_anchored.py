@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from conftest import SHAPES, random_batch, random_model
+from tiny_models import SHAPES, random_batch, random_model
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 

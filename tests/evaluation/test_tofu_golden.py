@@ -5,7 +5,6 @@ benchmarks.md states the figures; ROUGE and truth ratios are in the logs, row by
 
 from __future__ import annotations
 
-import functools
 import json
 from pathlib import Path
 
@@ -29,11 +28,6 @@ OPEN_UNLEARNING = (
 )
 # Figures that were published to six digits or more.
 SIX_DIGITS = 1e-6
-
-
-# ROUGE over 817 long generations takes seconds, and several tests ask for it.
-score_tofu = functools.cache(score_tofu)
-read_tofu_log = functools.cache(read_tofu_log)
 
 
 @pytest.fixture
@@ -88,10 +82,8 @@ def test_every_row_of_the_open_unlearning_logs(logs, name):
 
 
 def test_aggregates_of_open_unlearning(logs):
-    content, found = (
-        json.loads((logs / OPEN_UNLEARNING[0]).read_text()),
-        score_tofu(logs / OPEN_UNLEARNING[0]),
-    )
+    content = json.loads((logs / OPEN_UNLEARNING[0]).read_text())
+    found = score_tofu(logs / OPEN_UNLEARNING[0], logs / OPEN_UNLEARNING[1])
     keys = {
         "forget_probability": "forget_Q_A_Prob",
         "retain_probability": "retain_Q_A_Prob",

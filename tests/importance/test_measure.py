@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import SHAPES, random_batch, random_model, split_batch
+from tiny_models import SHAPES, random_batch, random_model, split_batch
 from torch.nn.functional import cross_entropy
 from transformers.pytorch_utils import Conv1D
 

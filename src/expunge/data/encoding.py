@@ -67,10 +67,11 @@ class Encoder:
         """The tokens that come before the answer: what a generation starts from."""
         if isinstance(self.template, ChatTemplate):
             return self._chat_ids(_turns(question), generation_prompt=True)
-        # The dummy answer settles to which side a space at the boundary belongs.
+        # A space at the end is left to the answer's first token, into which tokenizers merge it. The comparison with
+        # a whole text leaves out an EOS that the tokenizer puts after every text.
+        prompt = self.template.prompt.format(question=question).rstrip(" ")
         whole = self.tokenizer(self.template.render(question, "x"))["input_ids"]
-        alone = self.tokenizer(self.template.prompt.format(question=question))["input_ids"]
-        return whole[: _common_prefix(alone, whole)]
+        return whole[: _common_prefix(self.tokenizer(prompt)["input_ids"], whole)]
 
     def messages(self, messages: Sequence[dict[str, str]]) -> Example:
         """A conversation; the tokens of every assistant turn are the labels.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from ..data.encoding import Encoder
 from ..registry import Registry
-from .log import EvaluationLog
+from .log import EvaluationLog, read_log
 from .metric import Metric
 
 
@@ -26,6 +27,10 @@ class Benchmark(ABC):
     @abstractmethod
     def evaluate(self, model: Any, encoder: Encoder, *, generate: bool) -> EvaluationLog:
         """Measure `model`; generation, the slow part, only where asked for. Modes and settings are kept."""
+
+    def read_log(self, path: str | Path) -> EvaluationLog:
+        """A log of this benchmark from a file. Raises InputError for any other file."""
+        return read_log(path, self.name)
 
     @abstractmethod
     def metrics(self, log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:

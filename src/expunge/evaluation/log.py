@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, Problem
+from ..storage import read_json
 from .metric import Metric
 
 SCHEMA = "expunge.evaluation/1"
@@ -147,3 +149,20 @@ class EvaluationLog:
 
 def _likelihood_to_json(likelihood: Likelihood) -> dict[str, Any]:
     return {"loss": likelihood.loss, "tokens": likelihood.tokens}
+
+
+def read_log(path: str | Path, benchmark: str) -> EvaluationLog:
+    """A log that expunge wrote. Raises InputError where it is none, or one of another benchmark."""
+    where = str(path)
+    try:
+        content = read_json(Path(path))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            Problem(where, f"it cannot be read as JSON ({error}).", "Name an evaluation log.")
+        ) from None
+    log = EvaluationLog.from_json(content if isinstance(content, dict) else {}, where)
+    if log.benchmark != benchmark:
+        raise InputError(
+            Problem(where, f"it is a {log.benchmark} log, not one of {benchmark}.", "Name another log.")
+        )
+    return log

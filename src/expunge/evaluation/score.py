@@ -21,6 +21,7 @@ def score_tofu(
     reference = None if reference_path is None else read_tofu_log(reference_path)
     return tofu_metrics(read_tofu_log(log_path), reference, truth_ratio)
 
+
 def rouge_by_row(log_path: str | Path) -> dict[str, list[dict[str, float]]]:
     """ROUGE of every generated answer of a log: set → rows of index, rouge1_recall, rougeL_recall, rougeL_f1."""
     log = read_tofu_log(log_path)

@@ -22,7 +22,6 @@ from ..evaluation.benchmark import Benchmark
 from ..evaluation.log import EvaluationLog
 from ..evaluation.memorization import Material, MemorizationBenchmark
 from ..evaluation.tofu.benchmark import TofuBenchmark
-from ..evaluation.tofu.logs import read_tofu_log
 from ..models.fingerprint import fingerprint
 from ..models.linear import target_layers
 from ..models.loading import device, load_config, load_model, load_tokenizer
@@ -118,13 +117,13 @@ class Job:
     def reference_log(self) -> EvaluationLog | None:
         """The log of the model that never saw the forget set, once it is there."""
         file = self.folder.evaluation("reference")
-        return read_tofu_log(file) if file.exists() else None
+        return self.benchmark.read_log(file) if file.exists() else None
 
     def _given_log(self) -> EvaluationLog | None:
         given = self.recipe.evaluation.before
         if given is None:
             return None
-        log = read_tofu_log(Path(given))
+        log = self.benchmark.read_log(given)
         checks = [
             ("model", log.model.get("fingerprint"), self.base_fingerprint),
             ("data", log.data.get("hash"), self.benchmark.data.get("hash")),

@@ -21,7 +21,6 @@ from ..data.encoding import Example, collate
 from ..errors import InputError, Problem, RunFailed
 from ..evaluation.log import EvaluationLog
 from ..evaluation.metric import Metric
-from ..evaluation.tofu.logs import read_tofu_log
 from ..importance import estimators, measure_importance
 from ..models.loading import load_config, load_model
 from ..progress import say
@@ -88,7 +87,7 @@ def _reference_log(job: Job) -> EvaluationLog | None:
     if given is None:
         return None
     if Path(given).expanduser().is_file():
-        log = read_tofu_log(Path(given))
+        log = job.benchmark.read_log(given)
     else:
         model = load_model(Model(path=given, dtype=job.recipe.model.dtype), "evaluation.reference")
         job.meter.watch(model)

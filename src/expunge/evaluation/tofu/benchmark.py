@@ -15,6 +15,7 @@ from ..generation import answers_to_prompts
 from ..likelihood import AnswerLoss, answer_losses
 from ..log import EvaluationLog, Likelihood, QuestionRecord
 from ..metric import Metric
+from .logs import read_tofu_log
 from .metrics import METRIC_VERSION, tofu_metrics, wrong_log_probability
 from .questions import Question, load_questions, set_names
 
@@ -72,6 +73,10 @@ class TofuBenchmark(Benchmark):
             for name, part in self.sets.items()
         }
         return EvaluationLog(self.name, self.metric_version, generate, sets, data=self.data)
+
+    def read_log(self, path: str | Path) -> EvaluationLog:
+        """Expunge's own log, the TOFU authors' or open-unlearning's (see `read_tofu_log`)."""
+        return read_tofu_log(path)
 
     def metrics(self, log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
         return tofu_metrics(log, reference, self.truth_ratio)

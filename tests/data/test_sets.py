@@ -1,0 +1,136 @@
+"""Reading the user's files: every format gives the same samples, every mistake a sentence."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from expunge.data.samples import Conversation, QuestionAnswer, Text
+from expunge.data.sets import load_data
+from expunge.errors import InputError
+from expunge.recipe.schema import OwnData, TofuData
+
+ROWS = [{"question": f"Who is number {n}?", "answer": f"Person {n}, of the town."} for n in range(3)]
+
+
+def write(path: Path, rows: list[dict]) -> str:
+    if path.suffix in (".jsonl", ".json"):
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif path.suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    else:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
+            writer.writeheader()
+            writer.writerows(rows)
+    return str(path)
+
+
+def load(forget: str, retain: str | None = None, **options):
+    data = OwnData(format=options.pop("format", "auto"), forget=forget, retain=retain, **options)
+    return load_data(data, retain_needed=False)
+
+
+def sentence(forget: str, retain: str | None = None, **options) -> str:
+    with pytest.raises(InputError) as caught:
+        load(forget, retain, **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "tsv", "parquet"])
+def test_questions_from_any_file(tmp_path: Path, ending: str) -> None:
+    found = load(write(tmp_path / f"forget.{ending}", ROWS))
+    assert found.format == "qa"
+    assert list(found.forget.samples) == [QuestionAnswer(row["question"], row["answer"]) for row in ROWS]
+    assert found.retain is None
+
+
+def test_the_hash_is_of_the_content_not_of_the_file(tmp_path: Path) -> None:
+    one, other = load(write(tmp_path / "a.jsonl", ROWS)), load(write(tmp_path / "b.csv", ROWS))
+    assert one.forget.describe()["hash"] == other.forget.describe()["hash"]
+    changed = load(write(tmp_path / "c.jsonl", [*ROWS[:2], {**ROWS[2], "answer": "Nobody."}]))
+    assert changed.forget.describe()["hash"] != one.forget.describe()["hash"]
+
+
+def test_conversations_and_texts_are_recognised(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ada."}]
+    chat = load(write(tmp_path / "chat.jsonl", [{"messages": turns}]))
+    assert chat.format == "chat"
+    assert chat.forget.samples == [Conversation((("user", "Who?"), ("assistant", "Ada.")))]
+    text = load(write(tmp_path / "text.jsonl", [{"text": "Once upon a time."}]))
+    assert text.format == "text"
+    assert text.forget.samples == [Text("Once upon a time.")]
+
+
+def test_a_text_file_is_one_sample_and_a_folder_one_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("First line.\nSecond line.\n")
+    (tmp_path / "b.txt").write_text("Other.")
+    assert load(str(tmp_path / "a.txt")).forget.samples == [Text("First line.\nSecond line.\n")]
+    assert len(load(str(tmp_path)).forget.samples) == 2
+
+
+def test_columns_may_be_called_otherwise(tmp_path: Path) -> None:
+    rows = [{"prompt": "Who?", "completion": "Ada."}]
+    path = write(tmp_path / "a.jsonl", rows)
+    found = load(path, question_column="prompt", answer_column="completion")
+    assert found.forget.samples == [QuestionAnswer("Who?", "Ada.")]
+    found = sentence(path)
+    assert "completion, prompt" in found
+    assert "data.question_column" in found
+    assert "no column 'question' (there are: completion, prompt)" in sentence(path, format="qa")
+
+
+def test_an_empty_set_and_a_missing_file(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    assert "data.forget" in (found := sentence(str(tmp_path / "empty.jsonl")))
+    assert "holds no samples" in found
+    assert "there is no file" in sentence(str(tmp_path / "absent.jsonl"))
+    assert "of no known kind" in sentence(_touch(tmp_path / "a.docx"))
+    (tmp_path / "folder").mkdir()
+    assert "holds no data file" in sentence(str(tmp_path / "folder"))
+
+
+def _touch(path: Path) -> str:
+    path.write_text("x")
+    return str(path)
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.jsonl").write_text('{"question": "a", "answer": \n')
+    assert "broken.jsonl" in sentence(str(tmp_path / "broken.jsonl"))
+
+
+def test_rows_without_an_answer_are_all_named(tmp_path: Path) -> None:
+    rows = [ROWS[0], {"question": "Who?", "answer": ""}, {"question": "Where?", "answer": None}]
+    found = sentence(write(tmp_path / "a.jsonl", rows))
+    assert "row 2: the 'answer' is empty" in found
+    assert "row 3: the 'answer' is empty" in found
+
+
+def test_an_overlap_names_how_many_and_where(tmp_path: Path) -> None:
+    forget = write(tmp_path / "forget.jsonl", ROWS)
+    retain = write(tmp_path / "retain.jsonl", [{"question": "Else?", "answer": "No."}, ROWS[1]])
+    found = sentence(forget, retain)
+    assert "1 of the forget samples are in the retain set as well" in found
+    assert "row 2 of" in found
+
+
+def test_a_retain_loss_needs_a_retain_set(tmp_path: Path) -> None:
+    data = OwnData(format="qa", forget=write(tmp_path / "a.jsonl", ROWS))
+    with pytest.raises(InputError, match="objective.retain to none"):
+        load_data(data, retain_needed=True)
+
+
+@pytest.mark.shared
+def test_tofu_by_name_with_the_matching_retain_split(shared: Path) -> None:
+    found = load_data(TofuData(format="tofu", path=str(shared / "data" / "tofu"), forget="forget05"), True)
+    assert (len(found.forget.samples), len(found.retain.samples)) == (200, 3800)
+    with pytest.raises(InputError) as caught:
+        load_data(TofuData(format="tofu", path=str(shared / "data" / "tofu"), forget="forget50"), True)
+    assert len(caught.value.problems) == 2
+    assert "forget50.json" in str(caught.value)

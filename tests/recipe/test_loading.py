@@ -1,0 +1,103 @@
+"""Recipes: every mistake at once, each with its remedy; what is written is what was read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from expunge.errors import InputError
+from expunge.recipe import OwnData, TofuData, dump_recipe, load_recipe
+
+TOFU = {"model": {"path": "m"}, "data": {"format": "tofu", "path": "d"}}
+
+
+def test_defaults_are_those_of_the_interface() -> None:
+    recipe = load_recipe(TOFU)
+    assert isinstance(recipe.data, TofuData)
+    assert recipe.data.retain_split == "retain90"
+    assert (recipe.adapter.initialization, recipe.adapter.rank, recipe.adapter.alpha) == ("vila", 8, 16)
+    assert (recipe.objective.forget, recipe.objective.retain) == ("ihl", "nll")
+    assert (recipe.training.batch_size, recipe.training.epochs, recipe.seed) == (32, 5, 42)
+    assert recipe.benchmark == "tofu"
+
+
+def test_every_mistake_is_named_at_once() -> None:
+    with pytest.raises(InputError) as caught:
+        load_recipe(
+            {
+                "modle": {},
+                "data": {"format": "tofu", "path": "d", "forgot": "forget10"},
+                "objective": {"forget": "ihll", "retain_weight": -1},
+                "adapter": {"initialization": "villa"},
+                "training": {"epochs": "many", "warmup": "soon"},
+            }
+        )
+    found = {problem.where: str(problem) for problem in caught.value.problems}
+    assert set(found) == {
+        f"recipe: {key}"
+        for key in ("modle", "model", "data.forgot", "objective.forget", "objective.retain_weight",
+                    "adapter.initialization", "training.epochs", "training.warmup")
+    }  # fmt: skip
+    assert "Did you mean 'model'" in found["recipe: modle"]
+    assert "Did you mean 'forget'" in found["recipe: data.forgot"]
+    assert "Did you mean 'ihl'" in found["recipe: objective.forget"]
+    assert "Did you mean 'vila'" in found["recipe: adapter.initialization"]
+    assert "'many'" in found["recipe: training.epochs"]
+
+
+def test_numbers_in_yamls_other_notation_are_numbers(tmp_path: Path) -> None:
+    """YAML reads 1e-4 as a string."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("model: {path: m}\ndata: {format: qa, forget: f.jsonl}\ntraining: {learning_rate: 1e-4}\n")
+    recipe = load_recipe(file)
+    assert recipe.training.learning_rate == 1e-4
+    assert recipe.output_folder == "runs/mine"
+    assert isinstance(recipe.data, OwnData)
+    assert load_recipe(file, ["training.learning_rate=3e-5"]).training.learning_rate == 3e-5
+
+
+def test_overrides_reach_into_sections_and_presets_can_be_refined() -> None:
+    recipe = load_recipe({**TOFU, "objective": "gd"}, ["objective.retain_weight=1.5", "adapter.targets=[q_proj]"])
+    assert (recipe.objective.forget, recipe.objective.retain, recipe.objective.retain_weight) == ("ga", "nll", 1.5)
+    assert recipe.adapter.targets == ["q_proj"]
+    with pytest.raises(InputError, match=r"Write key\.sub=value"):
+        load_recipe(TOFU, ["training.epochs"])
+
+
+def test_a_dumped_recipe_is_read_back_as_the_same(tmp_path: Path) -> None:
+    recipe = load_recipe({**TOFU, "objective": "gd", "training": {"warmup": "10%"}, "name": "a"})
+    file = tmp_path / "recipe.yaml"
+    file.write_text(dump_recipe(recipe))
+    assert load_recipe(file) == recipe
+
+
+@pytest.mark.parametrize(
+    ("warmup", "steps"), [("1 epoch", 13), ("0.5 epochs", 6), ("10%", 6), (7, 7), ("7", 7), (0, 0)]
+)
+def test_warm_up_in_steps(warmup: str | int, steps: int) -> None:
+    recipe = load_recipe({**TOFU, "training": {"warmup": warmup}})
+    assert recipe.training.warmup_steps(13) == steps
+
+
+def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no such file"):
+        load_recipe(tmp_path / "absent.yaml")
+    (tmp_path / "broken.yaml").write_text("model: [")
+    with pytest.raises(InputError, match="not valid YAML"):
+        load_recipe(tmp_path / "broken.yaml")
+    (tmp_path / "text.yaml").write_text("just words")
+    with pytest.raises(InputError, match="holds no sections"):
+        load_recipe(tmp_path / "text.yaml")
+
+
+def test_a_batch_must_be_whole_micro_batches() -> None:
+    with pytest.raises(InputError, match="no multiple of micro_batch_size 8"):
+        load_recipe({**TOFU, "training": {"batch_size": 20}})
+
+
+def test_a_custom_template_needs_its_places() -> None:
+    data = {**TOFU["data"], "template": {"prompt": "Q {question} A"}}
+    assert load_recipe({**TOFU, "data": data}).data.template.answer == "{answer}"
+    with pytest.raises(InputError, match="does not contain {question}"):
+        load_recipe({**TOFU, "data": {**TOFU["data"], "template": {"prompt": "Q A"}}})

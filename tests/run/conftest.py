@@ -1,0 +1,57 @@
+"""A small model folder and a small data set of the user's own, with which a whole run takes seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tokenizer_families
+from tiny_models import random_model
+
+from expunge.recipe import Recipe, load_recipe
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = tokenizer_families.gpt2_like()
+    config = LlamaConfig(
+        hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=2,
+        vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0, pad_token_id=0,
+    )  # fmt: skip
+    random_model()  # seeds
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    for name, numbers in (("forget", range(6)), ("retain", range(6, 30))):
+        rows = [{"question": f"Who is number {n}?", "answer": f"SECRET{n} of the town by the sea."} for n in numbers]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture
+def recipe(model_folder: Path, data_folder: Path, tmp_path: Path) -> dict:
+    return {
+        "model": {"path": str(model_folder)},
+        "data": {
+            "format": "qa",
+            "forget": str(data_folder / "forget.jsonl"),
+            "retain": str(data_folder / "retain.jsonl"),
+        },
+        "adapter": {"initialization": "factored", "rank": 2, "alpha": 4},
+        "training": {"epochs": 2, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-2, "warmup": 0},
+        "evaluation": {"max_new_tokens": 5},
+        "output": str(tmp_path / "run"),
+    }
+
+
+def resolved(recipe: dict) -> Recipe:
+    return load_recipe(recipe)

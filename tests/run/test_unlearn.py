@@ -1,0 +1,230 @@
+"""The main job on a small model: what lies in the run folder, and that bad input leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+import expunge
+from expunge.cli import main
+from expunge.errors import InputError
+from expunge.storage import read_json, read_json_lines
+
+PHASES = ["baseline", "importance", "adapter", "training", "evaluation", "export", "report"]
+
+
+@pytest.fixture(scope="module")
+def finished(model_folder: Path, data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> expunge.Run:
+    recipe = {
+        "name": "small",
+        "model": {"path": str(model_folder)},
+        "data": {
+            "format": "qa",
+            "forget": str(data_folder / "forget.jsonl"),
+            "retain": str(data_folder / "retain.jsonl"),
+        },
+        "adapter": {"initialization": "vila", "rank": 2, "alpha": 4},
+        "training": {"epochs": 2, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-2, "warmup": 0},
+        "evaluation": {"max_new_tokens": 5},
+        "export": ["adapter", "merged"],
+    }
+    return expunge.unlearn(recipe, output=tmp_path_factory.mktemp("runs") / "run")
+
+
+def test_the_run_folder_is_that_of_the_interface(finished: expunge.Run) -> None:
+    there = {entry.name for entry in finished.path.iterdir()}
+    assert there >= {
+        "recipe.yaml", "run.json", "metrics.jsonl", "importance.safetensors", "initial_adapter", "checkpoints",
+        "adapter", "merged", "eval", "report.html", "README.md",
+    }  # fmt: skip
+    assert not [entry for entry in finished.path.rglob("*.partial") if entry.is_file()]
+    assert {entry.name for entry in (finished.path / "eval").iterdir()} == {
+        "before.json", "after.json", "epoch-1.json", "epoch-2.json",
+    }  # fmt: skip
+
+
+def test_run_json_records_what_was_done(finished: expunge.Run) -> None:
+    state = read_json(finished.path / "run.json")
+    assert state["state"] == "done"
+    assert list(state["phases"]) == PHASES
+    assert all(phase["state"] == "done" and phase["attempts"] == 1 for phase in state["phases"].values())
+    assert all(phase["seconds"] > 0 for phase in state["phases"].values())
+    assert state["phases"]["training"]["flops"] > 0
+    assert state["data"]["forget"]["n"] == 6
+    assert state["data"]["retain"]["n"] == 24
+    rows = read_json_lines(finished.path / "metrics.jsonl")
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 2), (2, 4)]
+    assert [row["step"] for row in read_json_lines(finished.path / "steps.jsonl")] == [1, 2, 3, 4]
+    assert finished.metrics["after"]["forget_probability"]["n"] == 6
+    assert finished.metrics["after"]["retain_probability"]["n"] == 4  # a fifth of 24, never trained on
+
+
+def test_trainable_parameters_are_those_of_the_shapes(finished: expunge.Run) -> None:
+    """Per block: four attention layers of 24 + 24 and three of the feed-forward part of 24 + 40, rank 2, 2 blocks."""
+    assert finished.state["adapter"]["trainable_parameters"] == 2 * 2 * (4 * 48 + 3 * 64)
+    assert finished.state["adapter"]["modules"] == 14
+
+
+def test_training_flops_by_hand(finished: expunge.Run) -> None:
+    """Base layers forward and backward to the activations, adapters also to their weights: within the padding."""
+    counted = finished.state["phases"]["training"]["flops"]
+    base = 2 * (4 * 24 * 24 + 3 * 24 * 40)
+    assert counted > 2 * base * 2 * 2 * 12 * 15  # 12 + 12 rows of at least 15 tokens, 2 epochs, 2 passes
+
+
+def test_the_adapter_is_the_chosen_epochs_and_fits_the_base(finished: expunge.Run, model_folder: Path) -> None:
+    base = AutoModelForCausalLM.from_pretrained(model_folder)
+    ids = torch.arange(1, 20)[None]
+    with torch.no_grad():
+        adapted = PeftModel.from_pretrained(base, str(finished.adapter))(input_ids=ids).logits
+        merged = AutoModelForCausalLM.from_pretrained(finished.path / "merged")(input_ids=ids).logits
+    torch.testing.assert_close(adapted, merged, rtol=0, atol=1e-5)
+
+
+def test_neither_report_nor_card_repeats_the_forgotten_text(finished: expunge.Run) -> None:
+    for name in ("report.html", "README.md", "run.json"):
+        assert "SECRET" not in (finished.path / name).read_text()
+
+
+def test_the_row_importances_are_kept(finished: expunge.Run) -> None:
+    rows = load_file(finished.path / "importance.safetensors")
+    assert len(rows) == 14
+    assert rows["model.layers.0.mlp.up_proj"].shape == (40,)
+    assert all((d > 0).all() for d in rows.values())
+
+
+def test_the_same_recipe_gives_the_same_adapter(finished: expunge.Run, tmp_path: Path) -> None:
+    again = expunge.unlearn(finished.path / "recipe.yaml", ["export=[adapter]"], output=tmp_path / "run")
+    ours, theirs = (path / "adapter_model.safetensors" for path in (finished.adapter, again.adapter))
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
+@pytest.mark.parametrize("initialization", ["default", "pissa", "fila", "factored"])
+@pytest.mark.parametrize("objective", ["gd", "npo"])
+def test_every_initialisation_and_objective_runs_to_its_end(
+    recipe: dict, initialization: str, objective: str
+) -> None:
+    run = expunge.unlearn(recipe, [f"adapter.initialization={initialization}", f"objective.forget={objective}"])
+    assert run.state["state"] == "done"
+    assert ("importance" in run.state["phases"]) == (initialization in ("fila", "factored"))
+    assert run.metrics["after"]["forget_probability"]["value"] != run.metrics["before"]["forget_probability"]["value"]
+
+
+def test_plain_text_without_a_retain_set(recipe: dict, tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("Ada was born in a town by the sea. " * 20)
+    recipe["data"] = {"forget": str(tmp_path / "book.txt"), "max_length": 32}
+    run = expunge.unlearn(recipe, ["objective.retain=none"])
+    assert run.state["data"]["format"] == "text"
+    assert run.state["data"]["retain"] is None
+    assert set(run.metrics["after"]) == {
+        "forget_probability", "forget_exact_memorization", "forget_extraction_strength",
+    }  # fmt: skip
+
+
+def test_divergence_before_the_first_epoch_ends_with_a_sentence(recipe: dict, capsys) -> None:
+    recipe["training"]["learning_rate"] = 1e30
+    with pytest.raises(expunge.RunFailed, match=r"Lower training\.learning_rate"):
+        expunge.unlearn(recipe, ["objective=ga", "objective.retain=none", "training.batch_size=2"])
+    state = read_json(Path(recipe["output"]) / "run.json")
+    assert state["state"] == "failed"
+    assert not (Path(recipe["output"]) / "adapter").exists()
+
+
+class TestBadInput:
+    """Exit code 2, a sentence with the remedy, no traceback, and no run folder."""
+
+    def check(self, capsys, monkeypatch, tmp_path: Path, recipe: dict, sentence: str) -> None:
+        file = tmp_path / "recipe.json.yaml"
+        file.write_text(json.dumps(recipe))  # JSON is YAML
+        monkeypatch.setattr("sys.argv", ["expunge", "run", str(file)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        printed = capsys.readouterr()
+        assert exit_.value.code == 2
+        assert sentence in printed.err
+        assert "Traceback" not in printed.err
+        assert printed.out == ""
+        assert not Path(recipe["output"]).exists()
+
+    @pytest.mark.parametrize(
+        ("section", "key", "value", "sentence"),
+        [
+            ("training", "epoch", 3, "training.epoch: there is no such key. Did you mean 'epochs'?"),
+            ("objective", "forget", "npoo", "there is no forget loss 'npoo'. Did you mean 'npo'?"),
+            ("adapter", "initialization", "fisher", "Known: default, factored, fila, pissa, vila."),
+            ("data", "forget", "absent.jsonl", "there is no file 'absent.jsonl'"),
+            ("data", "answer_column", "reply", "there is no column 'reply'"),
+            ("model", "path", "/no/such/model", "there is no folder '/no/such/model'"),
+            ("evaluation", "benchmark", "tofu", "tofu needs TOFU's files"),
+            ("evaluation", "reference", "/no/such/model", "evaluation.reference: there is no folder"),
+            ("adapter", "targets", ["q_prj"], "'q_prj' is no linear layer of this model. Did you mean 'q_proj'?"),
+        ],
+    )
+    def test_a_wrong_value(self, capsys, monkeypatch, tmp_path, recipe, section, key, value, sentence) -> None:
+        recipe.setdefault(section, {})[key] = value
+        self.check(capsys, monkeypatch, tmp_path, recipe, sentence)
+
+    @pytest.mark.parametrize(
+        ("rows", "sentence"),
+        [
+            ([], "holds no samples"),
+            ([{"question": "Who?", "answer": ""}], "row 1: the 'answer' is empty"),
+            ([{"question": "Who is number 7?", "answer": "SECRET7 of the town by the sea."}], "in the retain set"),
+        ],
+    )
+    def test_wrong_data(self, capsys, monkeypatch, tmp_path, recipe, rows, sentence) -> None:
+        (tmp_path / "forget.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        recipe["data"]["forget"] = str(tmp_path / "forget.jsonl")
+        self.check(capsys, monkeypatch, tmp_path, recipe, sentence)
+
+    def test_a_folder_that_is_no_model(self, capsys, monkeypatch, tmp_path, recipe) -> None:
+        (tmp_path / "empty").mkdir()
+        recipe["model"]["path"] = str(tmp_path / "empty")
+        self.check(capsys, monkeypatch, tmp_path, recipe, "config.json is missing")
+
+    def test_mistakes_in_different_sections_are_named_together(
+        self, capsys, monkeypatch, tmp_path, recipe
+    ) -> None:
+        recipe["model"]["path"] = "/no/such/model"
+        recipe["data"]["forget"] = "absent.jsonl"
+        self.check(capsys, monkeypatch, tmp_path, recipe, "absent.jsonl")
+
+    def test_a_folder_that_is_taken(self, recipe) -> None:
+        output = Path(recipe["output"])
+        output.mkdir()
+        (output / "thesis.doc").write_text("mine")
+        with pytest.raises(InputError, match="not empty and holds no run"):
+            expunge.unlearn(recipe)
+        assert [entry.name for entry in output.iterdir()] == ["thesis.doc"]
+
+    def test_a_finished_run_is_not_overwritten_nor_resumed_with_another_recipe(self, finished) -> None:
+        with pytest.raises(InputError, match="--resume"):
+            expunge.unlearn(finished.path / "recipe.yaml", output=finished.path)
+        with pytest.raises(InputError, match="the recipe has changed in: seed"):
+            expunge.unlearn(finished.path / "recipe.yaml", ["seed=1"], output=finished.path, resume=True)
+
+
+def test_resuming_a_finished_run_repeats_nothing(finished: expunge.Run, capsys) -> None:
+    before = (finished.adapter / "adapter_model.safetensors").stat().st_mtime_ns
+    run = expunge.unlearn(finished.path / "recipe.yaml", output=finished.path, resume=True)
+    assert capsys.readouterr().err.count("done before") == len(PHASES)
+    assert (run.adapter / "adapter_model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_before_log_of_the_same_model_is_taken_over(finished: expunge.Run, recipe: dict, tmp_path: Path) -> None:
+    recipe["evaluation"]["before"] = str(finished.path / "eval" / "before.json")
+    run = expunge.unlearn(recipe)
+    assert run.metrics["before"] == finished.metrics["before"]
+    log = read_json(finished.path / "eval" / "before.json")
+    log["model"]["fingerprint"] = "another"
+    (tmp_path / "other.json").write_text(json.dumps(log))
+    recipe["evaluation"]["before"] = str(tmp_path / "other.json")
+    recipe["output"] = str(tmp_path / "second")
+    with pytest.raises(InputError, match="its model is another"):
+        expunge.unlearn(recipe)

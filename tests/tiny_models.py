@@ -1,0 +1,57 @@
+"""Tiny random models of the shapes that users have, and batches for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
+)
+
+VOCABULARY = 97
+_SIZES = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": VOCABULARY}
+_ENDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+
+SHAPES: dict[str, Callable[[], Any]] = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(intermediate_size=40, **_SIZES, **_ENDS)),
+    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(n_embd=24, n_layer=2, n_head=2, vocab_size=VOCABULARY, **_ENDS)),
+    "gpt_neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(intermediate_size=40, **_SIZES, **_ENDS)),
+    "phi": lambda: PhiForCausalLM(PhiConfig(intermediate_size=40, **_SIZES, **_ENDS)),
+}
+
+
+def random_model(shape: str = "llama", scale: float = 5.0) -> Any:
+    """A tiny random model whose predictions are not uniform: weights scaled up from their initial size."""
+    torch.manual_seed(1)
+    model = SHAPES[shape]().eval()
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2 and "embed" not in name and "wte" not in name and "wpe" not in name:
+            parameter.data.mul_(scale)
+    return model
+
+
+def random_batch(rows: int, length: int = 9, prompt: int = 3, seed: int = 2) -> dict[str, torch.Tensor]:
+    """Random ids, the rows of different lengths, the first `prompt` tokens without labels."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(1, VOCABULARY, (rows, length), generator=generator)
+    lengths = torch.randint(prompt + 2, length + 1, (rows,), generator=generator)
+    mask = (torch.arange(length)[None, :] < lengths[:, None]).long()
+    labels = torch.where(mask.bool(), ids, -100)
+    labels[:, :prompt] = -100
+    return {"input_ids": ids * mask, "attention_mask": mask, "labels": labels}
+
+
+def split_batch(batch: dict[str, torch.Tensor], size: int) -> list[dict[str, torch.Tensor]]:
+    rows = len(batch["labels"])
+    return [
+        {key: value[start : start + size] for key, value in batch.items()} for start in range(0, rows, size)
+    ]

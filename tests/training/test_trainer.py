@@ -1,0 +1,161 @@
+"""The trainer's steps do not depend on how they are cut into micro-batches, and saved checkpoints are whole."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import random_batch, random_model
+
+from expunge import attach_adapter
+from expunge.adapters.anchor import UNLEARN
+from expunge.adapters.attach import uniform_importance
+from expunge.data.encoding import Example
+from expunge.models.answers import answer_tokens
+from expunge.objectives import Objective, StepTotals
+from expunge.recipe.schema import ObjectiveSettings, Training
+from expunge.training.train import build_trainer, saved_steps
+
+
+def examples(rows: int, seed: int) -> list[Example]:
+    batch = random_batch(rows, length=14, seed=seed)
+    lengths = batch["attention_mask"].sum(1).tolist()
+    return [
+        Example(ids[:length], labels[:length])
+        for ids, labels, length in zip(
+            batch["input_ids"].tolist(), batch["labels"].tolist(), lengths, strict=True
+        )
+    ]
+
+
+FORGET, RETAIN = examples(32, 4), examples(50, 5)
+
+
+def adapted(seed: int = 0):
+    torch.manual_seed(seed)
+    base = random_model()
+    return attach_adapter(base, uniform_importance(base), rank=3, alpha=6)
+
+
+def train(folder: Path, forget: str = "ihl", retain: str = "nll", callbacks=(), resume=None, **settings):
+    model = adapted()
+    training = Training(**{"epochs": 1, "batch_size": 32, "micro_batch_size": 8, "learning_rate": 1e-2,
+                           "warmup": 0, "weight_decay": 0.0, **settings})  # fmt: skip
+    trainer = build_trainer(
+        model,
+        FORGET,
+        RETAIN,
+        objective=ObjectiveSettings(forget=forget, retain=retain),
+        training=training,
+        seed=3,
+        pad_token_id=0,
+        checkpoints=folder,
+        callbacks=list(callbacks),
+    )
+    trainer.train(resume_from_checkpoint=resume)
+    weights = {n: p.detach().clone() for n, p in model.named_parameters() if f".{UNLEARN}." in n}
+    return weights, trainer
+
+
+def gradient_of_one_step(model, objective: Objective, forget: list[Example], retain: list[Example]):
+    """The oracle: the gradient of the whole step's loss, one example at a time, by the definition."""
+    forget_tokens = sum(example.label_count for example in forget)
+    retain_tokens = sum(example.label_count for example in retain)
+    totals = StepTotals(forget_tokens, len(forget), retain_tokens, len(retain))
+    original = copy.deepcopy(model)
+    for side, items in (("forget", forget), ("retain", retain)):
+        for example in items:
+            batch = {
+                "input_ids": torch.tensor([example.input_ids]),
+                "attention_mask": torch.ones(1, len(example), dtype=torch.long),
+                "labels": torch.tensor([example.labels]),
+            }
+            with torch.no_grad(), original.disable_adapter():
+                reference = answer_tokens(original, batch)
+            tokens = answer_tokens(model, batch)
+            if side == "forget":
+                objective.forget_loss(tokens, reference, totals).backward()
+            else:
+                (objective.retain_weight * objective.retain_loss(tokens, reference, totals)).backward()
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
+
+
+class Gradients:
+    """A callback that keeps the gradients of the first optimiser step."""
+
+    def __new__(cls):
+        from transformers import TrainerCallback
+
+        class Keeper(TrainerCallback):
+            found = None
+
+            def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+                if self.found is None:
+                    self.found = {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
+
+        return Keeper()
+
+
+@pytest.mark.parametrize(("forget", "retain"), [("ihl", "nll"), ("ga", "none"), ("npo", "nll")])
+@pytest.mark.parametrize("micro", [32, 8, 5])
+def test_32_at_once_and_8_times_4_give_the_gradient_of_the_whole_step(
+    tmp_path: Path, forget: str, retain: str, micro: int
+) -> None:
+    if micro == 5:
+        batch_size = 30
+    else:
+        batch_size = 32
+    keeper = Gradients()
+    _, trainer = train(
+        tmp_path, forget, retain, [keeper], micro_batch_size=micro, batch_size=batch_size, max_grad_norm=0
+    )
+    order = list(trainer._get_train_sampler())[:batch_size]
+    used_forget = [FORGET[index] for index, _ in order]
+    used_retain = [RETAIN[index] for _, index in order if index is not None]
+    wanted = gradient_of_one_step(adapted(), Objective.named(forget, retain), used_forget, used_retain)
+    assert keeper.found.keys() == wanted.keys()
+    for name, gradient in keeper.found.items():
+        torch.testing.assert_close(gradient, wanted[name], rtol=1e-3, atol=1e-6)
+
+
+def test_logged_losses_are_those_of_the_whole_step(tmp_path: Path) -> None:
+    _, cut = train(tmp_path / "a", micro_batch_size=8)
+    _, whole = train(tmp_path / "b", micro_batch_size=32)
+    for name in ("forget_loss", "retain_loss"):
+        assert cut.state.log_history[0][name] == pytest.approx(whole.state.log_history[0][name], rel=1e-5)
+    assert 0.9 < whole.state.log_history[0]["forget_loss"] < 2
+
+
+def test_training_is_deterministic_and_resumes_exactly(tmp_path: Path) -> None:
+    """Stopped after epoch 1 of 3 and resumed in a new trainer: bit for bit the uninterrupted run's weights."""
+    whole, _ = train(tmp_path / "a", "npo", epochs=3, batch_size=16)
+    again, _ = train(tmp_path / "b", "npo", epochs=3, batch_size=16)
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    checkpoints = saved_steps(tmp_path / "a")
+    assert sorted(checkpoints) == [2, 4, 6]
+    resumed, trainer = train(tmp_path / "c", "npo", epochs=3, batch_size=16, resume=str(checkpoints[2]))
+    assert trainer.state.global_step == 6
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_checkpoint_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saving that breaks off half-way leaves no checkpoint under its name."""
+    from expunge.training import trainer as module
+
+    def break_off(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.os, "replace", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path)
+    assert saved_steps(tmp_path) == {}
+
+
+def test_the_anchor_is_not_trained(tmp_path: Path) -> None:
+    _, trainer = train(tmp_path, "npo")
+    start = {n: p for n, p in adapted().named_parameters() if ".anchor." in n}
+    end = {n: p for n, p in trainer.model.named_parameters() if ".anchor." in n}
+    assert start
+    assert all(torch.equal(start[name], end[name]) for name in start)
