@@ -23,7 +23,9 @@ _ENDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 
 SHAPES: dict[str, Callable[[], Any]] = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(intermediate_size=40, **_SIZES, **_ENDS)),
-    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(n_embd=24, n_layer=2, n_head=2, vocab_size=VOCABULARY, **_ENDS)),
+    "gpt2": lambda: GPT2LMHeadModel(
+        GPT2Config(n_embd=24, n_layer=2, n_head=2, vocab_size=VOCABULARY, **_ENDS)
+    ),
     "gpt_neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(intermediate_size=40, **_SIZES, **_ENDS)),
     "phi": lambda: PhiForCausalLM(PhiConfig(intermediate_size=40, **_SIZES, **_ENDS)),
 }

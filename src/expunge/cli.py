@@ -39,14 +39,13 @@ def _version(
 @app.command()
 def quickstart(
     output: Annotated[Path, typer.Option(help="run folder")] = Path("runs/quickstart"),
-    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
 ) -> None:
     """A tiny model forgets a few invented people: no network, no GPU; ends with the report's path."""
     from .quickstart.run import run_quickstart
 
-    run = run_quickstart(output, resume=resume)
-    _summary(run)
-    print(run.report)
+    finished = run_quickstart(output)
+    _summary(finished)
+    print(finished.report)
 
 
 @app.command()

@@ -6,7 +6,6 @@ import copy
 
 import pytest
 import torch
-from tiny_models import SHAPES, random_batch, random_model
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
@@ -17,6 +16,7 @@ from expunge.adapters.export import FINGERPRINT_FILE, balanced_factors, export_m
 from expunge.errors import InputError
 from expunge.models.fingerprint import fingerprint
 from expunge.storage import read_json
+from tiny_models import SHAPES, random_batch, random_model
 
 IDS = random_batch(4)["input_ids"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import tokenizer_families as families
 import torch
 from transformers import AutoTokenizer
 
+import tokenizer_families as families
 from expunge.data.encoding import IGNORED, Encoder, Example, collate
 from expunge.data.templates import TEMPLATES, choose_template
 
@@ -127,9 +127,8 @@ def test_an_answer_beyond_the_longest_sequence_has_no_label() -> None:
 
 def test_labels_line_up_with_the_logits_that_predict_them() -> None:
     """`answer_tokens` picks position t − 1 for label t: against full logits and cross entropy."""
-    from tiny_models import random_batch, random_model
-
     from expunge.models.answers import answer_tokens
+    from tiny_models import random_batch, random_model
 
     model, batch = random_model(), random_batch(5)
     tokens = answer_tokens(model, batch)

@@ -122,7 +122,7 @@ def test_an_overlap_names_how_many_and_where(tmp_path: Path) -> None:
 
 def test_a_retain_loss_needs_a_retain_set(tmp_path: Path) -> None:
     data = OwnData(format="qa", forget=write(tmp_path / "a.jsonl", ROWS))
-    with pytest.raises(InputError, match="objective.retain to none"):
+    with pytest.raises(InputError, match=r"objective\.retain to none"):
         load_data(data, retain_needed=True)
 
 

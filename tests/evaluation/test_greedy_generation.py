@@ -15,6 +15,7 @@ from expunge.data.encoding import IGNORED, Example
 from expunge.evaluation import generation
 from expunge.evaluation.generation import answers_to_prompts, greedy_continuations
 from expunge.evaluation.likelihood import answer_losses
+from expunge.evaluation.log import QuestionRecord
 
 NEW = 12
 
@@ -106,6 +107,7 @@ def test_answers_known_by_heart_are_not_generated(tiny_llama, encoder, prompts, 
         for prompt, truth in zip(prompts, truths, strict=True)
     ]
     losses = answer_losses(tiny_llama, examples, pad_token_id=0)
+    records = [QuestionRecord(row, loss, correct=loss.correct) for row, loss in enumerate(losses)]
     generated: list[list[int]] = []
     real = generation.greedy_continuations
 
@@ -114,13 +116,13 @@ def test_answers_known_by_heart_are_not_generated(tiny_llama, encoder, prompts, 
         return real(model, tokenizer, rows, max_new_tokens)
 
     monkeypatch.setattr(generation, "greedy_continuations", watched)
-    found = answers_to_prompts(tiny_llama, encoder, prompts, examples, losses, NEW)
+    found = answers_to_prompts(tiny_llama, encoder, prompts, examples, records, NEW)
     assert found == [text(encoder.tokenizer, answer) for answer in answers]
     assert generated == [prompt for row, prompt in enumerate(prompts) if row == wrong or row not in ended]
 
     # A longer answer than may be generated is cut off, and so is generated as well.
     generated.clear()
-    short = answers_to_prompts(tiny_llama, encoder, prompts, examples, losses, 2)
+    short = answers_to_prompts(tiny_llama, encoder, prompts, examples, records, 2)
     assert short == [text(encoder.tokenizer, answer[:2]) for answer in answers]
     whole = [row for row in ended if row != wrong and len(answers[row]) <= 2]
     assert generated == [prompt for row, prompt in enumerate(prompts) if row not in whole]

@@ -31,7 +31,7 @@ def material(encoder) -> dict[str, list[Material]]:
 
 def test_records_and_generations(tiny_llama, encoder, material):
     benchmark = MemorizationBenchmark(**material, max_new_tokens=5, data={"path": "files"})
-    log = benchmark.evaluate(tiny_llama, encoder, generate=True)
+    log = benchmark.evaluate(tiny_llama, encoder)
     assert (log.benchmark, log.generated, log.data) == ("memorization", True, {"path": "files"})
     for name, items in material.items():
         losses = answer_losses(tiny_llama, [item.example for item in items], 0)
@@ -81,7 +81,7 @@ def test_metrics_by_hand():
 
 def test_without_retain_material_there_is_no_utility(tiny_llama, encoder, material):
     benchmark = MemorizationBenchmark(material["forget"])
-    log = benchmark.evaluate(tiny_llama, encoder, generate=False)
+    log = benchmark.measure(tiny_llama, encoder)
     metrics = benchmark.metrics(log, None)
     assert log.sets["retain"] == []
     assert metrics.keys() == {

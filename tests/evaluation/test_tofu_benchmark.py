@@ -34,7 +34,7 @@ def measured_alone(model, encoder: Encoder, question: str, answer: str) -> Likel
 
 
 def test_every_answer_is_in_its_place(tiny_llama, encoder, benchmark):
-    log = benchmark.evaluate(tiny_llama, encoder, generate=False)
+    log = benchmark.measure(tiny_llama, encoder)
     rows = tofu_rows()
     assert not log.generated
     for name, file in benchmark.data["names"].items():
@@ -55,7 +55,7 @@ def test_every_answer_is_in_its_place(tiny_llama, encoder, benchmark):
 
 
 def test_generations_are_those_of_the_prompts(tiny_llama, encoder, benchmark):
-    log = benchmark.evaluate(tiny_llama, encoder, generate=True)
+    log = benchmark.evaluate(tiny_llama, encoder)
     assert log.generated
     questions = [question.question for part in benchmark.sets.values() for question in part]
     prompts = [encoder.prompt(question) for question in questions]
@@ -64,7 +64,7 @@ def test_generations_are_those_of_the_prompts(tiny_llama, encoder, benchmark):
 
 
 def test_log_and_export_round_trips_give_the_same_metrics(tiny_llama, encoder, benchmark, tmp_path):
-    log = benchmark.evaluate(tiny_llama, encoder, generate=True)
+    log = benchmark.evaluate(tiny_llama, encoder)
     log.model = {"path": "tiny", "fingerprint": "ab", "adapter": None}
     log.metrics = benchmark.metrics(log, log)
     content = json.loads(json.dumps(log.to_json()))
@@ -107,7 +107,7 @@ def test_the_hash_follows_the_content(tmp_path, benchmark):
 
 def test_an_answer_outside_the_window_is_refused(tiny_llama, word_tokenizer, benchmark):
     with pytest.raises(InputError) as caught:
-        benchmark.evaluate(tiny_llama, Encoder(word_tokenizer, max_length=6), generate=False)
+        benchmark.measure(tiny_llama, Encoder(word_tokenizer, max_length=6))
     assert "forget01_perturbed, row 1: an answer does not begin" in str(caught.value)
     assert len(caught.value.problems) == 10
 
@@ -132,7 +132,7 @@ def test_tofu_tiny_full_does_not_pass_for_retain90(shared):
     tofu = TofuBenchmark(shared / "data" / "tofu", "forget10")
     tofu.sets = {"forget": tofu.sets["forget"]}
     logs = {
-        name: tofu.evaluate(AutoModelForCausalLM.from_pretrained(models / name), encoder, generate=False)
+        name: tofu.measure(AutoModelForCausalLM.from_pretrained(models / name), encoder)
         for name in ("full", "retain90")
     }
     full = tofu.metrics(logs["full"], logs["retain90"])

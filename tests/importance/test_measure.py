@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_models import SHAPES, random_batch, random_model, split_batch
 from torch.nn.functional import cross_entropy
 from transformers.pytorch_utils import Conv1D
 
@@ -14,6 +13,7 @@ from expunge.importance.estimator import Layer, estimators, per_sample_gradients
 from expunge.importance.relative import EPSILON
 from expunge.importance.vila import STANDARD_DEVIATION
 from expunge.models.linear import target_layers
+from tiny_models import SHAPES, random_batch, random_model, split_batch
 
 RANK, SEED = 3, 5
 
@@ -26,7 +26,9 @@ def per_sample_gradients_by_autograd(model, batch) -> dict[str, torch.Tensor]:
     for row in split_batch(batch, 1):
         model.zero_grad()
         logits = model(input_ids=row["input_ids"], attention_mask=row["attention_mask"]).logits
-        log_likelihood = -cross_entropy(logits[0, :-1], row["labels"][0, 1:], reduction="sum", ignore_index=-100)
+        log_likelihood = -cross_entropy(
+            logits[0, :-1], row["labels"][0, 1:], reduction="sum", ignore_index=-100
+        )
         log_likelihood.backward()
         for name, module in layers.items():
             gradient = module.weight.grad.double()

@@ -113,7 +113,9 @@ def test_gradients_in_float32_and_bf16_follow_float64(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*forget_losses, *retain_losses])
 def test_no_label_at_all_is_no_loss(name: str) -> None:
-    empty = AnswerTokens(torch.zeros(0, 5), torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), 0)
+    empty = AnswerTokens(
+        torch.zeros(0, 5), torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), 0
+    )
     assert value(name, empty, empty).sum() == 0
 
 

@@ -49,7 +49,9 @@ def test_every_mistake_is_named_at_once() -> None:
 def test_numbers_in_yamls_other_notation_are_numbers(tmp_path: Path) -> None:
     """YAML reads 1e-4 as a string."""
     file = tmp_path / "mine.yaml"
-    file.write_text("model: {path: m}\ndata: {format: qa, forget: f.jsonl}\ntraining: {learning_rate: 1e-4}\n")
+    file.write_text(
+        "model: {path: m}\ndata: {format: qa, forget: f.jsonl}\ntraining: {learning_rate: 1e-4}\n"
+    )
     recipe = load_recipe(file)
     assert recipe.training.learning_rate == 1e-4
     assert recipe.output_folder == "runs/mine"
@@ -58,8 +60,14 @@ def test_numbers_in_yamls_other_notation_are_numbers(tmp_path: Path) -> None:
 
 
 def test_overrides_reach_into_sections_and_presets_can_be_refined() -> None:
-    recipe = load_recipe({**TOFU, "objective": "gd"}, ["objective.retain_weight=1.5", "adapter.targets=[q_proj]"])
-    assert (recipe.objective.forget, recipe.objective.retain, recipe.objective.retain_weight) == ("ga", "nll", 1.5)
+    recipe = load_recipe(
+        {**TOFU, "objective": "gd"}, ["objective.retain_weight=1.5", "adapter.targets=[q_proj]"]
+    )
+    assert (recipe.objective.forget, recipe.objective.retain, recipe.objective.retain_weight) == (
+        "ga",
+        "nll",
+        1.5,
+    )
     assert recipe.adapter.targets == ["q_proj"]
     with pytest.raises(InputError, match=r"Write key\.sub=value"):
         load_recipe(TOFU, ["training.epochs"])
@@ -99,5 +107,5 @@ def test_a_batch_must_be_whole_micro_batches() -> None:
 def test_a_custom_template_needs_its_places() -> None:
     data = {**TOFU["data"], "template": {"prompt": "Q {question} A"}}
     assert load_recipe({**TOFU, "data": data}).data.template.answer == "{answer}"
-    with pytest.raises(InputError, match="does not contain {question}"):
+    with pytest.raises(InputError, match=r"does not contain \{question\}"):
         load_recipe({**TOFU, "data": {**TOFU["data"], "template": {"prompt": "Q A"}}})

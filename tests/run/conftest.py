@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-import tokenizer_families
-from tiny_models import random_model
 
+import tokenizer_families
 from expunge.recipe import Recipe, load_recipe
+from tiny_models import random_model
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,10 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     for name, numbers in (("forget", range(6)), ("retain", range(6, 30))):
-        rows = [{"question": f"Who is number {n}?", "answer": f"SECRET{n} of the town by the sea."} for n in numbers]
+        rows = [
+            {"question": f"Who is number {n}?", "answer": f"SECRET{n} of the town by the sea."}
+            for n in numbers
+        ]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 

@@ -78,7 +78,9 @@ def test_training_flops_by_hand(finished: expunge.Run) -> None:
     assert counted > 2 * base * 2 * 2 * 12 * 15  # 12 + 12 rows of at least 15 tokens, 2 epochs, 2 passes
 
 
-def test_the_adapter_is_the_chosen_epochs_and_fits_the_base(finished: expunge.Run, model_folder: Path) -> None:
+def test_the_adapter_is_the_chosen_epochs_and_fits_the_base(
+    finished: expunge.Run, model_folder: Path
+) -> None:
     base = AutoModelForCausalLM.from_pretrained(model_folder)
     ids = torch.arange(1, 20)[None]
     with torch.no_grad():
@@ -110,10 +112,15 @@ def test_the_same_recipe_gives_the_same_adapter(finished: expunge.Run, tmp_path:
 def test_every_initialisation_and_objective_runs_to_its_end(
     recipe: dict, initialization: str, objective: str
 ) -> None:
-    run = expunge.unlearn(recipe, [f"adapter.initialization={initialization}", f"objective.forget={objective}"])
+    run = expunge.unlearn(
+        recipe, [f"adapter.initialization={initialization}", f"objective.forget={objective}"]
+    )
     assert run.state["state"] == "done"
     assert ("importance" in run.state["phases"]) == (initialization in ("fila", "factored"))
-    assert run.metrics["after"]["forget_probability"]["value"] != run.metrics["before"]["forget_probability"]["value"]
+    assert (
+        run.metrics["after"]["forget_probability"]["value"]
+        != run.metrics["before"]["forget_probability"]["value"]
+    )
 
 
 def test_plain_text_without_a_retain_set(recipe: dict, tmp_path: Path) -> None:
@@ -163,10 +170,17 @@ class TestBadInput:
             ("model", "path", "/no/such/model", "there is no folder '/no/such/model'"),
             ("evaluation", "benchmark", "tofu", "tofu needs TOFU's files"),
             ("evaluation", "reference", "/no/such/model", "evaluation.reference: there is no folder"),
-            ("adapter", "targets", ["q_prj"], "'q_prj' is no linear layer of this model. Did you mean 'q_proj'?"),
+            (
+                "adapter",
+                "targets",
+                ["q_prj"],
+                "'q_prj' is no linear layer of this model. Did you mean 'q_proj'?",
+            ),
         ],
     )
-    def test_a_wrong_value(self, capsys, monkeypatch, tmp_path, recipe, section, key, value, sentence) -> None:
+    def test_a_wrong_value(
+        self, capsys, monkeypatch, tmp_path, recipe, section, key, value, sentence
+    ) -> None:
         recipe.setdefault(section, {})[key] = value
         self.check(capsys, monkeypatch, tmp_path, recipe, sentence)
 
@@ -175,7 +189,10 @@ class TestBadInput:
         [
             ([], "holds no samples"),
             ([{"question": "Who?", "answer": ""}], "row 1: the 'answer' is empty"),
-            ([{"question": "Who is number 7?", "answer": "SECRET7 of the town by the sea."}], "in the retain set"),
+            (
+                [{"question": "Who is number 7?", "answer": "SECRET7 of the town by the sea."}],
+                "in the retain set",
+            ),
         ],
     )
     def test_wrong_data(self, capsys, monkeypatch, tmp_path, recipe, rows, sentence) -> None:
@@ -217,7 +234,9 @@ def test_resuming_a_finished_run_repeats_nothing(finished: expunge.Run, capsys) 
     assert (run.adapter / "adapter_model.safetensors").stat().st_mtime_ns == before
 
 
-def test_a_before_log_of_the_same_model_is_taken_over(finished: expunge.Run, recipe: dict, tmp_path: Path) -> None:
+def test_a_before_log_of_the_same_model_is_taken_over(
+    finished: expunge.Run, recipe: dict, tmp_path: Path
+) -> None:
     recipe["evaluation"]["before"] = str(finished.path / "eval" / "before.json")
     run = expunge.unlearn(recipe)
     assert run.metrics["before"] == finished.metrics["before"]

@@ -44,7 +44,9 @@ def callback(utility: float = 0.9) -> tuple[EpochCallback, list]:
     return made, rows
 
 
-HISTORY = [{"step": 1, "epoch": 1.0, "forget_loss": 1.5, "retain_loss": 0.2, "learning_rate": 0.1, "loss": 1.7}]
+HISTORY = [
+    {"step": 1, "epoch": 1.0, "forget_loss": 1.5, "retain_loss": 0.2, "learning_rate": 0.1, "loss": 1.7}
+]
 
 
 def test_an_epoch_is_recorded_with_its_steps() -> None:

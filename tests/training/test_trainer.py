@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import random_batch, random_model
 
 from expunge import attach_adapter
 from expunge.adapters.anchor import UNLEARN
@@ -17,6 +16,7 @@ from expunge.models.answers import answer_tokens
 from expunge.objectives import Objective, StepTotals
 from expunge.recipe.schema import ObjectiveSettings, Training
 from expunge.training.train import build_trainer, saved_steps
+from tiny_models import random_batch, random_model
 
 
 def examples(rows: int, seed: int) -> list[Example]:
@@ -103,10 +103,7 @@ class Gradients:
 def test_32_at_once_and_8_times_4_give_the_gradient_of_the_whole_step(
     tmp_path: Path, forget: str, retain: str, micro: int
 ) -> None:
-    if micro == 5:
-        batch_size = 30
-    else:
-        batch_size = 32
+    batch_size = 30 if micro == 5 else 32
     keeper = Gradients()
     _, trainer = train(
         tmp_path, forget, retain, [keeper], micro_batch_size=micro, batch_size=batch_size, max_grad_norm=0

@@ -41,7 +41,7 @@ class Anchored(LoraVariant):
     def forward(module: Any, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any) -> Tensor:
         trained = module.lora_B[active_adapter](module.lora_A[active_adapter](x))
         start = module.lora_B[ANCHOR](module.lora_A[ANCHOR](x))
-        return result + (trained - start) * module.scaling[active_adapter]
+        return torch.add(result, trained - start, alpha=module.scaling[active_adapter])
 
     @staticmethod
     def merge_safe(module: Any, active_adapter: str, orig_weight: Tensor) -> Tensor:

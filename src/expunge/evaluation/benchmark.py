@@ -25,8 +25,16 @@ class Benchmark(ABC):
     data: dict[str, Any]
 
     @abstractmethod
-    def evaluate(self, model: Any, encoder: Encoder, *, generate: bool) -> EvaluationLog:
-        """Measure `model`; generation, the slow part, only where asked for. Modes and settings are kept."""
+    def measure(self, model: Any, encoder: Encoder) -> EvaluationLog:
+        """Everything that one teacher-forced pass tells. Modes and settings of `model` are kept."""
+
+    @abstractmethod
+    def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
+        """`log`, as `measure` made it of the same model, with greedy answers: the slow part."""
+
+    def evaluate(self, model: Any, encoder: Encoder) -> EvaluationLog:
+        """Measure and generate."""
+        return self.generate(model, encoder, self.measure(model, encoder))
 
     def read_log(self, path: str | Path) -> EvaluationLog:
         """A log of this benchmark from a file. Raises InputError for any other file."""

@@ -60,7 +60,7 @@ def evaluate_model(
         check_base(loaded, adapter)
         loaded = PeftModel.from_pretrained(loaded, str(adapter))
     encoder = Encoder(tokenizer, choose_template(template, tokenizer))
-    log = measured.evaluate(loaded, encoder, generate=True)
+    log = measured.evaluate(loaded, encoder)
     log.model = {"path": model, "fingerprint": base, "adapter": str(adapter) if adapter else None}
     log.metrics = measured.metrics(log, reference_log)
     if output is not None:

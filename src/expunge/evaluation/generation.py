@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 from ..data.encoding import IGNORED, Encoder, Example
 from ..progress import track
 from .inference import batches_by_length, inference
-from .likelihood import AnswerLoss
+from .log import QuestionRecord
 
 
 def greedy_continuations(
@@ -50,18 +50,20 @@ def answers_to_prompts(
     encoder: Encoder,
     prompts: Sequence[Sequence[int]],
     examples: Sequence[Example],
-    losses: Sequence[AnswerLoss],
+    records: Sequence[QuestionRecord],
     max_new_tokens: int = 200,
 ) -> list[str]:
     """`greedy_continuations`, but only of what the teacher-forced pass has not settled already.
+
+    examples, records: the true answers, encoded, and what the teacher-forced pass found of them
 
     Where every token of the true answer, EOS included, is the model's first choice, greedy decoding writes
     that answer. A model that knows its data well is spared most of the generation.
     """
     tokenizer = encoder.tokenizer
     texts = [
-        _settled(tokenizer, prompt, example, loss, max_new_tokens)
-        for prompt, example, loss in zip(prompts, examples, losses, strict=True)
+        _settled(tokenizer, prompt, example, record, max_new_tokens)
+        for prompt, example, record in zip(prompts, examples, records, strict=True)
     ]
     open_rows = [row for row, text in enumerate(texts) if text is None]
     written = greedy_continuations(model, tokenizer, [prompts[row] for row in open_rows], max_new_tokens)
@@ -71,11 +73,11 @@ def answers_to_prompts(
 
 
 def _settled(
-    tokenizer: Any, prompt: Sequence[int], example: Example, loss: AnswerLoss, max_new_tokens: int
+    tokenizer: Any, prompt: Sequence[int], example: Example, record: QuestionRecord, max_new_tokens: int
 ) -> str | None:
     answer = [label for label in example.labels if label != IGNORED]
     known = (
-        loss.correct == loss.tokens == len(answer) <= max_new_tokens
+        record.correct == record.answer.tokens == len(answer) <= max_new_tokens
         and answer[-1] == tokenizer.eos_token_id
         and [*prompt, *answer] == example.input_ids
     )

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..data.encoding import Encoder, Example
@@ -80,29 +79,33 @@ class MemorizationBenchmark(Benchmark):
         if problems:
             raise InputError(problems)
 
-    def evaluate(self, model: Any, encoder: Encoder, *, generate: bool) -> EvaluationLog:
-        everything = [item for items in self.sets.values() for item in items]
-        examples = [item.example for item in everything]
-        losses = answer_losses(model, examples, encoder.pad_token_id, description="Evaluating")
-        texts: list[str | None] = [None] * len(everything)
-        if generate:
-            prompted = [row for row, item in enumerate(everything) if item.prompt is not None]
-            written = answers_to_prompts(
-                model,
-                encoder,
-                [everything[row].prompt or [] for row in prompted],
-                [examples[row] for row in prompted],
-                [losses[row] for row in prompted],
-                self.max_new_tokens,
-            )
-            for row, text in zip(prompted, written, strict=True):
-                texts[row] = text
-        measured = zip(everything, losses, texts, strict=True)
+    def measure(self, model: Any, encoder: Encoder) -> EvaluationLog:
+        examples = [item.example for items in self.sets.values() for item in items]
+        losses = iter(answer_losses(model, examples, encoder.pad_token_id, description="Evaluating"))
         sets = {
-            name: [_record(index, *row) for index, row in enumerate(islice(measured, len(items)))]
+            name: [_record(index, item, next(losses)) for index, item in enumerate(items)]
             for name, items in self.sets.items()
         }
-        return EvaluationLog(self.name, self.metric_version, generate, sets, data=self.data)
+        return EvaluationLog(self.name, self.metric_version, False, sets, data=self.data)
+
+    def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
+        """Answers to the prompts; records of material without one are left as they are."""
+        sets = {}
+        for name, items in self.sets.items():
+            records = list(log.sets[name])
+            prompted = [row for row, item in enumerate(items) if item.prompt is not None]
+            texts = answers_to_prompts(
+                model,
+                encoder,
+                [items[row].prompt or [] for row in prompted],
+                [items[row].example for row in prompted],
+                [records[row] for row in prompted],
+                self.max_new_tokens,
+            )
+            for row, text in zip(prompted, texts, strict=True):
+                records[row] = replace(records[row], generation=text)
+            sets[name] = records
+        return replace(log, sets=sets, generated=True)
 
     def metrics(self, log: EvaluationLog, reference: EvaluationLog | None = None) -> dict[str, Metric]:
         """The means over every set that is not empty. `reference` plays no part."""
@@ -130,11 +133,10 @@ class MemorizationBenchmark(Benchmark):
         return metrics["retain_probability"].value if "retain_probability" in metrics else math.nan
 
 
-def _record(index: int, item: Material, loss: AnswerLoss, text: str | None) -> QuestionRecord:
+def _record(index: int, item: Material, loss: AnswerLoss) -> QuestionRecord:
     return QuestionRecord(
         index=index,
         answer=Likelihood(loss.loss, loss.tokens),
-        generation=text,
         truth=item.truth,
         correct=loss.correct,
         strength=loss.strength,

@@ -12,7 +12,6 @@ from transformers.utils import logging
 from ..errors import InputError, Problem
 from ..recipe.schema import Model
 
-
 logging.disable_progress_bar()  # a bar for each load of a small model hides the run's own progress
 
 

@@ -212,7 +212,9 @@ class Evaluation(Section):
     before: str | None = Field(
         None, description="evaluation log of the original model, to save measuring it again"
     )
-    every: Literal["epoch"] = "epoch"
+    every: Literal["epoch"] | Annotated[int, Field(ge=1)] = Field(
+        "epoch", description="epoch, or a number of epochs; the last is always evaluated"
+    )
     max_new_tokens: int = Field(200, ge=1, description="longest greedy answer, for ROUGE")
     samples: int | None = Field(None, ge=1, description="own data: evaluate at most this many of each set")
 
@@ -234,6 +236,10 @@ class Recipe(Section):
     export: list[Literal["adapter", "merged"]] = ["adapter"]
     seed: int = Field(42, ge=0)
     output: str = Field("runs/{name}", description="run folder")
+
+    @property
+    def epochs_between_evaluations(self) -> int:
+        return 1 if self.evaluation.every == "epoch" else self.evaluation.every
 
     @property
     def run_name(self) -> str:

@@ -26,6 +26,7 @@ from ..models.fingerprint import fingerprint
 from ..models.linear import target_layers
 from ..models.loading import device, load_config, load_model, load_tokenizer
 from ..recipe.schema import Data, Model, Recipe, TofuData
+from ..storage import write_json
 from .cost import CostMeter
 from .folder import RunFolder, machine
 
@@ -104,13 +105,14 @@ class Job:
     def adapter_size(self) -> dict[str, int]:
         return dict(adapter_bytes(self.adapted))
 
-    def evaluate(
-        self, model: Any, name: str, *, generate: bool, path: str, adapter: str | None
+    def record(
+        self, log: EvaluationLog, name: str, model: Any, path: str, adapter: str | None = None
     ) -> EvaluationLog:
-        """Measure `model`, write `eval/{name}.json`, and return the log with its metrics."""
-        log = self.benchmark.evaluate(model, self.encoder, generate=generate)
+        """Complete `log` with what was measured and with its metrics, and write it to `eval/{name}.json`."""
         log.model = {"path": path, "fingerprint": fingerprint(model), "adapter": adapter}
-        log.metrics = self.benchmark.metrics(log, self.reference_log)
+        reference = log if name == "reference" else self.reference_log
+        log.metrics = self.benchmark.metrics(log, reference)
+        write_json(self.folder.evaluation(name), log.to_json())
         return log
 
     @property

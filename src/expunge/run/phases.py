@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -69,33 +68,22 @@ def baseline(job: Job) -> None:
     """Measure the reference, then the original model: what the run starts from and aims at."""
     if not job.main_process:
         return
-    reference = _reference_log(job)
-    if reference is not None:
-        write_json(job.folder.evaluation("reference"), reference.to_json())
-    log = job.before_log
-    if log is None:
-        log = job.evaluate(job.base, "before", generate=True, path=job.recipe.model.path, adapter=None)
-    log.metrics = job.benchmark.metrics(log, reference)
-    write_json(job.folder.evaluation("before"), log.to_json())
-    _record_metrics(job, "before", log)
-    if reference is not None:
-        _record_metrics(job, "reference", reference)
-
-
-def _reference_log(job: Job) -> EvaluationLog | None:
     given = job.recipe.evaluation.reference
-    if given is None:
-        return None
+    if given is not None:
+        _record_metrics(job, "reference", _evaluate_reference(job, given))
+    log = job.before_log or job.benchmark.evaluate(job.base, job.encoder)
+    _record_metrics(job, "before", job.record(log, "before", job.base, job.recipe.model.path))
+
+
+def _evaluate_reference(job: Job, given: str) -> EvaluationLog:
     if Path(given).expanduser().is_file():
         log = job.benchmark.read_log(given)
-    else:
-        model = load_model(Model(path=given, dtype=job.recipe.model.dtype), "evaluation.reference")
-        job.meter.watch(model)
-        log = job.evaluate(model, "reference", generate=True, path=given, adapter=None)
-        del model
-        gc.collect()
-    log.metrics = job.benchmark.metrics(log, log)
-    return log
+        log.metrics = job.benchmark.metrics(log, log)
+        write_json(job.folder.evaluation("reference"), log.to_json())
+        return log
+    model = load_model(Model(path=given, dtype=job.recipe.model.dtype), "evaluation.reference")
+    job.meter.watch(model)
+    return job.record(job.benchmark.evaluate(model, job.encoder), "reference", model, given)
 
 
 def importance(job: Job) -> None:
@@ -178,6 +166,7 @@ def training(job: Job) -> None:
             original,
             job.recipe.stopping.utility_floor,
             settings.epochs,
+            job.recipe.epochs_between_evaluations,
         )
         trainer = build_trainer(
             job.adapted,
@@ -225,14 +214,8 @@ def _measure_epoch(job: Job, epoch: int) -> tuple[Candidate, dict[str, Any]]:
     metrics: dict[str, Any] = {}
     score = utility = 0.0
     if job.main_process:
-        log = job.evaluate(
-            job.adapted,
-            f"epoch-{epoch}",
-            generate=False,
-            path=job.recipe.model.path,
-            adapter=f"epoch {epoch}",
-        )
-        write_json(job.folder.evaluation(f"epoch-{epoch}"), log.to_json())
+        log = job.benchmark.measure(job.adapted, job.encoder)
+        job.record(log, f"epoch-{epoch}", job.adapted, job.recipe.model.path, f"epoch {epoch}")
         score, utility = job.benchmark.forget_score(log.metrics), job.benchmark.utility(log.metrics)
         metrics = {name: metric.to_json() for name, metric in log.metrics.items()}
     if torch.distributed.is_initialized():
@@ -256,15 +239,15 @@ def _load_best(job: Job) -> None:
 
 
 def evaluation(job: Job) -> None:
-    """Measure the chosen model in full, generations included."""
+    """Complete the chosen epoch's evaluation with generations."""
     if not job.main_process:
         return
     _load_best(job)
-    log = job.evaluate(
-        job.adapted, "after", generate=True, path=job.recipe.model.path, adapter=str(job.folder.adapter)
-    )
-    write_json(job.folder.evaluation("after"), log.to_json())
-    _record_metrics(job, "after", log)
+    best = job.folder.state["training"]["best_epoch"]
+    measured = job.benchmark.read_log(job.folder.evaluation(f"epoch-{best}"))
+    log = job.benchmark.generate(job.adapted, job.encoder, measured)
+    path, adapter = job.recipe.model.path, str(job.folder.adapter)
+    _record_metrics(job, "after", job.record(log, "after", job.adapted, path, adapter))
 
 
 def export(job: Job) -> None:

@@ -22,17 +22,25 @@ class EpochCallback(TrainerCallback):
 
     evaluate: measures the model, returns the candidate and its metrics
     record:   writes the epoch's row and the rows of all steps so far
+    every:    evaluate after every so many epochs, and after the last of `epochs`
     original_utility, utility_floor: training ends where utility falls under floor · original
     """
 
     def __init__(
-        self, evaluate: Evaluate, record: Record, original_utility: float, utility_floor: float, epochs: int
+        self,
+        evaluate: Evaluate,
+        record: Record,
+        original_utility: float,
+        utility_floor: float,
+        epochs: int,
+        every: int = 1,
     ):
         self.evaluate = evaluate
         self.record = record
         self.original_utility = original_utility
         self.utility_floor = utility_floor
         self.epochs = epochs
+        self.every = every
         self.stopped: str | None = None
         self._epoch_started = time.monotonic()
 
@@ -62,6 +70,9 @@ class EpochCallback(TrainerCallback):
             control.should_save = False
             return
         epoch = round(state.epoch or 0)
+        if epoch % self.every and epoch < self.epochs:
+            control.should_save = False  # only what was measured can be chosen
+            return
         trained = time.monotonic() - self._epoch_started
         candidate, metrics = self.evaluate(epoch)
         if candidate.utility < self.utility_floor * self.original_utility:

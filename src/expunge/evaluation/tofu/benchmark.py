@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,30 +49,37 @@ class TofuBenchmark(Benchmark):
         self.names = set_names(forget)
         self.data = {"path": str(path), "hash": hash_rows(rows), "names": self.names}
 
-    def evaluate(self, model: Any, encoder: Encoder, *, generate: bool) -> EvaluationLog:
-        """Measure every answer of every set in one teacher-forced pass, then generate where asked for."""
+    def measure(self, model: Any, encoder: Encoder) -> EvaluationLog:
+        """Measure every answer of every set in one teacher-forced pass."""
         questions = [question for part in self.sets.values() for question in part]
         examples = [_encode(encoder, question) for question in questions]
         self._check(examples)
         flat = [example for group in examples for example in group]
         measured = iter(answer_losses(model, flat, encoder.pad_token_id, description="Evaluating TOFU"))
-        losses = [[next(measured) for _ in group] for group in examples]
-        texts: list[str] | list[None] = [None] * len(questions)
-        if generate:
-            texts = answers_to_prompts(
+        losses = ([next(measured) for _ in group] for group in examples)
+        sets = {
+            name: [_record(index, question, next(losses)) for index, question in enumerate(part)]
+            for name, part in self.sets.items()
+        }
+        return EvaluationLog(self.name, self.metric_version, False, sets, data=self.data)
+
+    def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
+        questions = [question for part in self.sets.values() for question in part]
+        texts = iter(
+            answers_to_prompts(
                 model,
                 encoder,
                 [encoder.prompt(question.question) for question in questions],
-                [group[0] for group in examples],
-                [group[0] for group in losses],
+                [encoder.answer(question.question, question.answer) for question in questions],
+                [record for part in log.sets.values() for record in part],
                 self.max_new_tokens,
             )
-        rows = zip(questions, losses, texts, strict=True)
+        )
         sets = {
-            name: [_record(index, *next(rows)) for index in range(len(part))]
-            for name, part in self.sets.items()
+            name: [replace(record, generation=next(texts)) for record in part]
+            for name, part in log.sets.items()
         }
-        return EvaluationLog(self.name, self.metric_version, generate, sets, data=self.data)
+        return replace(log, sets=sets, generated=True)
 
     def read_log(self, path: str | Path) -> EvaluationLog:
         """Expunge's own log, the TOFU authors' or open-unlearning's (see `read_tofu_log`)."""
@@ -113,7 +120,7 @@ def _encode(encoder: Encoder, question: Question) -> list[Example]:
     return [encoder.answer(question.question, answer) for answer in (*answers, *question.perturbed)]
 
 
-def _record(index: int, question: Question, losses: list[AnswerLoss], text: str | None) -> QuestionRecord:
+def _record(index: int, question: Question, losses: list[AnswerLoss]) -> QuestionRecord:
     answer, *others = losses
     likelihoods: Iterator[Likelihood] = (Likelihood(loss.loss, loss.tokens) for loss in others)
     return QuestionRecord(
@@ -121,7 +128,6 @@ def _record(index: int, question: Question, losses: list[AnswerLoss], text: str 
         answer=Likelihood(answer.loss, answer.tokens),
         paraphrased=next(likelihoods) if question.paraphrased is not None else None,
         perturbed=tuple(likelihoods),
-        generation=text,
         truth=question.answer,
         correct=answer.correct,
         strength=answer.strength,

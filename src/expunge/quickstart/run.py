@@ -1,0 +1,30 @@
+"""`expunge quickstart`: the main job on what the package itself carries."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+
+from ..progress import say
+from ..run.unlearn import Run, unlearn
+from . import artifact_path, write_people
+
+
+def run_quickstart(output: str | Path) -> Run:
+    """A tiny Llama forgets a few invented people; no network and no GPU are needed.
+
+    output: run folder; the data set of invented people is written beside it. A run that is there already is gone on
+    with: a finished one is only shown again.
+    """
+    output = Path(output)
+    data = output.with_name(f"{output.name}-data")
+    if not data.exists():
+        write_people(data)
+    recipe = yaml.safe_load((files(__package__) / "recipe.yaml").read_text(encoding="utf-8"))
+    recipe["model"]["path"] = str(artifact_path("full"))
+    recipe["data"]["path"] = str(data)
+    recipe["evaluation"]["reference"] = str(artifact_path("retain90"))
+    say(f"A tiny model that knows 40 invented people forgets 4 of them. Their data: {data}")
+    return unlearn(recipe, output=output, resume=True)
