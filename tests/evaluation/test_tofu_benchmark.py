@@ -93,7 +93,7 @@ def test_scores_for_choosing(benchmark):
     }
     assert benchmark.forget_score(metrics) == pytest.approx(0.7)
     assert benchmark.forget_score({**metrics, "forget_quality_log10": Metric(-4.0, 3)}) == -4.0
-    assert benchmark.utility(metrics) == 0.6
+    assert benchmark.utility(metrics, generated=False) == 0.6
 
 
 def test_the_hash_follows_the_content(tmp_path, benchmark):

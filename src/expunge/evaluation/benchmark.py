@@ -49,9 +49,11 @@ class Benchmark(ABC):
         """How well the forget set is forgotten; higher is better."""
 
     @abstractmethod
-    def utility(self, metrics: Mapping[str, Metric]) -> float:
-        """What is left of the model's use, from metrics that need no generation; higher is better."""
+    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
+        """What is left of the model's use; higher is better.
+
+        generated: whether it may rest on generations; compare only utilities of one kind
+        """
 
 
-#: Filled by the modules that define them, `memorization` and `tofu.benchmark`.
 benchmarks: Registry[type[Benchmark]] = Registry("benchmark", key="evaluation.benchmark")

@@ -22,6 +22,10 @@ from .log import Likelihood
 TOKENS_IN_FP32 = 1024
 
 
+#: A CPU is fastest where the activations of a layer stay in its cache (measured: 2048 took 0.6 of the time of 8192).
+TOKENS_PER_BATCH = {"cpu": 2048, "accelerator": 16384}
+
+
 @dataclass(frozen=True)
 class AnswerLoss(Likelihood):
     """A likelihood with what greedy decoding would have got right under teacher forcing.
@@ -39,20 +43,21 @@ def answer_losses(
     model: Any,
     examples: Sequence[Example],
     pad_token_id: int,
-    tokens_per_batch: int = 8192,
+    tokens_per_batch: int | None = None,
     description: str | None = None,
 ) -> list[AnswerLoss]:
     """Measure every example's answer, in the order given.
 
-    tokens_per_batch: padded tokens in one forward pass; it bounds the memory
+    tokens_per_batch: padded tokens in one forward pass; by default what suits the model's device
     description:      shown as progress, nothing is shown without one
 
     An example without label tokens has loss 0 of 0 tokens and strength 0. The model's modes are kept.
     """
     results = [AnswerLoss(0.0, 0, 0, 0.0)] * len(examples)
     labelled = [index for index, example in enumerate(examples) if example.label_count]
-    batches = batches_by_length([len(examples[index]) for index in labelled], tokens_per_batch)
     with inference(model) as device:
+        limit = tokens_per_batch or TOKENS_PER_BATCH.get(device.type, TOKENS_PER_BATCH["accelerator"])
+        batches = batches_by_length([len(examples[index]) for index in labelled], limit)
         for rows in track(batches, description) if description else batches:
             indices = [labelled[row] for row in rows]
             batch = collate([examples[index] for index in indices], pad_token_id)

@@ -128,7 +128,7 @@ class MemorizationBenchmark(Benchmark):
         """1 − forget_probability."""
         return 1.0 - metrics["forget_probability"].value
 
-    def utility(self, metrics: Mapping[str, Metric]) -> float:
+    def utility(self, metrics: Mapping[str, Metric], *, generated: bool = False) -> float:
         """retain_probability; NaN without retain material, as nothing then says what is left of the model."""
         return metrics["retain_probability"].value if "retain_probability" in metrics else math.nan
 

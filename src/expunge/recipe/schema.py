@@ -215,6 +215,11 @@ class Evaluation(Section):
     every: Literal["epoch"] | Annotated[int, Field(ge=1)] = Field(
         "epoch", description="epoch, or a number of epochs; the last is always evaluated"
     )
+    generate: Literal["every", "chosen"] = Field(
+        "every",
+        description="every: answers are generated at each evaluation, so that the utility rule sees all of the "
+        "benchmark's utility; chosen: only of the chosen epoch, and the rule sees what needs no generation",
+    )
     max_new_tokens: int = Field(200, ge=1, description="longest greedy answer, for ROUGE")
     samples: int | None = Field(None, ge=1, description="own data: evaluate at most this many of each set")
 

@@ -105,13 +105,17 @@ class Job:
     def adapter_size(self) -> dict[str, int]:
         return dict(adapter_bytes(self.adapted))
 
-    def record(
-        self, log: EvaluationLog, name: str, model: Any, path: str, adapter: str | None = None
-    ) -> EvaluationLog:
-        """Complete `log` with what was measured and with its metrics, and write it to `eval/{name}.json`."""
-        log.model = {"path": path, "fingerprint": fingerprint(model), "adapter": adapter}
-        reference = log if name == "reference" else self.reference_log
-        log.metrics = self.benchmark.metrics(log, reference)
+    @property
+    def generates_every_time(self) -> bool:
+        return self.recipe.evaluation.generate == "every"
+
+    def model_facts(self, model: Any, path: str | None = None, adapter: str | None = None) -> dict[str, Any]:
+        """What an evaluation log says about the model that it is of."""
+        return {"path": path or self.recipe.model.path, "fingerprint": fingerprint(model), "adapter": adapter}
+
+    def record(self, log: EvaluationLog, name: str) -> EvaluationLog:
+        """Give `log` its metrics and write it to `eval/{name}.json`."""
+        log.metrics = self.benchmark.metrics(log, log if name == "reference" else self.reference_log)
         write_json(self.folder.evaluation(name), log.to_json())
         return log
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from ..models.loading import load_config, load_model
 from ..progress import say
 from ..recipe.schema import Model
 from ..report import write_model_card, write_report
-from ..storage import atomic_file, atomic_folder, read_json_lines, write_json, write_json_lines
+from ..storage import atomic_file, atomic_folder, read_json_lines, write_json_lines
 from ..training.callback import EpochCallback
 from ..training.selection import Candidate, choose
 from ..training.train import build_trainer, saved_steps
@@ -72,18 +73,18 @@ def baseline(job: Job) -> None:
     if given is not None:
         _record_metrics(job, "reference", _evaluate_reference(job, given))
     log = job.before_log or job.benchmark.evaluate(job.base, job.encoder)
-    _record_metrics(job, "before", job.record(log, "before", job.base, job.recipe.model.path))
+    log.model = job.model_facts(job.base)
+    _record_metrics(job, "before", job.record(log, "before"))
 
 
 def _evaluate_reference(job: Job, given: str) -> EvaluationLog:
     if Path(given).expanduser().is_file():
-        log = job.benchmark.read_log(given)
-        log.metrics = job.benchmark.metrics(log, log)
-        write_json(job.folder.evaluation("reference"), log.to_json())
-        return log
+        return job.record(job.benchmark.read_log(given), "reference")
     model = load_model(Model(path=given, dtype=job.recipe.model.dtype), "evaluation.reference")
     job.meter.watch(model)
-    return job.record(job.benchmark.evaluate(model, job.encoder), "reference", model, given)
+    log = job.benchmark.evaluate(model, job.encoder)
+    log.model = job.model_facts(model, path=given)
+    return job.record(log, "reference")
 
 
 def importance(job: Job) -> None:
@@ -154,7 +155,7 @@ def adapter(job: Job) -> None:
 def training(job: Job) -> None:
     """Train, evaluating after each epoch, and choose the epoch that is handed over."""
     settings, folder = job.recipe.training, job.folder
-    original = job.benchmark.utility(_metrics(folder, "before"))
+    original = job.benchmark.utility(_metrics(folder, "before"), generated=job.generates_every_time)
     stopped = None
     done = saved_steps(folder.checkpoints)
     last = max(done, default=0)
@@ -192,7 +193,7 @@ def training(job: Job) -> None:
             f"{stopped} No epoch was finished before, so nothing was exported. Lower training.learning_rate or "
             "give a retain loss; the run folder keeps the losses of every step."
         )
-    choice = choose([Candidate(row["epoch"], row["forget_score"], row["utility"]) for row in rows], original)
+    choice = choose([_candidate(row) for row in rows], original)
     folder.update(
         training={
             "steps": rows[-1]["step"],
@@ -214,15 +215,23 @@ def _measure_epoch(job: Job, epoch: int) -> tuple[Candidate, dict[str, Any]]:
     metrics: dict[str, Any] = {}
     score = utility = 0.0
     if job.main_process:
-        log = job.benchmark.measure(job.adapted, job.encoder)
-        job.record(log, f"epoch-{epoch}", job.adapted, job.recipe.model.path, f"epoch {epoch}")
-        score, utility = job.benchmark.forget_score(log.metrics), job.benchmark.utility(log.metrics)
+        every = job.generates_every_time
+        log = (job.benchmark.evaluate if every else job.benchmark.measure)(job.adapted, job.encoder)
+        log.model = job.model_facts(job.adapted, adapter=f"epoch {epoch}")
+        job.record(log, f"epoch-{epoch}")
+        score = job.benchmark.forget_score(log.metrics)
+        utility = job.benchmark.utility(log.metrics, generated=every)
         metrics = {name: metric.to_json() for name, metric in log.metrics.items()}
     if torch.distributed.is_initialized():
         shared = torch.tensor([score, utility], dtype=torch.float64, device=PartialState().device)
         torch.distributed.broadcast(shared, src=0)
         score, utility = shared.tolist()
     return Candidate(epoch, score, utility), metrics
+
+
+def _candidate(row: dict[str, Any]) -> Candidate:
+    utility = math.nan if row["utility"] is None else row["utility"]
+    return Candidate(row["epoch"], row["forget_score"], utility)
 
 
 def _record_epoch(job: Job, row: dict[str, Any], steps: list[dict[str, Any]]) -> None:
@@ -239,15 +248,16 @@ def _load_best(job: Job) -> None:
 
 
 def evaluation(job: Job) -> None:
-    """Complete the chosen epoch's evaluation with generations."""
+    """Take over the chosen epoch's evaluation, completed with generations where it has none yet."""
     if not job.main_process:
         return
-    _load_best(job)
     best = job.folder.state["training"]["best_epoch"]
-    measured = job.benchmark.read_log(job.folder.evaluation(f"epoch-{best}"))
-    log = job.benchmark.generate(job.adapted, job.encoder, measured)
-    path, adapter = job.recipe.model.path, str(job.folder.adapter)
-    _record_metrics(job, "after", job.record(log, "after", job.adapted, path, adapter))
+    log = job.benchmark.read_log(job.folder.evaluation(f"epoch-{best}"))
+    if not log.generated:
+        _load_best(job)
+        log = job.benchmark.generate(job.adapted, job.encoder, log)
+    log.model["adapter"] = str(job.folder.adapter)
+    _record_metrics(job, "after", job.record(log, "after"))
 
 
 def export(job: Job) -> None:

@@ -91,7 +91,7 @@ class EpochCallback(TrainerCallback):
             "learning_rate": last.get("learning_rate"),
             "seconds": trained,
             "forget_score": candidate.forget_score,
-            "utility": candidate.utility,
+            "utility": None if math.isnan(candidate.utility) else candidate.utility,
             "qualifies": candidate.qualifies(self.original_utility),
             "stopped": self.stopped,
             "metrics": metrics,

@@ -94,9 +94,9 @@ class TofuBenchmark(Benchmark):
             return metrics["forget_quality_log10"].value
         return 1.0 - metrics["forget_probability"].value
 
-    def utility(self, metrics: Mapping[str, Metric]) -> float:
-        """model_utility_teacher_forced: the same figure at every epoch, generated or not."""
-        return metrics["model_utility_teacher_forced"].value
+    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
+        """Model Utility of the nine quantities, or of the six that need no generation."""
+        return metrics["model_utility" if generated else "model_utility_teacher_forced"].value
 
     def _check(self, examples: list[list[Example]]) -> None:
         groups = iter(examples)
