@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -45,7 +46,6 @@ def quickstart(
 
     finished = run_quickstart(output)
     _summary(finished)
-    print(finished.report)
 
 
 @app.command()
@@ -60,7 +60,6 @@ def run(
 
     finished = unlearn(recipe, overrides or [], output=output, resume=resume)
     _summary(finished)
-    print(finished.report)
 
 
 @app.command()
@@ -182,7 +181,9 @@ def _metrics(metrics: dict[str, Any], as_json: bool, more: dict[str, Any] | None
 
 
 def _summary(run: Any) -> None:
-    """Before, after and reference, on stderr: stdout keeps the report's path."""
+    """Before, after and reference on stderr, the report's path on stdout; of several processes the first speaks."""
+    if os.environ.get("RANK", "0") != "0":
+        return
     sides = {name: values for name, values in run.metrics.items() if values}
     names = [name for name in sides["after"] if name in sides["before"]]
     print(f"{'':<32}" + "".join(f"{side:>14}" for side in sides), file=sys.stderr)
@@ -191,6 +192,7 @@ def _summary(run: Any) -> None:
             f"{sides[side][name]['value']:>14.4g}" if name in sides[side] else f"{'':>14}" for side in sides
         ]
         print(f"{name:<32}" + "".join(cells), file=sys.stderr)
+    print(run.report)
 
 
 def main() -> None:

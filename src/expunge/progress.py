@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -16,8 +17,14 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def say(message: str) -> None:
-    """One line to the user, on stderr."""
-    print(message, file=sys.stderr, flush=True)
+    """One line to the user, on stderr; of several processes the first one speaks."""
+    if _first_process():
+        print(message, file=sys.stderr, flush=True)
+
+
+def _first_process() -> bool:
+    """From the environment that `accelerate launch` and torchrun set, so that torch need not be imported."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class Countable(Protocol[T]):
@@ -31,7 +38,7 @@ class Countable(Protocol[T]):
 def track(items: Countable[T], description: str) -> Iterator[T]:
     """Iterate over `items` and show how far it is."""
     total = len(items)
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and _first_process():
         yield from _bar(items, description, total)
     else:
         yield from _lines(items, description, total)

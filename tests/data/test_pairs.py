@@ -66,3 +66,15 @@ def test_without_a_retain_set_there_are_forget_rows_alone() -> None:
 def test_forget_rows_come_first() -> None:
     batch = collate_pairs([(example(3, 7), example(2, 8)), (example(2, 9), example(4, 6))], pad_token_id=0)
     assert batch["input_ids"].tolist() == [[7, 7, 7, 0], [9, 9, 0, 0], [8, 8, 0, 0], [6, 6, 6, 6]]
+
+
+def test_an_epoch_is_filled_up_with_pairs_of_which_nothing_counts() -> None:
+    dataset = PairedDataset(FORGET, RETAIN)
+    sampler = PairSampler(dataset, 8, seed=1, multiple=6)
+    pairs = list(sampler)
+    assert len(pairs) == len(sampler) == 24
+    assert pairs[:20] == epochs(1, 1)[0]
+    assert pairs[20:] == [(None, None)] * 4
+    batch = collate_pairs([dataset[pair] for pair in pairs[18:22]], pad_token_id=0)
+    assert len(batch["labels"]) == 8
+    assert (batch["labels"][[2, 3, 6, 7]] == -100).all()

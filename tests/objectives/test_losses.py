@@ -125,12 +125,16 @@ def test_the_inverted_hinge_is_bounded_and_ascent_is_not() -> None:
     assert value("ga", tokens(certain, [1, 0]))[1] < -50
 
 
-def test_a_masked_row_changes_nothing_but_the_count_of_sequences() -> None:
-    """A sequence without labels adds a constant to npo, and nothing to token losses."""
-    found, reference = tokens(KNOWN, [0, 2], [0, 2]), tokens(KNOWN.flip(1), [0, 2], [0, 2])
-    per_sequence = value("npo", found, reference)
-    assert per_sequence[1] == pytest.approx(20 * math.log(2))
-    assert found.token_counts.tolist() == [1, 0, 1]
+def test_a_row_without_labels_changes_nothing() -> None:
+    totals = StepTotals(forget_tokens=2, forget_sequences=2, retain_tokens=0, retain_sequences=0)
+    for name in forget_losses:
+        objective = Objective.named(name)
+        losses = [
+            objective.forget_loss(tokens(KNOWN, [0, 2], rows), tokens(KNOWN.flip(1), [0, 2], rows), totals)
+            for rows in ([0, 1], [0, 2])
+        ]
+        assert float(losses[0]) == pytest.approx(float(losses[1]), abs=1e-6)
+    assert tokens(KNOWN, [0, 2], [0, 2]).token_counts.tolist() == [1, 0, 1]
 
 
 def test_an_objective_divides_by_the_whole_step() -> None:

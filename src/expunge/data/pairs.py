@@ -8,16 +8,20 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from .encoding import Example, collate
+from .encoding import IGNORED, Example, collate
 
 Pair = tuple[Example, Example | None]
+Index = tuple[int | None, int | None]
+
+#: Fills up the last batches of an epoch where several processes need equally many: nothing of it counts.
+EMPTY = Example([0], [IGNORED])
 
 
 class PairedDataset(Dataset[Pair]):
     """Forget examples, each with a retain example beside it.
 
     An item is asked for by (forget index, retain index); `PairSampler` draws both. All randomness lives there, so
-    workers, processes and a resumed run see the same pairs.
+    workers, processes and a resumed run see the same pairs. (None, None) asks for a pair of which nothing counts.
     """
 
     def __init__(self, forget: Sequence[Example], retain: Sequence[Example]):
@@ -27,24 +31,29 @@ class PairedDataset(Dataset[Pair]):
     def __len__(self) -> int:
         return len(self.forget)
 
-    def __getitem__(self, index: tuple[int, int | None]) -> Pair:
+    def __getitem__(self, index: Index) -> Pair:
         forget, retain = index
+        if forget is None:
+            return EMPTY, EMPTY if self.retain else None
         return self.forget[forget], None if retain is None else self.retain[retain]
 
 
-class PairSampler(Sampler[tuple[int, int | None]]):
+class PairSampler(Sampler[Index]):
     """Each forget example once an epoch, each with a retain example; seeded by (seed, epoch).
 
     Within an optimiser step (`batch_size` examples) the pairs are sorted by length, so that micro-batches hold
     examples of about one length. The content of a step does not depend on the micro-batch size.
+    The epoch is filled up with empty pairs to a multiple of `multiple`: the forget examples of one forward pass on
+    all processes. Otherwise accelerate would repeat examples from its beginning.
     Over the epochs the retain set is walked through in a shuffled order, so no example comes twice before all have
     come once.
     """
 
-    def __init__(self, dataset: PairedDataset, batch_size: int, seed: int):
+    def __init__(self, dataset: PairedDataset, batch_size: int, seed: int, multiple: int = 1):
         self.dataset = dataset
         self.batch_size = batch_size
         self.seed = seed
+        self.multiple = multiple
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -52,13 +61,14 @@ class PairSampler(Sampler[tuple[int, int | None]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return -(-len(self.dataset) // self.multiple) * self.multiple
 
-    def __iter__(self) -> Iterator[tuple[int, int | None]]:
+    def __iter__(self) -> Iterator[Index]:
         forget = _permutation(len(self.dataset.forget), self.seed, self.epoch, "forget")
         pairs = list(zip(forget, self._retain_of_epoch(), strict=True))
         for start in range(0, len(pairs), self.batch_size):
             yield from sorted(pairs[start : start + self.batch_size], key=self._length, reverse=True)
+        yield from [(None, None)] * (len(self) - len(pairs))
 
     def _retain_of_epoch(self) -> list[int | None]:
         wanted, available = len(self.dataset.forget), len(self.dataset.retain)
@@ -72,7 +82,7 @@ class PairSampler(Sampler[tuple[int, int | None]]):
         }
         return [rounds[position // available][position % available] for position in positions]
 
-    def _length(self, pair: tuple[int, int | None]) -> int:
+    def _length(self, pair: Index) -> int:
         forget, retain = self.dataset[pair]
         return max(len(forget), len(retain) if retain else 0)
 

@@ -11,15 +11,9 @@ from transformers.utils import logging
 
 from ..errors import InputError, Problem
 from ..recipe.schema import Model
+from .processes import device
 
 logging.disable_progress_bar()  # a bar for each load of a small model hides the run's own progress
-
-
-def device() -> torch.device:
-    """The accelerator that this process uses, or the CPU."""
-    from accelerate import PartialState
-
-    return PartialState().device
 
 
 def load_config(model: Model, key: str = "model.path") -> Any:

@@ -78,5 +78,7 @@ def _share(
     step_tokens: float,
     step_sequences: float,
 ) -> Tensor:
-    whole = step_tokens if loss.unit == "token" else step_sequences
-    return loss.compute(tokens, reference, hyperparameters).sum() / max(whole, 1.0)
+    found = loss.compute(tokens, reference, hyperparameters)
+    if loss.unit == "sequence":  # a row without labels is no sequence
+        return found[tokens.token_counts > 0].sum() / max(step_sequences, 1.0)
+    return found.sum() / max(step_tokens, 1.0)

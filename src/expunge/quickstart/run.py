@@ -23,8 +23,8 @@ def run_quickstart(output: str | Path) -> Run:
     if not data.exists():
         write_people(data)
     recipe = yaml.safe_load((files(__package__) / "recipe.yaml").read_text(encoding="utf-8"))
-    recipe["model"]["path"] = str(artifact_path("full"))
+    recipe["model"]["path"] = str(artifact_path("models/full"))
     recipe["data"]["path"] = str(data)
-    recipe["evaluation"]["reference"] = str(artifact_path("retain90"))
+    recipe["evaluation"]["reference"] = str(artifact_path("models/retain90"))
     say(f"A tiny model that knows 40 invented people forgets 4 of them. Their data: {data}")
     return unlearn(recipe, output=output, resume=True)

@@ -37,6 +37,10 @@ class RunFolder:
         self.report_file = self.path / "report.html"
         self._state: dict[str, Any] = {}
 
+    def reload(self) -> None:
+        """Forget what is in memory: another process has written `run.json`."""
+        self._state = {}
+
     def evaluation(self, name: str) -> Path:
         """The evaluation log `before`, `after`, `reference` or `epoch-K`."""
         return self.path / "eval" / f"{name}.json"

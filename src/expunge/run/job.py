@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from peft import PeftModel
 
 from ..adapters.anchor import restore
@@ -24,7 +23,8 @@ from ..evaluation.memorization import Material, MemorizationBenchmark
 from ..evaluation.tofu.benchmark import TofuBenchmark
 from ..models.fingerprint import fingerprint
 from ..models.linear import target_layers
-from ..models.loading import device, load_config, load_model, load_tokenizer
+from ..models.loading import load_config, load_model, load_tokenizer
+from ..models.processes import device, processes
 from ..recipe.schema import Data, Model, Recipe, TofuData
 from ..storage import write_json
 from .cost import CostMeter
@@ -45,7 +45,7 @@ class Job:
         self.recipe = recipe
         self.folder = RunFolder(folder)
         self.meter = CostMeter()
-        self.main_process = PartialState().is_main_process
+        self.main_process = processes().is_main_process
         problems = check_inputs(recipe)
         if problems:
             raise InputError(problems)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import set_seed
@@ -23,6 +22,7 @@ from ..evaluation.log import EvaluationLog
 from ..evaluation.metric import Metric
 from ..importance import estimators, measure_importance
 from ..models.loading import load_config, load_model
+from ..models.processes import processes
 from ..progress import say
 from ..recipe.schema import Model
 from ..report import write_model_card, write_report
@@ -58,7 +58,9 @@ def run_phases(job: Job) -> None:
                 result.update(cost)
         else:
             phase(job)
-        PartialState().wait_for_everyone()
+        processes().wait_for_everyone()
+        if not job.main_process:
+            job.folder.reload()
     if job.main_process:
         job.folder.update(state="done", finished=now())
         # The report shows the costs of every phase, its own included.
@@ -115,7 +117,7 @@ def _draw(examples: Sequence[Example], samples: int | None, seed: int) -> list[E
 
 def _batches(job: Job, examples: Sequence[Example], batch_size: int) -> DataLoader:
     """This process's share, sorted by length: batches without padding waste."""
-    state = PartialState()
+    state = processes()
     share = sorted(examples, key=len)[state.process_index :: state.num_processes]
     if not share:
         raise InputError(
@@ -223,7 +225,7 @@ def _measure_epoch(job: Job, epoch: int) -> tuple[Candidate, dict[str, Any]]:
         utility = job.benchmark.utility(log.metrics, generated=every)
         metrics = {name: metric.to_json() for name, metric in log.metrics.items()}
     if torch.distributed.is_initialized():
-        shared = torch.tensor([score, utility], dtype=torch.float64, device=PartialState().device)
+        shared = torch.tensor([score, utility], dtype=torch.float64, device=processes().device)
         torch.distributed.broadcast(shared, src=0)
         score, utility = shared.tolist()
     return Candidate(epoch, score, utility), metrics

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-
 from ..errors import ExpungeError, InputError, Problem
+from ..models.processes import processes
 from ..progress import say
 from ..recipe import Recipe, load_recipe
 from .folder import RunFolder
@@ -75,11 +74,12 @@ def unlearn(
             Problem(f"output: {folder}", "the folder is not empty and holds no run.", "Choose another --output.")
         )  # fmt: skip
     job = Job(recipe, folder)
+    processes().wait_for_everyone()  # all have looked at the folder before it is made
     if exists:
         job.folder.check_same(recipe, job.facts)
     elif job.main_process:
         job.folder.create(recipe, job.facts)
-    PartialState().wait_for_everyone()
+    processes().wait_for_everyone()
     try:
         run_phases(job)
     except ExpungeError as error:

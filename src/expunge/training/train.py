@@ -14,6 +14,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback, Tra
 
 from ..data.encoding import Example
 from ..data.pairs import PairedDataset
+from ..models.processes import cpu_only, processes
 from ..objectives import Objective
 from ..recipe.schema import ObjectiveSettings, Training
 from .trainer import UnlearningTrainer
@@ -32,19 +33,20 @@ def build_trainer(
     callbacks: list[TrainerCallback],
 ) -> UnlearningTrainer:
     """A trainer that walks `training.epochs` times through the forget set and saves after each."""
-    processes = int(torch.distributed.get_world_size()) if torch.distributed.is_initialized() else 1
-    micro = min(training.micro_batch_size, max(1, training.batch_size // processes))
+    count = processes().num_processes
+    micro = min(training.micro_batch_size, max(1, training.batch_size // count))
     steps = steps_an_epoch(len(forget), training)
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=training.epochs,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=max(1, training.batch_size // (micro * processes)),
+        gradient_accumulation_steps=max(1, training.batch_size // (micro * count)),
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
         lr_scheduler_type=training.schedule,
         warmup_steps=training.warmup_steps(steps),
         max_grad_norm=training.max_grad_norm,
+        use_cpu=cpu_only(),
         bf16=_mixed_precision(model, training),
         seed=seed,
         logging_strategy="steps",
@@ -52,6 +54,7 @@ def build_trainer(
         logging_nan_inf_filter=False,
         save_strategy="epoch",
         remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
         dataloader_pin_memory=torch.cuda.is_available(),
         report_to=training.report_to or "none",
         disable_tqdm=True,

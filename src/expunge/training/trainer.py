@@ -55,7 +55,9 @@ class UnlearningTrainer(Trainer):
         self._step_losses = torch.zeros(2, device=args.device)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> PairSampler:
-        return PairSampler(self.train_dataset, self.step_size, self.args.seed)
+        processes = self.accelerator.num_processes
+        together = processes * self.args.per_device_train_batch_size if processes > 1 else 1
+        return PairSampler(self.train_dataset, self.step_size, self.args.seed, together)
 
     def _forget_rows(self, batch: dict[str, Tensor]) -> int:
         rows = len(batch["labels"])
@@ -69,10 +71,9 @@ class UnlearningTrainer(Trainer):
             rows = self._forget_rows(batch)
             totals += torch.stack(
                 [
-                    counted[:rows].sum(),
-                    torch.tensor(rows, device=device),
-                    counted[rows:].sum(),
-                    torch.tensor(len(counted) - rows, device=device),
+                    total
+                    for side in (counted[:rows], counted[rows:])
+                    for total in (side.sum(), (side > 0).sum())
                 ]
             )
         return self.accelerator.reduce(totals, reduction="sum")

@@ -1,0 +1,43 @@
+"""Two processes share the work and take the same steps as one: invariance through the real command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from expunge.storage import read_json, read_json_lines
+
+
+def run(folder: Path, recipe: dict, name: str, *launcher: str) -> Path:
+    file = folder / "recipe.yaml"
+    file.write_text(yaml.safe_dump(recipe))
+    command = [sys.executable, *launcher, "-m", "expunge", "run", str(file), "--output", str(folder / name)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.strip() == str(folder / name / "report.html")  # said once, not by each process
+    return folder / name
+
+
+@pytest.mark.slow
+def test_one_process_and_two_give_the_same_steps(recipe: dict, tmp_path: Path) -> None:
+    """Importance is summed over both shards, and token losses are divided by the tokens of both."""
+    recipe["objective"] = {"forget": "npo", "retain": "nll"}
+    recipe["importance"] = {"batch_size": 2}
+    one = run(tmp_path, recipe, "one")
+    two = run(tmp_path, recipe, "two", "-m", "torch.distributed.run", "--nproc_per_node", "2")
+    for file, absolute in (("importance.safetensors", 1e-4), ("adapter/adapter_model.safetensors", 1e-5)):
+        ours, theirs = load_file(one / file), load_file(two / file)
+        for name in ours:
+            torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=absolute)
+    for row, other in zip(
+        read_json_lines(one / "steps.jsonl"), read_json_lines(two / "steps.jsonl"), strict=True
+    ):
+        for key in ("step", "forget_loss", "retain_loss", "learning_rate", "grad_norm"):
+            assert row[key] == pytest.approx(other[key], rel=1e-4), key
+    assert read_json(two / "run.json")["state"] == "done"
