@@ -155,3 +155,24 @@ def test_merging_in_place_is_refused() -> None:
     model = attach_adapter(base, row_weights(base))
     with pytest.raises(NotImplementedError, match="export_adapter"):
         model.merge_and_unload()
+
+
+@pytest.mark.shared
+def test_on_a_trained_model_the_export_is_right_to_rounding(shared, tmp_path) -> None:
+    """tofu-tiny's logits reach 30: in fp32 the model itself is off by up to 4e-5, so 1e-5 is asked for in float64."""
+    path = shared / "models" / "tofu-tiny" / "full"
+
+    def load(dtype: torch.dtype):
+        return AutoModelForCausalLM.from_pretrained(path, dtype=dtype).eval()
+
+    base = load(torch.float32)
+    before = logits(base)
+    model = attach_adapter(base, uniform_importance(base))
+    assert torch.equal(logits(model), before)
+    trained(model)
+    export_adapter(model, tmp_path / "adapter")
+    single = PeftModel.from_pretrained(load(torch.float32), str(tmp_path / "adapter"))
+    double = PeftModel.from_pretrained(load(torch.float64), str(tmp_path / "adapter")).double()
+    exact = logits(model.double())
+    torch.testing.assert_close(logits(double), exact, rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits(single).double(), exact, rtol=0, atol=1e-4)
