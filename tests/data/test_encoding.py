@@ -76,6 +76,17 @@ def test_a_conversation_is_written_by_the_chat_template_and_every_assistant_turn
     assert tokenizer.decode(encoder.prompt(QUESTION)).endswith("<|im_start|>assistant\n")
 
 
+def test_a_conversation_without_a_chat_template_is_one_question() -> None:
+    tokenizer = families.gpt2_like()
+    encoder = Encoder(tokenizer)
+    turns = [("user", "Hello."), ("assistant", "Hello!"), ("user", QUESTION), ("assistant", ANSWER)]
+    example = encoder.messages([{"role": role, "content": content} for role, content in turns])
+    assert tokenizer.decode(example.input_ids).startswith(f"Question: Hello.\nHello!\n{QUESTION}\nAnswer:")
+    assert labelled_text(encoder, example) == f" {ANSWER}<|endoftext|>"
+    alone = encoder.messages([{"role": "assistant", "content": ANSWER}])
+    assert labelled_text(encoder, alone) == f" {ANSWER}<|endoftext|>"
+
+
 def test_without_a_chat_template_the_plain_form_is_chosen() -> None:
     assert choose_template("auto", families.gpt2_like()) is TEMPLATES["question-answer"]
 

@@ -69,6 +69,12 @@ def test_trainable_parameters_are_those_of_the_shapes(finished: expunge.Run) -> 
     """Per block: four attention layers of 24 + 24 and three of the feed-forward part of 24 + 40, rank 2, 2 blocks."""
     assert finished.state["adapter"]["trainable_parameters"] == 2 * 2 * (4 * 48 + 3 * 64)
     assert finished.state["adapter"]["modules"] == 14
+    stored = (finished.adapter / "adapter_model.safetensors").stat().st_size
+    assert (
+        finished.state["adapter"]["bytes"]
+        == stored
+        > 2 * 4 * finished.state["adapter"]["trainable_parameters"]
+    )
 
 
 def test_training_flops_by_hand(finished: expunge.Run) -> None:

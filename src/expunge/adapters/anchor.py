@@ -21,7 +21,7 @@ from torch import Tensor
 
 UNLEARN = "unlearn"
 ANCHOR = "anchor"
-_WEIGHTS = "adapter_model.safetensors"
+WEIGHTS_FILE = "adapter_model.safetensors"
 
 
 def wrap(model: Any, config: LoraConfig) -> PeftModel:
@@ -76,12 +76,14 @@ def save_adapter(model: PeftModel, folder: Path, state_dict: dict[str, Tensor] |
     folder.mkdir(parents=True, exist_ok=True)
     weights = get_peft_model_state_dict(model, state_dict=state_dict, adapter_name=UNLEARN)
     model.peft_config[UNLEARN].save_pretrained(str(folder))
-    save_file({key: value.detach().cpu().contiguous() for key, value in weights.items()}, folder / _WEIGHTS)
+    save_file(
+        {key: value.detach().cpu().contiguous() for key, value in weights.items()}, folder / WEIGHTS_FILE
+    )
 
 
 def load_weights(model: PeftModel, folder: Path) -> None:
     """Read the weights that `save_adapter` wrote into `unlearn`; the anchor stays."""
-    set_peft_model_state_dict(model, load_file(folder / _WEIGHTS), adapter_name=UNLEARN)
+    set_peft_model_state_dict(model, load_file(folder / WEIGHTS_FILE), adapter_name=UNLEARN)
 
 
 def restore(model: Any, folder: Path) -> PeftModel:

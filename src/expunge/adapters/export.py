@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from ..errors import InputError, Problem
 from ..models.fingerprint import fingerprint
 from ..models.linear import layer_kind
 from ..storage import atomic_folder, read_json, write_json
-from .anchor import ANCHOR, UNLEARN, adapted_layers
+from .anchor import ANCHOR, UNLEARN, WEIGHTS_FILE, adapted_layers
 
 FINGERPRINT_FILE = "base_fingerprint.json"
 
@@ -50,7 +49,7 @@ def export_adapter(model: PeftModel, folder: str | Path, *, base_name: str | Non
         weights[f"base_model.model.{name}.lora_B.weight"] = B.contiguous()
     with atomic_folder(folder) as partial:
         config.save_pretrained(str(partial))
-        save_file(weights, partial / "adapter_model.safetensors", metadata={"format": "pt"})
+        save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
         write_json(
             partial / FINGERPRINT_FILE,
             {"base": base_name or trained.base_model_name_or_path, "fingerprint": fingerprint(model)},
@@ -140,12 +139,3 @@ def _shortest_names(model: PeftModel, names: list[str]) -> list[str]:
         and not name.endswith(".base_layer")
     }
     return endings if matched == set(names) else sorted(names)
-
-
-def adapter_bytes(model: PeftModel) -> Mapping[str, int]:
-    """Trainable parameters and the bytes of the trained adapter in memory."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return {
-        "trainable_parameters": sum(parameter.numel() for parameter in trainable),
-        "bytes": sum(parameter.numel() * parameter.element_size() for parameter in trainable),
-    }

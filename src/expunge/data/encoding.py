@@ -76,11 +76,13 @@ class Encoder:
     def messages(self, messages: Sequence[dict[str, str]]) -> Example:
         """A conversation; the tokens of every assistant turn are the labels.
 
-        Without a chat template only one question and one answer can be written.
+        Without a chat template what comes before the last turn is the question, a line a turn, and only that turn is
+        the answer.
         """
         if isinstance(self.template, ChatTemplate):
             return self._conversation(messages)
-        question, answer = messages[-2]["content"], messages[-1]["content"]
+        *earlier, last = messages
+        question, answer = "\n".join(message["content"] for message in earlier), last["content"]
         alone = self.tokenizer(self.template.prompt.format(question=question))["input_ids"]
         whole = self._ended(self.tokenizer(self.template.render(question, answer))["input_ids"])
         return self._labelled(whole, [(_common_prefix(alone, whole), len(whole))])

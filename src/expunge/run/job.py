@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import torch
 from peft import PeftModel
 
 from ..adapters.anchor import restore
-from ..adapters.export import adapter_bytes
 from ..data.encoding import Encoder, Example
 from ..data.samples import Sample
 from ..data.sets import SampleSet, UnlearningData, load_data
@@ -100,10 +98,6 @@ class Job:
     def set_adapted(self, model: PeftModel) -> None:
         self._adapted = model
         self.meter.watch(model)
-
-    @cached_property
-    def adapter_size(self) -> dict[str, int]:
-        return dict(adapter_bytes(self.adapted))
 
     @property
     def generates_every_time(self) -> bool:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import set_seed
 
-from ..adapters.anchor import load_weights, save_adapter
+from ..adapters.anchor import WEIGHTS_FILE, adapted_layers, load_weights, save_adapter
 from ..adapters.attach import attach_adapter, uniform_importance
 from ..adapters.export import export_adapter, export_merged
 from ..data.encoding import Example, collate
@@ -150,8 +150,8 @@ def adapter(job: Job) -> None:
     if job.main_process:
         with atomic_folder(job.folder.initial_adapter) as partial:
             save_adapter(model, partial)
-        modules = sum(1 for name, _ in model.named_modules() if name.endswith(".lora_A"))
-        job.folder.state["adapter"].update(modules=modules, **job.adapter_size)
+        trainable, _ = model.get_nb_trainable_parameters()
+        job.folder.state["adapter"].update(modules=len(adapted_layers(model)), trainable_parameters=trainable)
 
 
 def training(job: Job) -> None:
@@ -270,6 +270,7 @@ def export(job: Job) -> None:
     export_adapter(
         job.adapted, job.folder.adapter, base_name=job.recipe.model.path, revision=job.recipe.model.revision
     )
+    job.folder.state["adapter"]["bytes"] = (job.folder.adapter / WEIGHTS_FILE).stat().st_size
     if "merged" in job.recipe.export:
         write_merged(job.recipe.model, job.tokenizer, job.folder.adapter, job.folder.merged)
 

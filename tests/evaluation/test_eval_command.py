@@ -1,0 +1,91 @@
+"""`expunge eval` on a base, an adapted and a merged model, from folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tofu_files import write_tofu
+from transformers import AutoModelForCausalLM
+
+from expunge import attach_adapter, export_adapter
+from expunge.adapters.attach import uniform_importance
+from expunge.adapters.export import export_merged
+from expunge.cli import main
+from expunge.evaluation.score import score_tofu
+from expunge.storage import read_json
+
+
+@pytest.fixture
+def folders(tiny_llama, word_tokenizer, tmp_path: Path) -> dict[str, Path]:
+    """A base model, its adapter, the merged model, another base, and TOFU's files."""
+    made = {name: tmp_path / name for name in ("base", "adapter", "merged", "other", "data")}
+    tiny_llama.save_pretrained(made["base"])
+    other = AutoModelForCausalLM.from_pretrained(made["base"])
+    other.model.layers[0].mlp.up_proj.weight.data.mul_(1.5)
+    other.save_pretrained(made["other"])
+    model = attach_adapter(tiny_llama, uniform_importance(tiny_llama), rank=2)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data.mul_(1.1)
+    export_adapter(model, made["adapter"])
+    export_merged(
+        AutoModelForCausalLM.from_pretrained(made["base"]), word_tokenizer, made["adapter"], made["merged"]
+    )
+    for name in ("base", "other"):
+        word_tokenizer.save_pretrained(made[name])
+    made["data"].mkdir()
+    write_tofu(made["data"])
+    return made
+
+
+def evaluate(monkeypatch, capsys, folders: dict[str, Path], model: str, *options: str) -> dict[str, float]:
+    arguments = [
+        "eval",
+        str(folders[model]),
+        "--data",
+        str(folders["data"]),
+        "--forget",
+        "forget01",
+        "--json",
+    ]
+    monkeypatch.setattr("sys.argv", ["expunge", *arguments, *options])
+    main()
+    return {name: metric["value"] for name, metric in json.loads(capsys.readouterr().out)["metrics"].items()}
+
+
+def test_adapter_and_merged_model_are_the_same_and_not_the_base(monkeypatch, capsys, folders) -> None:
+    base = evaluate(monkeypatch, capsys, folders, "base")
+    adapted = evaluate(monkeypatch, capsys, folders, "base", "--adapter", str(folders["adapter"]))
+    merged = evaluate(monkeypatch, capsys, folders, "merged")
+    assert adapted.keys() == base.keys() == merged.keys()
+    for name, value in adapted.items():
+        assert merged[name] == pytest.approx(value, abs=1e-5), name
+    assert abs(adapted["forget_probability"] - base["forget_probability"]) > 1e-5
+
+
+def test_the_written_log_gives_the_printed_metrics_again(monkeypatch, capsys, folders, tmp_path) -> None:
+    log, exported = tmp_path / "log.json", tmp_path / "open.json"
+    printed = evaluate(monkeypatch, capsys, folders, "base", "--output", str(log))
+    assert {name: metric.value for name, metric in score_tofu(log).items()} == printed
+    assert read_json(log)["data"]["names"]["forget"] == "forget01_perturbed"
+    against = evaluate(monkeypatch, capsys, folders, "merged", "--reference", str(log))
+    assert 0 < against["forget_quality"] <= 1
+    evaluate(monkeypatch, capsys, folders, "base", "--output", str(exported), "--format", "open-unlearning")
+    again = score_tofu(exported)
+    for name in ("forget_truth_ratio", "retain_probability", "model_utility"):
+        assert again[name].value == pytest.approx(printed[name], rel=1e-6)
+
+
+def test_an_adapter_of_another_base_and_wrong_options_are_refused(monkeypatch, capsys, folders) -> None:
+    with pytest.raises(SystemExit) as leave:
+        evaluate(monkeypatch, capsys, folders, "other", "--adapter", str(folders["adapter"]))
+    assert leave.value.code == 2
+    assert "it belongs to the base" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as leave:
+        evaluate(monkeypatch, capsys, folders, "base", "--benchmark", "tofoo", "--format", "csv")
+    assert leave.value.code == 2
+    printed = capsys.readouterr().err
+    assert "Did you mean 'tofu'" in printed
+    assert "there is no format 'csv'" in printed
