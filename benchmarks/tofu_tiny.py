@@ -50,7 +50,7 @@ def rows() -> list[tuple[str, str, str, float]]:
         for forget, rates in OWN_RATES.items()
         for initialization, rate in rates.items()
     ]
-    return [*at_one_rate, *at_own_rates]
+    return [*at_one_rate[: len(INITIALIZATIONS)], *at_own_rates, *at_one_rate[len(INITIALIZATIONS) :]]
 
 
 def recipe(shared: Path, forget: str, objective: str, initialization: str, rate: float) -> dict[str, Any]:

@@ -131,6 +131,20 @@ def test_an_adapter_is_refused_by_another_base(tmp_path) -> None:
     assert not (tmp_path / "merged").exists()
 
 
+def test_a_folder_with_something_else_is_not_replaced(tmp_path) -> None:
+    base = random_model()
+    original = copy.deepcopy(base)
+    model = attach_adapter(base, row_weights(base))
+    (tmp_path / "thesis.doc").write_text("mine")
+    with pytest.raises(InputError, match=r"holds no adapter_config\.json"):
+        export_adapter(model, tmp_path)
+    export_adapter(model, tmp_path / "adapter")
+    export_adapter(model, tmp_path / "adapter")
+    with pytest.raises(InputError, match=r"holds no config\.json"):
+        export_merged(original, None, tmp_path / "adapter", tmp_path)
+    assert (tmp_path / "thesis.doc").read_text() == "mine"
+
+
 def test_the_fingerprint_is_of_the_base_in_any_dtype_and_changes_with_any_weight() -> None:
     base = random_model()
     found = fingerprint(base)

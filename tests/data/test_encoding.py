@@ -8,7 +8,8 @@ from transformers import AutoTokenizer
 
 import tokenizer_families as families
 from expunge.data.encoding import IGNORED, Encoder, Example, collate
-from expunge.data.templates import TEMPLATES, choose_template
+from expunge.data.templates import TEMPLATES, Template, choose_template
+from expunge.errors import InputError
 
 QUESTION, ANSWER = "Where was Ada born?", "Ada was born in a town by the sea."
 
@@ -76,32 +77,52 @@ def test_a_conversation_is_written_by_the_chat_template_and_every_assistant_turn
     assert tokenizer.decode(encoder.prompt(QUESTION)).endswith("<|im_start|>assistant\n")
 
 
-def test_a_conversation_without_a_chat_template_is_one_question() -> None:
+def test_a_conversation_without_a_chat_template_must_be_one_question_and_its_answer() -> None:
     tokenizer = families.gpt2_like()
     encoder = Encoder(tokenizer)
-    turns = [("user", "Hello."), ("assistant", "Hello!"), ("user", QUESTION), ("assistant", ANSWER)]
-    example = encoder.messages([{"role": role, "content": content} for role, content in turns])
-    assert tokenizer.decode(example.input_ids).startswith(f"Question: Hello.\nHello!\n{QUESTION}\nAnswer:")
-    assert labelled_text(encoder, example) == f" {ANSWER}<|endoftext|>"
-    alone = encoder.messages([{"role": "assistant", "content": ANSWER}])
-    assert labelled_text(encoder, alone) == f" {ANSWER}<|endoftext|>"
+    turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
+    assert encoder.messages(turns) == encoder.answer(QUESTION, ANSWER)
+    for wrong in (turns + turns, turns[1:], [{"role": "system", "content": "Be kind."}, *turns]):
+        with pytest.raises(InputError, match="Use a model with a chat template"):
+            encoder.messages(wrong)
+    with pytest.raises(InputError, match="has no chat template"):
+        choose_template("chat", tokenizer)
+
+
+def test_a_chat_template_that_refuses_is_quoted() -> None:
+    tokenizer = families.chat()
+    tokenizer.chat_template = "{{ raise_exception('no system role') }}"
+    with pytest.raises(InputError, match="no system role"):
+        Encoder(tokenizer, TEMPLATES["chat"]).answer(QUESTION, ANSWER)
+
+
+def test_other_braces_in_a_template_stay() -> None:
+    tokenizer = families.gpt2_like()
+    encoder = Encoder(tokenizer, Template('{"q": "{question}", "a": "', '{answer}"}'))
+    example = encoder.answer("Who?", "Ada.")
+    assert tokenizer.decode(example.input_ids) == '{"q": "Who?", "a": "Ada."}<|endoftext|>'
+    assert labelled_text(encoder, example).endswith('Ada."}<|endoftext|>')
 
 
 def test_without_a_chat_template_the_plain_form_is_chosen() -> None:
     assert choose_template("auto", families.gpt2_like()) is TEMPLATES["question-answer"]
 
 
-def test_text_is_cut_into_chunks_of_which_all_but_the_first_token_is_predicted() -> None:
-    tokenizer = families.llama_like()
+@pytest.mark.parametrize("family", ["llama_like", "gpt2_like"])
+def test_text_is_cut_into_chunks_and_every_token_but_the_first_is_predicted_once(family: str) -> None:
+    tokenizer = getattr(families, family)()
     text = " ".join(["Ada was born in a town by the sea."] * 5)
-    encoder = Encoder(tokenizer, max_length=16)
-    chunks = encoder.text(text)
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    chunks = Encoder(tokenizer, max_length=16).text(text)
     assert len(chunks) > 2
-    assert all(chunk.input_ids[0] == tokenizer.bos_token_id for chunk in chunks)
-    assert all(chunk.labels == [IGNORED, *chunk.input_ids[1:]] for chunk in chunks)
     assert all(len(chunk) <= 16 for chunk in chunks)
-    joined = [token for chunk in chunks for token in chunk.input_ids[1:]]
-    assert joined == tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert all(chunk.labels == [IGNORED, *chunk.input_ids[1:]] for chunk in chunks)
+    predicted = [label for chunk in chunks for label in chunk.labels[1:]]
+    if family == "llama_like":
+        assert all(chunk.input_ids[0] == tokenizer.bos_token_id for chunk in chunks)
+        assert predicted == ids
+    else:
+        assert predicted == ids[1:]
 
 
 def test_collating_pads_on_the_right_with_no_label() -> None:

@@ -148,6 +148,15 @@ def test_an_empty_forget_set_and_an_unknown_estimator_are_refused() -> None:
         measure_importance(random_model(), [random_batch(2)], estimator="factred")
 
 
+@pytest.mark.parametrize("estimator", ["vila", "factored"])
+def test_a_single_sample_has_no_variance(estimator: str) -> None:
+    with pytest.raises(InputError, match="With a single sample use 'fila'"):
+        measure_importance(random_model(), [random_batch(1)], estimator=estimator)
+    assert all(
+        row.any() for row in measure_importance(random_model(), [random_batch(1)], estimator="fila").values()
+    )
+
+
 class TestFactored:
     """Both ways to the margins, and the sketch of the mean."""
 

@@ -149,8 +149,8 @@ def test_an_objective_divides_by_the_whole_step() -> None:
     assert float(npo.forget_loss(same, same, totals)) == pytest.approx(2 * 20 * math.log(2) / 4)
     assert npo.retain is None
     assert float(npo.retain_loss(same, None, totals)) == 0
-    assert npo.needs_reference
-    assert not objective.needs_reference
+    assert npo.forget.reference
+    assert not objective.forget.reference
 
 
 def test_an_unknown_loss_names_the_nearest() -> None:

@@ -140,10 +140,14 @@ def test_plain_text_without_a_retain_set(recipe: dict, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_divergence_before_the_first_epoch_ends_with_a_sentence(recipe: dict, capsys) -> None:
+@pytest.mark.parametrize("batch_size", [2, 8])
+def test_divergence_before_the_first_epoch_ends_with_a_sentence(recipe: dict, batch_size: int) -> None:
+    """Seen in the loss of a later step, or, with one step an epoch, only in the evaluation."""
     recipe["training"]["learning_rate"] = 1e30
     with pytest.raises(expunge.RunFailed, match=r"Lower training\.learning_rate"):
-        expunge.unlearn(recipe, ["objective=ga", "objective.retain=none", "training.batch_size=2"])
+        expunge.unlearn(
+            recipe, ["objective=ga", "objective.retain=none", f"training.batch_size={batch_size}"]
+        )
     state = read_json(Path(recipe["output"]) / "run.json")
     assert state["state"] == "failed"
     assert not (Path(recipe["output"]) / "adapter").exists()

@@ -26,8 +26,11 @@ def export_adapter(model: PeftModel, folder: str | Path, *, base_name: str | Non
     The change s·BA − s·B₀A₀ is a LoRA with the factors [B, −B₀] and [A; A₀]; QR and a small SVD bring it to a
     balanced form of the same rank (2r), because the concatenated form cancels badly in bf16. The scaling is folded
     in (alpha = rank). The folder also carries the fingerprint of the base that it belongs to.
+
+    Raises `InputError` where `folder` holds something else than an adapter.
     """
     folder = Path(folder)
+    _refuse_foreign(folder, "adapter_config.json")
     changes = {name: _combined(layer) for name, layer in adapted_layers(model).items()}
     rank = max(len(A) for A, _ in changes.values())
     trained = model.peft_config[UNLEARN]
@@ -63,10 +66,12 @@ def export_merged(base: Any, tokenizer: Any, adapter: str | Path, folder: str | 
     base: the original model as it was loaded, unwrapped; the sum is formed in fp32 and cast once to the base's
           dtype. Its weights are changed in memory.
 
-    Raises `InputError` where the adapter belongs to another base.
+    Raises `InputError` where the adapter belongs to another base, and where `folder` holds something else than a
+    model.
     """
     check_base(base, Path(adapter))
     folder = Path(folder)
+    _refuse_foreign(folder, "config.json")
     wrapped = PeftModel.from_pretrained(base, str(adapter))
     layers = adapted_layers(wrapped)
     changes = {name: layer.get_delta_weight("default").float() for name, layer in layers.items()}
@@ -98,6 +103,16 @@ def check_base(base: Any, adapter: Path) -> None:
                     f"this base has fingerprint {found}.",
                     "Load the base that the adapter was trained on.")
         )  # fmt: skip
+
+
+def _refuse_foreign(folder: Path, mark: str) -> None:
+    """A folder is replaced as a whole, so only one that holds the same kind of thing, or nothing, may be."""
+    if folder.exists() and not (folder / mark).exists() and (folder.is_file() or any(folder.iterdir())):
+        raise InputError(
+            Problem(
+                str(folder), f"it is there already and holds no {mark}.", "Name a new or an empty folder."
+            )
+        )
 
 
 def balanced_factors(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:

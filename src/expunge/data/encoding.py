@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 
+from ..errors import InputError, Problem
 from .templates import ChatTemplate, Template
 
 IGNORED = -100
@@ -69,35 +71,44 @@ class Encoder:
             return self._chat_ids(_turns(question), generation_prompt=True)
         # A space at the end is left to the answer's first token, into which tokenizers merge it. The comparison with
         # a whole text leaves out an EOS that the tokenizer puts after every text.
-        prompt = self.template.prompt.format(question=question).rstrip(" ")
+        prompt = self.template.ask(question).rstrip(" ")
         whole = self.tokenizer(self.template.render(question, "x"))["input_ids"]
         return whole[: _common_prefix(self.tokenizer(prompt)["input_ids"], whole)]
 
     def messages(self, messages: Sequence[dict[str, str]]) -> Example:
         """A conversation; the tokens of every assistant turn are the labels.
 
-        Without a chat template what comes before the last turn is the question, a line a turn, and only that turn is
-        the answer.
+        Without a chat template only one question and its answer can be written. Raises `InputError` for others: of
+        a longer conversation some answers would go unforgotten without a word.
         """
         if isinstance(self.template, ChatTemplate):
             return self._conversation(messages)
-        *earlier, last = messages
-        question, answer = "\n".join(message["content"] for message in earlier), last["content"]
-        alone = self.tokenizer(self.template.prompt.format(question=question))["input_ids"]
+        if [message["role"] for message in messages] != ["user", "assistant"]:
+            raise InputError(
+                Problem("data.template", f"it cannot write a conversation of {len(messages)} messages, only a user's "
+                        "question and the assistant's answer.",
+                        "Use a model with a chat template, or cut the conversations into questions and answers.")
+            )  # fmt: skip
+        question, answer = (message["content"] for message in messages)
+        alone = self.tokenizer(self.template.ask(question))["input_ids"]
         whole = self._ended(self.tokenizer(self.template.render(question, answer))["input_ids"])
         return self._labelled(whole, [(_common_prefix(alone, whole), len(whole))])
 
     def text(self, text: str) -> list[Example]:
-        """Plain text, cut into chunks of `max_length` tokens; every token but the first is a label."""
+        """Plain text, cut into chunks of `max_length` tokens; every token but the text's first is a label once."""
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         bos = self.tokenizer("")["input_ids"][:1]
         bos = bos if bos and bos[0] == self.tokenizer.bos_token_id else []
-        room = self.max_length - len(bos)
-        chunks = [bos + ids[start : start + room] for start in range(0, len(ids), room)]
+        # The first token of a chunk is not predicted: it is BOS, or the last token of the chunk before.
+        step = self.max_length - 1
+        chunks = [
+            (bos or ids[max(start - 1, 0) : start]) + ids[start : start + step]
+            for start in range(0, len(ids), step)
+        ]
         return [self._labelled(chunk, [(1, len(chunk))]) for chunk in chunks if len(chunk) > 1]
 
     def _conversation(self, messages: Sequence[dict[str, str]]) -> Example:
-        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False).rstrip()
+        text = self._written(messages).rstrip()
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         if text.endswith(messages[-1]["content"].rstrip()):  # the template closes no turn
             ids = self._ended(ids)
@@ -111,10 +122,19 @@ class Encoder:
             spans.append((start, end))
         return self._labelled(ids, spans)
 
+    def _written(self, messages: Sequence[dict[str, str]], generation_prompt: bool = False) -> str:
+        try:
+            return self.tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=generation_prompt
+            )
+        except (TemplateError, ValueError) as error:  # of roles, say, that must alternate
+            raise InputError(
+                Problem("data.template", f"the tokenizer's chat template refuses a conversation: {error}.",
+                        "Correct the roles of its messages, or use another template.")
+            ) from error  # fmt: skip
+
     def _chat_ids(self, messages: Sequence[dict[str, str]], generation_prompt: bool = False) -> list[int]:
-        text = self.tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=generation_prompt
-        )
+        text = self._written(messages, generation_prompt)
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _ended(self, ids: list[int]) -> list[int]:

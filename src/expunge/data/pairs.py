@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -98,11 +99,6 @@ def collate_pairs(pairs: Sequence[Pair], pad_token_id: int) -> dict[str, Tensor]
 
 
 def _permutation(size: int, seed: int, number: int, purpose: str) -> list[int]:
-    generator = torch.Generator().manual_seed(hash_seed(seed, number, purpose))
+    digest = hashlib.sha256(f"{seed}/{number}/{purpose}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
     return torch.randperm(size, generator=generator).tolist()
-
-
-def hash_seed(seed: int, number: int, purpose: str) -> int:
-    """Independent streams from one seed, the same on every machine."""
-    offset = int.from_bytes(purpose.encode(), "big") % 1_000_003
-    return (seed * 1_000_003 + number) * 1_000_003 + offset

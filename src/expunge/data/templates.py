@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import InputError, Problem
+
 
 @dataclass(frozen=True)
 class Template:
@@ -17,8 +19,12 @@ class Template:
     prompt: str = "Question: {question}\nAnswer:"
     answer: str = " {answer}"
 
+    def ask(self, question: str) -> str:
+        """The text before the answer. Other braces, of JSON or LaTeX say, stay as they are."""
+        return self.prompt.replace("{question}", question)
+
     def render(self, question: str, answer: str) -> str:
-        return self.prompt.format(question=question) + self.answer.format(answer=answer)
+        return self.ask(question) + self.answer.replace("{answer}", answer)
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,17 @@ TEMPLATES: dict[str, Template] = {
 
 
 def choose_template(name: str, tokenizer: Any) -> Template:
-    """`auto` takes the tokenizer's chat template where it has one, else the plain question-answer form."""
+    """`auto` takes the tokenizer's chat template where it has one, else the plain question-answer form.
+
+    Raises `InputError` for `chat` where the tokenizer has none.
+    """
+    has_chat = bool(getattr(tokenizer, "chat_template", None))
     if name == "auto":
-        name = "chat" if getattr(tokenizer, "chat_template", None) else "question-answer"
+        name = "chat" if has_chat else "question-answer"
+    if name == "chat" and not has_chat:
+        raise InputError(
+            Problem(
+                "data.template", "this tokenizer has no chat template.", "Use 'auto' or 'question-answer'."
+            )
+        )
     return TEMPLATES[name]

@@ -46,6 +46,8 @@ def evaluate_model(
         for option, value, known in choices
         if value not in known
     ]
+    if output is not None and output.is_dir():
+        problems.append(Problem("--output", f"{str(output)!r} is a folder.", "Name a file for the log."))
     if problems:
         raise InputError(problems)
     measured = TofuBenchmark(data, forget)

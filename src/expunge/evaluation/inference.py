@@ -8,18 +8,14 @@ from typing import Any
 
 import torch
 
+from ..models.modes import evaluating
+
 
 @contextmanager
 def inference(model: Any) -> Iterator[torch.device]:
     """Eval mode without gradients; yields the model's device and gives every module its mode back."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield next(model.parameters()).device
-    finally:
-        for module in training:
-            module.training = True
+    with evaluating(model), torch.inference_mode():
+        yield next(model.parameters()).device
 
 
 def batches_by_length(lengths: Sequence[int], tokens_per_batch: int, extra: int = 0) -> list[list[int]]:

@@ -108,6 +108,17 @@ class EvaluationLog:
         """How messages call this log."""
         return self.source or self.model.get("path") or "this evaluation"
 
+    @property
+    def finite(self) -> bool:
+        """Whether every loss is a number; those of a diverged model are not."""
+        return all(
+            math.isfinite(likelihood.loss)
+            for records in self.sets.values()
+            for record in records
+            for likelihood in (record.answer, *record.perturbed, record.paraphrased)
+            if likelihood is not None
+        )
+
     def to_json(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA,

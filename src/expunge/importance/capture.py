@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..models.modes import evaluating
+
 Observe = Callable[[str, Tensor, Tensor], None]
 
 
@@ -23,7 +25,6 @@ def captured_gradients(model: Any, layers: Mapping[str, nn.Module], observe: Obs
     for a gradient, so that the backward pass computes the gradients of activations alone. Everything is put back
     afterwards, also on an error.
     """
-    training = model.training
     requires_grad = {parameter: parameter.requires_grad for parameter in model.parameters()}
     hooks = [
         model.get_input_embeddings().register_forward_hook(
@@ -32,15 +33,14 @@ def captured_gradients(model: Any, layers: Mapping[str, nn.Module], observe: Obs
     ]
     hooks += [module.register_forward_hook(_watch(name, observe)) for name, module in layers.items()]
     try:
-        model.eval()
-        model.requires_grad_(False)
-        yield
+        with evaluating(model):
+            model.requires_grad_(False)
+            yield
     finally:
         for hook in hooks:
             hook.remove()
         for parameter, required in requires_grad.items():
             parameter.requires_grad_(required)
-        model.train(training)
 
 
 def _watch(name: str, observe: Observe) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:

@@ -41,7 +41,8 @@ def measure_importance(
     Returns {module name: d}, d (d_out,) fp32 on the CPU, d_i = sqrt(Σ_j F_rel,ij), F_rel = F_f / (F_r + ε).
     On several processes each gives its own shard of the data; the sums are added up, so all get the same result.
 
-    Raises `InputError` for an unknown estimator or target and for an empty forget set.
+    Raises `InputError` for an unknown estimator or target, for an empty forget set, and where nothing is found: a
+    variance needs two samples.
     """
     kind = estimators[estimator]
     modules = target_layers(model, targets, layers)
@@ -56,7 +57,7 @@ def measure_importance(
     retain, retain_count = None, 0
     if retain_loader is not None:
         retain, retain_count = _sum_over(model, retain_loader, modules, measured, "importance, retain set")
-    return {
+    rows = {
         name: relative_row_importance(
             measured[name],
             forget[name],
@@ -66,6 +67,13 @@ def measure_importance(
         ).cpu()
         for name in modules
     }
+    if not any(row.any() for row in rows.values()):
+        raise InputError(
+            Problem("adapter.initialization", f"{estimator!r} finds no importance anywhere: {forget_count} sample(s) "
+                    "whose gradients do not vary.",
+                    "With a single sample use 'fila', which needs no variance, or 'pissa'.")
+        )  # fmt: skip
+    return rows
 
 
 def _sum_over(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging
 
@@ -42,8 +43,11 @@ def load_model(model: Model, key: str = "model.path") -> Any:
 def empty_model(model: Model, key: str = "model.path") -> Any:
     """The model's shapes on the meta device: no weights are read and no memory is taken."""
     config = load_config(model, key)
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=model.trust_remote_code)
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=model.trust_remote_code)
+    except (ValueError, KeyError) as error:
+        raise _no_model(model, key, error) from error
 
 
 def dtype(model: Model) -> torch.dtype | str:
@@ -88,10 +92,14 @@ def _from(model: Model, key: str, load: Any, **options: Any) -> Any:
             trust_remote_code=model.trust_remote_code,
             **options,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         # What transformers raises for a folder or id without weights, tokenizer or known architecture.
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(
-            Problem(key, f"{model.path!r} cannot be loaded: {reason}",
-                    "Check the path; a model needs its config, safetensors weights and tokenizer.")
-        ) from error  # fmt: skip
+        raise _no_model(model, key, error) from error
+
+
+def _no_model(model: Model, key: str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:300]
+    return InputError(
+        Problem(key, f"{model.path!r} cannot be loaded: {reason}",
+                "Check the path; a causal language model needs its config, safetensors weights and tokenizer.")
+    )  # fmt: skip

@@ -41,10 +41,6 @@ class Objective:
         chosen = None if retain == "none" else retain_losses[retain]
         return cls(forget_losses[forget], chosen, retain_weight, Hyperparameters(beta))
 
-    @property
-    def needs_reference(self) -> bool:
-        return self.forget.reference or (self.retain is not None and self.retain.reference)
-
     def forget_loss(self, tokens: AnswerTokens, reference: AnswerTokens | None, totals: StepTotals) -> Tensor:
         """This micro-batch's share of the step's mean forget loss, a scalar."""
         return _share(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -21,7 +22,7 @@ def load_recipe(
     Raises `InputError` with every mistake: unknown keys with the nearest known one, wrong types, unknown methods.
     """
     if isinstance(source, Mapping):
-        where, content = "recipe", dict(source)
+        where, content = "recipe", copy.deepcopy(dict(source))
     else:
         where, content = str(source), _read_yaml(Path(source))
         content.setdefault("name", Path(source).stem)
@@ -31,7 +32,9 @@ def load_recipe(
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise InputError([_problem(where, detail) for detail in error.errors()]) from None
+        problems = [_problem(where, detail) for detail in error.errors()]
+        # Where a key may be of several types, each type complains; the last, most structured one, says most.
+        raise InputError(list({problem.where: problem for problem in problems}.values())) from None
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -75,7 +78,9 @@ def _apply(content: dict[str, Any], override: str) -> None:
 
 
 def _problem(where: str, detail: Any) -> Problem:
-    path = [str(part) for part in detail["loc"] if part not in ("tofu", "own")]
+    # A union's branches appear in the path under names of their own, which are no keys.
+    path = [str(part) for part in detail["loc"] if part not in ("tofu", "own") and str(part).isidentifier()]
+    path = [part for part in path if part not in ("str", "int", "CustomTemplate")]
     key = ".".join(path)
     kind, value = detail["type"], detail.get("input")
     if kind == "extra_forbidden":

@@ -172,6 +172,8 @@ class Training(Section):
     @field_validator("warmup")
     @classmethod
     def _warmup_form(cls, value: str | int) -> str | int:
+        if isinstance(value, int) and value < 0:
+            raise ValueError("a number of steps cannot be negative")
         if isinstance(value, str) and not re.fullmatch(r"\d+(\.\d+)? epochs?|\d+(\.\d+)?%|\d+", value):
             raise ValueError("write '1 epoch', '10%' or a number of steps")
         return value
@@ -239,8 +241,18 @@ class Recipe(Section):
     stopping: Stopping = Stopping()
     evaluation: Evaluation = Evaluation()
     export: list[Literal["adapter", "merged"]] = ["adapter"]
-    seed: int = Field(42, ge=0)
+    seed: int = Field(42, ge=0, lt=2**32)
     output: str = Field("runs/{name}", description="run folder")
+
+    @model_validator(mode="after")
+    def _merged_needs_full_weights(self) -> Recipe:
+        if "merged" in self.export and (self.model.quantization or self.model.dtype == "float16"):
+            loaded = self.model.quantization or self.model.dtype
+            raise ValueError(
+                f"export: merged cannot be made of a base that is loaded in {loaded}, because its weights are not "
+                "the checkpoint's. Export the adapter, and merge it into the base in its own dtype"
+            )
+        return self
 
     @property
     def epochs_between_evaluations(self) -> int:

@@ -29,8 +29,14 @@ def export_run(run_folder: Path, to: str, output: Path) -> Path:
                 "Finish it by `expunge run … --resume`.",
             )
         )
-    if output.exists() and any(output.iterdir()):
-        problems.append(Problem("--output", f"{str(output)!r} is not empty.", "Choose another folder."))
+    if output.is_file() or (output.exists() and any(output.iterdir())):
+        problems.append(
+            Problem(
+                "--output",
+                f"{str(output)!r} is a file or a folder that is not empty.",
+                "Name another folder.",
+            )
+        )
     if problems:
         raise InputError(problems)
     if to == "merged":

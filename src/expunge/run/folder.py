@@ -87,7 +87,8 @@ class RunFolder:
         """Raise `InputError` where a run cannot be resumed because something else is asked for now."""
         problems = []
         old, new = self.recipe.model_dump(mode="json"), recipe.model_dump(mode="json")
-        differing = [key for key in new if old.get(key) != new[key]]
+        # Where the folder lies and what the run is called change nothing of the result.
+        differing = [key for key in new if old.get(key) != new[key] and key not in ("name", "output")]
         if differing:
             problems.append(
                 Problem(str(self.recipe_file), f"the recipe has changed in: {', '.join(differing)}.",

@@ -28,7 +28,7 @@ from ..recipe.schema import Model
 from ..report import write_model_card, write_report
 from ..storage import atomic_file, atomic_folder, read_json_lines, write_json_lines
 from ..training.callback import EpochCallback
-from ..training.selection import Candidate, choose
+from ..training.selection import UTILITY_SHARE, Candidate, choose
 from ..training.train import build_trainer, saved_steps
 from .folder import RunFolder, now
 from .job import Job
@@ -62,7 +62,7 @@ def run_phases(job: Job) -> None:
         if not job.main_process:
             job.folder.reload()
     if job.main_process:
-        job.folder.update(state="done", finished=now())
+        job.folder.update(state="done", finished=job.folder.state["finished"] or now())
         # The report shows the costs of every phase, its own included.
         write_report(job.folder.path)
 
@@ -193,7 +193,7 @@ def training(job: Job) -> None:
     if not rows:
         raise RunFailed(
             f"{stopped} No epoch was finished before, so nothing was exported. Lower training.learning_rate or "
-            "give a retain loss; the run folder keeps the losses of every step."
+            "give a retain loss, and start anew with another --output."
         )
     choice = choose([_candidate(row) for row in rows], original)
     folder.update(
@@ -202,7 +202,7 @@ def training(job: Job) -> None:
             "epochs": rows[-1]["epoch"],
             "best_epoch": choice.epoch,
             "qualified": choice.qualified,
-            "utility_floor": 0.95,
+            "utility_floor": UTILITY_SHARE,
             "stopped": stopped,
         }
     )
@@ -215,15 +215,17 @@ def training(job: Job) -> None:
 
 def _measure_epoch(job: Job, epoch: int) -> tuple[Candidate, dict[str, Any]]:
     metrics: dict[str, Any] = {}
-    score = utility = 0.0
+    score = utility = math.nan
     if job.main_process:
-        every = job.generates_every_time
-        log = (job.benchmark.evaluate if every else job.benchmark.measure)(job.adapted, job.encoder)
-        log.model = job.model_facts(job.adapted, adapter=f"epoch {epoch}")
-        job.record(log, f"epoch-{epoch}")
-        score = job.benchmark.forget_score(log.metrics)
-        utility = job.benchmark.utility(log.metrics, generated=every)
-        metrics = {name: metric.to_json() for name, metric in log.metrics.items()}
+        log = job.benchmark.measure(job.adapted, job.encoder)
+        if log.finite:
+            if job.generates_every_time:
+                log = job.benchmark.generate(job.adapted, job.encoder, log)
+            log.model = job.model_facts(job.adapted, adapter=f"epoch {epoch}")
+            job.record(log, f"epoch-{epoch}")
+            score = job.benchmark.forget_score(log.metrics)
+            utility = job.benchmark.utility(log.metrics, generated=job.generates_every_time)
+            metrics = {name: metric.to_json() for name, metric in log.metrics.items()}
     if torch.distributed.is_initialized():
         shared = torch.tensor([score, utility], dtype=torch.float64, device=processes().device)
         torch.distributed.broadcast(shared, src=0)

@@ -62,7 +62,9 @@ def unlearn(
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides, output=str(output) if output else None)
-    folder = Path(recipe.output_folder)
+    folder = Path(recipe.output_folder).expanduser()
+    if folder.is_file():
+        raise InputError(Problem(f"output: {folder}", "this is a file.", "Name a folder."))
     exists = RunFolder(folder).state_file.exists()
     if exists and not resume:
         raise InputError(
@@ -77,6 +79,8 @@ def unlearn(
     processes().wait_for_everyone()  # all have looked at the folder before it is made
     if exists:
         job.folder.check_same(recipe, job.facts)
+        if job.main_process and job.folder.state["state"] == "failed":
+            job.folder.update(state="running", error=None)
     elif job.main_process:
         job.folder.create(recipe, job.facts)
     processes().wait_for_everyone()

@@ -20,7 +20,7 @@ Record = Callable[[dict[str, Any], list[dict[str, Any]]], None]
 class EpochCallback(TrainerCallback):
     """Evaluates after each epoch, records it, and guards against divergence.
 
-    evaluate: measures the model, returns the candidate and its metrics
+    evaluate: measures the model, returns the candidate (its score NaN where the model's losses are) and its metrics
     record:   writes the epoch's row and the rows of all steps so far
     every:    evaluate after every so many epochs, and after the last of `epochs`
     original_utility, utility_floor: training ends where utility falls under floor · original
@@ -42,12 +42,7 @@ class EpochCallback(TrainerCallback):
         self.epochs = epochs
         self.every = every
         self.stopped: str | None = None
-        self._epoch_started = time.monotonic()
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._epoch_started = time.monotonic()
+        self._recorded = time.monotonic()
 
     def on_log(
         self,
@@ -73,8 +68,13 @@ class EpochCallback(TrainerCallback):
         if epoch % self.every and epoch < self.epochs:
             control.should_save = False  # only what was measured can be chosen
             return
-        trained = time.monotonic() - self._epoch_started
+        trained = time.monotonic() - self._recorded
         candidate, metrics = self.evaluate(epoch)
+        if math.isnan(candidate.forget_score):
+            self.stopped = f"The model's losses are no longer numbers after epoch {epoch}."
+            control.should_training_stop = True
+            control.should_save = False
+            return
         if candidate.utility < self.utility_floor * self.original_utility:
             self.stopped = (
                 f"The utility fell to {candidate.utility / self.original_utility:.0%} of the original's at epoch "
@@ -97,6 +97,7 @@ class EpochCallback(TrainerCallback):
             "metrics": metrics,
         }
         self.record(row, steps)
+        self._recorded = time.monotonic()
         say(
             f"  epoch {epoch}/{self.epochs}: forget loss {row['forget_loss']:.3f}, retain loss "
             f"{row['retain_loss']:.3f}, forget score {candidate.forget_score:.3g}, utility "

@@ -18,7 +18,9 @@ from ..adapters.anchor import load_weights, save_adapter
 from ..data.encoding import IGNORED
 from ..data.pairs import PairedDataset, PairSampler, collate_pairs
 from ..models.answers import AnswerTokens, answer_tokens
+from ..models.modes import evaluating
 from ..objectives import Objective, StepTotals
+from ..objectives.loss import Loss
 from ..storage import PARTIAL, sync
 
 
@@ -88,24 +90,24 @@ class UnlearningTrainer(Trainer):
         assert num_items_in_batch is not None
         totals = StepTotals(*num_items_in_batch.tolist())
         rows, all_rows = self._forget_rows(inputs), len(inputs["labels"])
-        reference = self._reference_tokens(inputs)
+        forget_reference = self._reference_tokens(inputs, slice(0, rows), self.objective.forget)
+        retain_reference = self._reference_tokens(inputs, slice(rows, all_rows), self.objective.retain)
         tokens = answer_tokens(model, inputs)
-        forget = self.objective.forget_loss(
-            tokens.rows(0, rows), reference and reference.rows(0, rows), totals
-        )
-        retain = self.objective.retain_loss(
-            tokens.rows(rows, all_rows), reference and reference.rows(rows, all_rows), totals
-        )
+        forget = self.objective.forget_loss(tokens.rows(0, rows), forget_reference, totals)
+        retain = self.objective.retain_loss(tokens.rows(rows, all_rows), retain_reference, totals)
         self._step_losses += torch.stack([forget.detach(), retain.detach()])
         # DDP averages gradients over the processes; each holds a share of the step's sum.
         return (forget + self.objective.retain_weight * retain) * self.accelerator.num_processes
 
-    def _reference_tokens(self, inputs: dict[str, Tensor]) -> AnswerTokens | None:
-        if not self.objective.needs_reference:
+    def _reference_tokens(
+        self, inputs: dict[str, Tensor], rows: slice, loss: Loss | None
+    ) -> AnswerTokens | None:
+        """What the original model makes of `rows`, without dropout, where `loss` needs it."""
+        if loss is None or not loss.reference:
             return None
         model: PeftModel = self.accelerator.unwrap_model(self.model)
-        with torch.no_grad(), model.disable_adapter():
-            return answer_tokens(model, inputs)
+        with evaluating(model), torch.no_grad(), model.disable_adapter():
+            return answer_tokens(model, {name: value[rows] for name, value in inputs.items()})
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the two losses of the step to what the Trainer logs (once an optimiser step)."""
