@@ -1,4 +1,4 @@
-"""Writing files so that a kill at any moment leaves the old file or the new one, never half of one.
+"""Writing files so that a kill at any moment never leaves half of one under its name.
 
 Everything is written under a temporary name in the same folder, flushed to the disk, and renamed.
 """
@@ -45,7 +45,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a fresh temporary folder; when the block ends without an error it becomes `path`.
 
-    A folder that is there already under that name is replaced.
+    A folder that is there already under that name is replaced: it is set aside under another name until the new one
+    is in its place.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}{PARTIAL}")
@@ -59,10 +60,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     for entry in partial.rglob("*"):
         sync(entry)
     sync(partial)
+    replaced = path.with_name(f"{path.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
     if path.exists():
-        shutil.rmtree(path)
+        os.replace(path, replaced)
     os.replace(partial, path)
     sync(path.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -78,3 +78,7 @@ def test_an_epoch_is_filled_up_with_pairs_of_which_nothing_counts() -> None:
     batch = collate_pairs([dataset[pair] for pair in pairs[18:22]], pad_token_id=0)
     assert len(batch["labels"]) == 8
     assert (batch["labels"][[2, 3, 6, 7]] == -100).all()
+
+
+def test_any_seed_will_do() -> None:
+    assert sorted(forget for forget, _ in epochs(2**32 - 1, 1)[0]) == list(range(20))

@@ -67,6 +67,27 @@ def test_conversations_and_texts_are_recognised(tmp_path: Path) -> None:
     assert text.forget.samples == [Text("Once upon a time.")]
 
 
+@pytest.mark.parametrize("answer", ["7", "None", "NA", "2024-05-01", "1e5"])
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "tsv", "parquet"])
+def test_an_answer_that_looks_like_something_else_stays_text(
+    tmp_path: Path, ending: str, answer: str
+) -> None:
+    rows = [{"question": "When, or how many?", "answer": answer}] * 2
+    assert (
+        load(write(tmp_path / f"a.{ending}", rows)).forget.samples
+        == [QuestionAnswer("When, or how many?", answer)] * 2
+    )
+
+
+def test_a_list_of_objects_and_a_number_for_an_answer(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(ROWS))
+    assert len(load(str(tmp_path / "a.json")).forget.samples) == 3
+    found = sentence(write(tmp_path / "b.jsonl", [{"question": "How many?", "answer": 7}]))
+    assert "row 1: the 'answer' is 7, not text. Write it as text" in found
+    (tmp_path / "c.jsonl").write_text('["a"]\n')
+    assert "row 1: it is no object" in sentence(str(tmp_path / "c.jsonl"))
+
+
 def test_a_text_file_is_one_sample_and_a_folder_one_a_file(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("First line.\nSecond line.\n")
     (tmp_path / "b.txt").write_text("Other.")

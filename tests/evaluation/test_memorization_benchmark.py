@@ -7,7 +7,6 @@ import pytest
 
 from expunge.data.encoding import IGNORED, Example
 from expunge.errors import InputError
-from expunge.evaluation.benchmark import benchmarks
 from expunge.evaluation.generation import greedy_continuations
 from expunge.evaluation.likelihood import answer_losses
 from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
@@ -100,7 +99,3 @@ def test_material_that_cannot_be_measured_is_refused():
         "data.forget, row 2",
         "data.retain, row 1",
     ]
-
-
-def test_registered():
-    assert benchmarks["memorization"] is MemorizationBenchmark

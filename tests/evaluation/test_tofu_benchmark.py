@@ -10,7 +10,6 @@ from tofu_files import tofu_rows, write_tofu
 
 from expunge.data.encoding import Encoder
 from expunge.errors import InputError
-from expunge.evaluation.benchmark import benchmarks
 from expunge.evaluation.generation import greedy_continuations
 from expunge.evaluation.log import EvaluationLog, Likelihood
 from expunge.evaluation.metric import Metric
@@ -115,10 +114,6 @@ def test_an_answer_outside_the_window_is_refused(tiny_llama, word_tokenizer, ben
 def test_unknown_truth_ratio_is_refused_at_once(tmp_path):
     with pytest.raises(InputError, match=r"evaluation\.truth_ratio"):
         TofuBenchmark(write_tofu(tmp_path), "forget01", truth_ratio="median")
-
-
-def test_registered():
-    assert benchmarks["tofu"] is TofuBenchmark
 
 
 @pytest.mark.shared

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -99,6 +98,7 @@ def collate_pairs(pairs: Sequence[Pair], pad_token_id: int) -> dict[str, Tensor]
 
 
 def _permutation(size: int, seed: int, number: int, purpose: str) -> list[int]:
-    digest = hashlib.sha256(f"{seed}/{number}/{purpose}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-    return torch.randperm(size, generator=generator).tolist()
+    """A shuffled order: independent streams from one seed, the same on every machine."""
+    offset = int.from_bytes(purpose.encode(), "big") % 1_000_003
+    stream = ((seed * 1_000_003 + number) * 1_000_003 + offset) % 2**63
+    return torch.randperm(size, generator=torch.Generator().manual_seed(stream)).tolist()

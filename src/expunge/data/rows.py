@@ -1,8 +1,14 @@
-"""Rows of a data set from wherever the user keeps them: a file, a folder of text files, or the hub."""
+"""Rows of a data set from wherever the user keeps them: a file, a folder of files, or the hub.
+
+Local files are read directly, not by the datasets library: it would leave an Arrow copy of what must be forgotten in
+its cache, take a column of dates for time stamps, and an answer `None` for a missing one.
+"""
 
 from __future__ import annotations
 
-import tempfile
+import csv
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +16,8 @@ from ..errors import InputError, Problem
 
 Row = dict[str, Any]
 
-#: File ending → the loader of the datasets library that reads it.
-LOADERS = {
-    ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".txt": "text",
-}  # fmt: skip
+#: File ending → what reads it; filled below.
+READERS: dict[str, Callable[[Path], list[Any]]] = {}
 
 
 def read_rows(source: str, key: str) -> list[Row]:
@@ -25,16 +29,16 @@ def read_rows(source: str, key: str) -> list[Row]:
 
     Raises `InputError` where there is nothing to read, or it cannot be read.
     """
-    path = Path(source).expanduser()
+    path = Path(source)
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix in LOADERS)
+        files = sorted(file for file in path.rglob("*") if file.suffix in READERS)
         if not files:
             raise InputError(
                 Problem(key, f"the folder {source!r} holds no data file.", f"Put {_endings()} files there.")
             )
     elif path.is_file():
         files = [path]
-    elif ":" in source and not path.suffix:
+    elif ":" in source:
         return _read_hub(source, key)
     else:
         raise InputError(
@@ -45,28 +49,53 @@ def read_rows(source: str, key: str) -> list[Row]:
 
 
 def _read_file(file: Path, key: str) -> list[Row]:
-    if file.suffix not in LOADERS:
+    if file.suffix not in READERS:
         raise InputError(Problem(key, f"{str(file)!r} is of no known kind.", f"Use one of {_endings()}."))
-    if file.stat().st_size == 0:
-        return []
-    from datasets import disable_progress_bars, load_dataset
+    try:
+        rows = READERS[file.suffix](file)
+    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are among these
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            Problem(key, f"{str(file)!r} cannot be read: {reason}.", "Correct the file.")
+        ) from error
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise InputError(Problem(f"{file}, row {number}", "it is no object.", "Write one object a line."))
+    return rows
 
-    disable_progress_bars()
-    options: dict[str, Any] = {"sample_by": "document"} if file.suffix == ".txt" else {}
-    if file.suffix == ".tsv":
-        options["sep"] = "\t"
-    # datasets keeps an Arrow copy of all it reads; what must be forgotten is not to stay in a cache.
-    with tempfile.TemporaryDirectory() as cache:
-        try:
-            loaded = load_dataset(
-                LOADERS[file.suffix], data_files=str(file), split="train", cache_dir=cache, **options
-            )
-            return [dict(row) for row in loaded]
-        except Exception as error:  # its loaders raise many kinds, pyarrow's and pandas' among them
-            reason = str(error.__cause__ or error).splitlines()[0]
-            raise InputError(
-                Problem(key, f"{str(file)!r} cannot be read: {reason}.", "Correct the file.")
-            ) from error
+
+def _read_json(file: Path) -> list[Any]:
+    """An object a line, or one list of objects."""
+    text = file.read_text(encoding="utf-8")
+    if text.lstrip().startswith("["):
+        return json.loads(text)
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def _read_csv(file: Path) -> list[Row]:
+    """Every field as text: `7` is an answer, and so is `None`."""
+    with file.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines, delimiter="\t" if file.suffix == ".tsv" else ","))
+
+
+def _read_parquet(file: Path) -> list[Row]:
+    from pyarrow.parquet import read_table
+
+    return read_table(file).to_pylist()
+
+
+def _read_text(file: Path) -> list[Row]:
+    return [{"text": text}] if (text := file.read_text(encoding="utf-8")).strip() else []
+
+
+READERS |= {
+    ".csv": _read_csv,
+    ".json": _read_json,
+    ".jsonl": _read_json,
+    ".parquet": _read_parquet,
+    ".tsv": _read_csv,
+    ".txt": _read_text,
+}
 
 
 def _read_hub(source: str, key: str) -> list[Row]:
@@ -75,12 +104,16 @@ def _read_hub(source: str, key: str) -> list[Row]:
     name, *configuration, split = source.split(":")
     try:
         return [dict(row) for row in load_dataset(name, *configuration, split=split)]
-    except (OSError, ValueError) as error:  # the hub's errors and an unknown split are among these
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # the hub's errors and an unknown split are among these
         raise InputError(
-            Problem(key, f"{source!r} could not be loaded: {str(error).splitlines()[0]}",
+            Problem(key, f"{source!r} could not be loaded: {' '.join(str(error).split())[:200]}",
                     "Check the name, the split and the connection, or name a local file.")
         ) from error  # fmt: skip
 
 
 def _endings() -> str:
-    return ", ".join(sorted(ending.lstrip(".") for ending in LOADERS))
+    return ", ".join(sorted(ending.lstrip(".") for ending in READERS))

@@ -144,7 +144,9 @@ def _text(row: Row, data: OwnData, where: str) -> Sample | Problem:
 def _missing_text(row: Row, column: str, option: str, where: str) -> Problem | None:
     if column not in row:
         return _absent(row, column, option, where)
-    if not isinstance(row[column], str) or not row[column].strip():
+    if row[column] is not None and not isinstance(row[column], str):
+        return Problem(where, f"the {column!r} is {row[column]!r}, not text.", "Write it as text, in quotes.")
+    if not (row[column] or "").strip():
         return Problem(where, f"the {column!r} is empty.", "Fill it in or leave the row out.")
     return None
 

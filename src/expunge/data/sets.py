@@ -89,7 +89,7 @@ def _sources(data: TofuData | OwnData) -> dict[str, str | None]:
     if isinstance(data, OwnData):
         return {"forget": data.forget, "retain": data.retain}
     splits = {"forget": data.forget, "retain": data.retain_split}
-    folder = Path(data.path).expanduser()
+    folder = Path(data.path)
     if not folder.is_dir() and (data.path.count("/") != 1 or data.path.startswith((".", "~", "/"))):
         raise InputError(
             Problem("data.path", f"there is no folder {data.path!r}.",

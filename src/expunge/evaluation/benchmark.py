@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..data.encoding import Encoder
-from ..registry import Registry
 from .log import EvaluationLog, read_log
 from .metric import Metric
 
@@ -54,6 +53,3 @@ class Benchmark(ABC):
 
         generated: whether it may rest on generations; compare only utilities of one kind
         """
-
-
-benchmarks: Registry[type[Benchmark]] = Registry("benchmark", key="evaluation.benchmark")

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..data.encoding import Encoder, Example
 from ..errors import InputError, Problem
-from .benchmark import Benchmark, benchmarks
+from .benchmark import Benchmark
 from .generation import answers_to_prompts
 from .likelihood import AnswerLoss, answer_losses
 from .log import EvaluationLog, Likelihood, QuestionRecord
@@ -34,7 +34,6 @@ class Material:
     truth: str | None = None
 
 
-@benchmarks("memorization")
 class MemorizationBenchmark(Benchmark):
     """`{forget,retain}_{probability,exact_memorization,extraction_strength}`, and `_rouge` where generated.
 

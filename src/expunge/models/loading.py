@@ -73,7 +73,7 @@ def _quantization(model: Model) -> BitsAndBytesConfig:
 
 
 def _from(model: Model, key: str, load: Any, **options: Any) -> Any:
-    path = Path(model.path).expanduser()
+    path = Path(model.path)
     local = path.is_dir()
     if not local and (model.path.startswith((".", "~", "/")) or model.path.count("/") != 1):
         raise InputError(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import torch
 from accelerate import PartialState
+
+#: The first process evaluates while the others wait.
+WAITING = timedelta(hours=12)
 
 
 def processes() -> PartialState:
@@ -12,7 +17,7 @@ def processes() -> PartialState:
     Without an accelerator accelerate must be told that the CPU is meant, else it takes several CPU processes for
     unrelated ones.
     """
-    return PartialState(cpu=cpu_only())
+    return PartialState(cpu=cpu_only(), timeout=WAITING)
 
 
 def cpu_only() -> bool:

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 ALL_LINEAR = "all-linear"
 #: Initialisations that need no measurement; every importance estimator is one as well.
@@ -18,10 +28,18 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def _home(value: Any) -> Any:
+    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~") else value
+
+
+#: A file, a folder or a hub id; `~` is the user's home.
+Location = Annotated[str, BeforeValidator(_home)]
+
+
 class Model(Section):
     """The model to unlearn from."""
 
-    path: str = Field(description="folder, or organisation/name on the hub")
+    path: Location = Field(description="folder, or organisation/name on the hub")
     revision: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: the checkpoint's own on an accelerator, float32 on a CPU"
@@ -55,7 +73,7 @@ class TofuData(Data):
     """The TOFU benchmark's files, in a folder or on the hub."""
 
     format: Literal["tofu"]
-    path: str = Field(description="folder with the TOFU files, or a hub id such as locuslab/TOFU")
+    path: Location = Field(description="folder with the TOFU files, or a hub id such as locuslab/TOFU")
     forget: str = Field("forget10", description="name of the split to forget")
     retain: str | None = Field(None, description="name of the split to keep; from forget10 follows retain90")
 
@@ -73,8 +91,10 @@ class OwnData(Data):
     format: Literal["auto", "qa", "chat", "text"] = Field(
         "auto", description="auto: recognised by the columns"
     )
-    forget: str = Field(description="what must go")
-    retain: str | None = Field(None, description="what must stay; without it only forgetting is measured")
+    forget: Location = Field(description="what must go")
+    retain: Location | None = Field(
+        None, description="what must stay; without it only forgetting is measured"
+    )
     question_column: str = "question"
     answer_column: str = "answer"
     messages_column: str = "messages"
@@ -208,10 +228,10 @@ class Evaluation(Section):
     benchmark: Literal["auto", "tofu", "memorization"] = Field(
         "auto", description="auto: tofu for TOFU data, else memorization"
     )
-    reference: str | None = Field(
+    reference: Location | None = Field(
         None, description="model that never saw the forget set, or its evaluation log"
     )
-    before: str | None = Field(
+    before: Location | None = Field(
         None, description="evaluation log of the original model, to save measuring it again"
     )
     every: Literal["epoch"] | Annotated[int, Field(ge=1)] = Field(
@@ -242,7 +262,7 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
     export: list[Literal["adapter", "merged"]] = ["adapter"]
     seed: int = Field(42, ge=0, lt=2**32)
-    output: str = Field("runs/{name}", description="run folder")
+    output: Location = Field("runs/{name}", description="run folder")
 
     @model_validator(mode="after")
     def _merged_needs_full_weights(self) -> Recipe:

@@ -20,11 +20,11 @@ from ..evaluation.log import EvaluationLog
 from ..evaluation.memorization import Material, MemorizationBenchmark
 from ..evaluation.tofu.benchmark import TofuBenchmark
 from ..models.fingerprint import fingerprint
-from ..models.linear import target_layers
+from ..models.linear import matrix_shape, target_layers
 from ..models.loading import load_config, load_model, load_tokenizer
 from ..models.processes import device, processes
 from ..recipe.schema import Data, Model, Recipe, TofuData
-from ..storage import write_json
+from ..storage import hash_rows, write_json
 from .cost import CostMeter
 from .folder import RunFolder, machine
 
@@ -50,14 +50,19 @@ class Job:
         self.data: UnlearningData = load_data(recipe.data, recipe.objective.retain != "none")
         self.tokenizer = load_tokenizer(recipe.model)
         self.encoder = make_encoder(self.tokenizer, recipe.data)
+        if self.data.retain:
+            self.data.retain.encode(
+                self.encoder
+            )  # names rows by their place in the file, before they are shuffled
         held_out, trained = hold_out(self.data.retain, recipe)
         self.forget: list[Example] = self.data.forget.encode(self.encoder)
         self.retain: list[Example] = trained.encode(self.encoder) if trained else []
         self.benchmark = make_benchmark(recipe, self.encoder, self.data, held_out)
         self.base = load_model(recipe.model)
-        target_layers(self.base, recipe.adapter.targets, recipe.adapter.layers)
+        check_adapter(self.base, recipe)
         self.base_fingerprint = fingerprint(self.base)
-        self.before_log = self._given_log()
+        self.before_log = self._given_log(recipe.evaluation.before, "evaluation.before")
+        self.given_reference_log = self._given_log(recipe.evaluation.reference, "evaluation.reference")
         self._adapted: PeftModel | None = None
         self.meter.watch(self.base)
 
@@ -119,24 +124,32 @@ class Job:
         file = self.folder.evaluation("reference")
         return self.benchmark.read_log(file) if file.exists() else None
 
-    def _given_log(self) -> EvaluationLog | None:
-        given = self.recipe.evaluation.before
-        if given is None:
+    def _given_log(self, given: str | None, key: str) -> EvaluationLog | None:
+        """The log that the recipe names under `key`, checked against this run's benchmark; None for a model."""
+        if given is None or not Path(given).is_file():
             return None
         log = self.benchmark.read_log(given)
-        checks = [
-            ("model", log.model.get("fingerprint"), self.base_fingerprint),
-            ("data", log.data.get("hash"), self.benchmark.data.get("hash")),
-            ("metric version", log.metric_version, self.benchmark.metric_version),
+        checks: list[tuple[str, Any, Any]] = [
+            ("metric version", log.metric_version, self.benchmark.metric_version)
         ]
+        if log.data:  # the logs of others do not say what they are of
+            checks.append(("data", log.data.get("hash"), self.benchmark.data.get("hash")))
+        if key == "evaluation.before":
+            checks += [
+                ("model", log.model.get("fingerprint"), self.base_fingerprint),
+                ("adapter", log.model.get("adapter"), None),
+            ]
+        if self.generates_every_time:
+            checks.append(("state of having generations", log.generated, True))
         problems = [
-            Problem(f"evaluation.before: {given}", f"its {what} is {found}, but this run's is {wanted}.",
-                    "Leave the key out: the model is then measured again.")
+            Problem(f"{key}: {given}", f"its {what} is {found}, but this run needs {wanted}.",
+                    "Name another log, or a model, or leave the key out.")
             for what, found, wanted in checks
             if found != wanted
         ]  # fmt: skip
         if problems:
             raise InputError(problems)
+        self.benchmark.metrics(log, log)  # raises where it cannot be a reference
         return log
 
 
@@ -147,8 +160,16 @@ def check_inputs(recipe: Recipe) -> list[Problem]:
         lambda: load_config(recipe.model),
         lambda: load_data(recipe.data, recipe.objective.retain != "none"),
     ]
-    reference = recipe.evaluation.reference
-    if reference is not None and not Path(reference).expanduser().is_file():
+    before, reference = recipe.evaluation.before, recipe.evaluation.reference
+    if before is not None and not Path(before).is_file():
+        problems.append(
+            Problem(
+                "evaluation.before",
+                f"there is no file {before!r}.",
+                "Name an evaluation log, or leave it out.",
+            )
+        )
+    if reference is not None and not Path(reference).is_file():
         checks.append(lambda: load_config(Model(path=reference), "evaluation.reference"))
     for check in checks:
         try:
@@ -161,6 +182,20 @@ def check_inputs(recipe: Recipe) -> list[Problem]:
                     "Set data.format to tofu, or the benchmark to memorization.")
         )  # fmt: skip
     return problems
+
+
+def check_adapter(model: Any, recipe: Recipe) -> dict[str, Any]:
+    """The layers that the recipe adapts, by name. Raises `InputError` where they are none or smaller than the rank."""
+    layers = target_layers(model, recipe.adapter.targets, recipe.adapter.layers)
+    name, shape = min(
+        ((name, matrix_shape(module)) for name, module in layers.items()), key=lambda item: min(item[1])
+    )
+    if recipe.adapter.rank > min(shape):
+        raise InputError(
+            Problem("adapter.rank", f"{recipe.adapter.rank} exceeds the smaller side of {name!r}, which is "
+                    f"{shape[0]} x {shape[1]}.", f"Use at most {min(shape)}, or leave that layer out of the targets.")
+        )  # fmt: skip
+    return layers
 
 
 def make_encoder(tokenizer: Any, data: Data) -> Encoder:
@@ -184,7 +219,12 @@ def make_benchmark(
         _material(data.forget.samples[:limit], encoder),
         _material(held_out.samples, encoder) if held_out else [],
         longest,
-        {"path": data.forget.source, "hash": data.forget.describe()["hash"]},
+        {
+            "path": data.forget.source,
+            "hash": hash_rows(
+                [data.forget.describe()["hash"], held_out.describe()["hash"] if held_out else None]
+            ),
+        },
     )
 
 

@@ -80,8 +80,8 @@ def baseline(job: Job) -> None:
 
 
 def _evaluate_reference(job: Job, given: str) -> EvaluationLog:
-    if Path(given).expanduser().is_file():
-        return job.record(job.benchmark.read_log(given), "reference")
+    if job.given_reference_log is not None:
+        return job.record(job.given_reference_log, "reference")
     model = load_model(Model(path=given, dtype=job.recipe.model.dtype), "evaluation.reference")
     job.meter.watch(model)
     log = job.benchmark.evaluate(model, job.encoder)

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..data.sets import load_data
 from ..errors import InputError
-from ..models.linear import linear_layers, matrix_shape, target_layers
-from ..models.loading import empty_model, load_tokenizer
+from ..models.linear import linear_layers, matrix_shape
+from ..models.loading import dtype, empty_model, load_tokenizer
 from ..recipe import Recipe, dump_recipe, load_recipe
 from ..training.train import steps_an_epoch
-from .job import check_inputs, hold_out, make_benchmark, make_encoder
+from .job import check_adapter, check_inputs, hold_out, make_benchmark, make_encoder
 
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "4bit": 0.5, "8bit": 1}
+QUANTIZED_BYTES = {"4bit": 0.5, "8bit": 1.0}
 
 
 def plan(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -31,9 +33,11 @@ def plan(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     held_out, _ = hold_out(data.retain, recipe)
     make_benchmark(recipe, encoder, data, held_out)
     forget = data.forget.encode(encoder)
+    if data.retain:
+        data.retain.encode(encoder)
     longest = max(len(example) for example in forget)
     model = empty_model(recipe.model)
-    targets = target_layers(model, recipe.adapter.targets, recipe.adapter.layers)
+    targets = check_adapter(model, recipe)
     trainable = sum(recipe.adapter.rank * sum(matrix_shape(module)) for module in targets.values())
     steps = steps_an_epoch(len(forget), recipe.training)
     memory = peak_memory(recipe, model, trainable, longest)
@@ -63,13 +67,16 @@ def peak_memory(recipe: Recipe, model: Any, trainable: int, longest: int) -> int
     in fp32, with one gradient.
     """
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    recorded = str(model.config.dtype or "float32").removeprefix("torch.")
-    name = recipe.model.quantization or (recorded if recipe.model.dtype == "auto" else recipe.model.dtype)
-    width = 4 if name == "float32" else 2
+    chosen = dtype(recipe.model)
+    width = (
+        chosen.itemsize if isinstance(chosen, torch.dtype) else (model.config.dtype or torch.float32).itemsize
+    )
     tokens = 2 * recipe.training.micro_batch_size * longest
     layers = sum(sum(matrix_shape(module)) for module in linear_layers(model).values())
     vocabulary = model.config.get_text_config().vocab_size
-    weights = parameters * BYTES[name]
+    weights = parameters * (
+        QUANTIZED_BYTES[recipe.model.quantization] if recipe.model.quantization else width
+    )
     adapter = trainable * (4 + 4 + 8 + 4)  # weight, gradient, Adam's two moments, anchor
     activations = 2 * tokens * layers * width
     logits = tokens * vocabulary * (2 * width + 4)

@@ -62,7 +62,7 @@ def unlearn(
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides, output=str(output) if output else None)
-    folder = Path(recipe.output_folder).expanduser()
+    folder = Path(recipe.output_folder)
     if folder.is_file():
         raise InputError(Problem(f"output: {folder}", "this is a file.", "Name a folder."))
     exists = RunFolder(folder).state_file.exists()

@@ -18,9 +18,9 @@ class Candidate:
     forget_score: float
     utility: float
 
-    def qualifies(self, original_utility: float, share: float = UTILITY_SHARE) -> bool:
+    def qualifies(self, original_utility: float) -> bool:
         """Whether enough of the original's utility is left. Where there is no utility to measure, always."""
-        return math.isnan(original_utility) or self.utility >= share * original_utility
+        return math.isnan(original_utility) or self.utility >= UTILITY_SHARE * original_utility
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Choice:
     qualified: bool
 
 
-def choose(candidates: Sequence[Candidate], original_utility: float, share: float = UTILITY_SHARE) -> Choice:
-    """The highest forget score among the epochs that keep `share` of the utility; the first of equals.
+def choose(candidates: Sequence[Candidate], original_utility: float) -> Choice:
+    """The highest forget score among the epochs that keep `UTILITY_SHARE` of the utility; the first of equals.
 
     Where none does, the epoch with the highest utility, marked as not qualified: the report says so.
     """
     if not candidates:
         raise ValueError("There is no candidate to choose from.")
-    kept = [candidate for candidate in candidates if candidate.qualifies(original_utility, share)]
+    kept = [candidate for candidate in candidates if candidate.qualifies(original_utility)]
     if kept:
         return Choice(max(kept, key=lambda candidate: candidate.forget_score).epoch, qualified=True)
     return Choice(max(candidates, key=lambda candidate: candidate.utility).epoch, qualified=False)

@@ -14,6 +14,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback, Tra
 
 from ..data.encoding import Example
 from ..data.pairs import PairedDataset
+from ..errors import InputError, Problem
 from ..models.processes import cpu_only, processes
 from ..objectives import Objective
 from ..recipe.schema import ObjectiveSettings, Training
@@ -35,12 +36,17 @@ def build_trainer(
     """A trainer that walks `training.epochs` times through the forget set and saves after each."""
     count = processes().num_processes
     micro = min(training.micro_batch_size, max(1, training.batch_size // count))
+    if training.batch_size % (micro * count):
+        raise InputError(
+            Problem("training.batch_size", f"{training.batch_size} cannot be shared by {count} processes with "
+                    f"{micro} samples each at a time.", f"Use a multiple of {micro * count}.")
+        )  # fmt: skip
     steps = steps_an_epoch(len(forget), training)
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=training.epochs,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=max(1, training.batch_size // (micro * count)),
+        gradient_accumulation_steps=training.batch_size // (micro * count),
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
         lr_scheduler_type=training.schedule,

@@ -10,7 +10,7 @@ from typing import Any
 from ...data.encoding import Encoder, Example
 from ...errors import InputError, Problem
 from ...storage import hash_rows
-from ..benchmark import Benchmark, benchmarks
+from ..benchmark import Benchmark
 from ..generation import answers_to_prompts
 from ..likelihood import AnswerLoss, answer_losses
 from ..log import EvaluationLog, Likelihood, QuestionRecord
@@ -20,7 +20,6 @@ from .metrics import METRIC_VERSION, tofu_metrics, wrong_log_probability
 from .questions import Question, load_questions, set_names
 
 
-@benchmarks("tofu")
 class TofuBenchmark(Benchmark):
     """The forget, retain, real-authors and world-facts questions with their metrics (see `tofu_metrics`).
 
