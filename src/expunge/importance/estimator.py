@@ -54,6 +54,8 @@ class Estimator(ABC):
     #: One line: what E[·] of what; shown by `expunge methods`.
     formula: str
     paper: str
+    #: Fewest forget samples that it says something about: a variance needs two.
+    least_samples: int = 1
     #: Numbers kept per layer and set, as a formula in d_out, d_in, r.
     storage: str
 

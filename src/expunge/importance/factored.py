@@ -25,6 +25,7 @@ class Factored(Estimator):
     formula = "r_i·c_j / Σr; r, c = row and column sums of Var[g]"
     paper = "expunge"
     storage = "(d_out + d_in)·33, or d_out·d_in for a small layer"
+    least_samples = 2
 
     def __init__(self, layer: Layer, device: torch.device):
         super().__init__(layer, device)

@@ -22,6 +22,7 @@ class Vila(Estimator):
     formula = "Var[gAᵀ]·Var[Bᵀg], A and B random of rank r"
     paper = "VILA, COLM 2025, theorem 1"
     storage = "2r(d_out + d_in)"
+    least_samples = 2
 
     def __init__(self, layer: Layer, device: torch.device):
         super().__init__(layer, device)

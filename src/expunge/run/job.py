@@ -19,6 +19,7 @@ from ..evaluation.benchmark import Benchmark
 from ..evaluation.log import EvaluationLog
 from ..evaluation.memorization import Material, MemorizationBenchmark
 from ..evaluation.tofu.benchmark import TofuBenchmark
+from ..importance import estimators
 from ..models.fingerprint import fingerprint
 from ..models.linear import matrix_shape, target_layers
 from ..models.loading import load_config, load_model, load_tokenizer
@@ -44,19 +45,10 @@ class Job:
         self.folder = RunFolder(folder)
         self.meter = CostMeter()
         self.main_process = processes().is_main_process
-        problems = check_inputs(recipe)
-        if problems:
-            raise InputError(problems)
-        self.data: UnlearningData = load_data(recipe.data, recipe.objective.retain != "none")
+        self.data = check_inputs(recipe)
         self.tokenizer = load_tokenizer(recipe.model)
         self.encoder = make_encoder(self.tokenizer, recipe.data)
-        if self.data.retain:
-            self.data.retain.encode(
-                self.encoder
-            )  # names rows by their place in the file, before they are shuffled
-        held_out, trained = hold_out(self.data.retain, recipe)
-        self.forget: list[Example] = self.data.forget.encode(self.encoder)
-        self.retain: list[Example] = trained.encode(self.encoder) if trained else []
+        held_out, self.forget, self.retain = encode_sets(self.data, self.encoder, recipe)
         self.benchmark = make_benchmark(recipe, self.encoder, self.data, held_out)
         self.base = load_model(recipe.model)
         check_adapter(self.base, recipe)
@@ -153,21 +145,21 @@ class Job:
         return log
 
 
-def check_inputs(recipe: Recipe) -> list[Problem]:
-    """Problems with the model, the data and the reference that show without loading weights, all at once."""
+def check_inputs(recipe: Recipe) -> UnlearningData:
+    """The data, once all that shows without loading weights has been checked.
+
+    Raises `InputError` with every problem of model, data and evaluation at once.
+    """
     problems: list[Problem] = []
+    found: list[UnlearningData] = []
     checks = [
         lambda: load_config(recipe.model),
-        lambda: load_data(recipe.data, recipe.objective.retain != "none"),
+        lambda: found.append(load_data(recipe.data, recipe.objective.retain != "none")),
     ]
     before, reference = recipe.evaluation.before, recipe.evaluation.reference
     if before is not None and not Path(before).is_file():
         problems.append(
-            Problem(
-                "evaluation.before",
-                f"there is no file {before!r}.",
-                "Name an evaluation log, or leave it out.",
-            )
+            Problem("evaluation.before", f"there is no file {before!r}.", "Name a log, or leave the key out.")
         )
     if reference is not None and not Path(reference).is_file():
         checks.append(lambda: load_config(Model(path=reference), "evaluation.reference"))
@@ -181,7 +173,36 @@ def check_inputs(recipe: Recipe) -> list[Problem]:
             Problem("evaluation.benchmark", "tofu needs TOFU's files.",
                     "Set data.format to tofu, or the benchmark to memorization.")
         )  # fmt: skip
-    return problems
+    if problems:
+        raise InputError(problems)
+    return found[0]
+
+
+def encode_sets(
+    data: UnlearningData, encoder: Encoder, recipe: Recipe
+) -> tuple[SampleSet | None, list[Example], list[Example]]:
+    """The held-out retain samples, and the forget and retain examples that are trained on.
+
+    Raises `InputError` for samples whose answer is cut off, and for fewer forget samples than the estimator needs.
+    """
+    forget = data.forget.encode(encoder)
+    if data.retain:
+        data.retain.encode(
+            encoder
+        )  # messages name a row by its place in the file: before the samples are shuffled
+    held_out, trained = hold_out(data.retain, recipe)
+    estimator = recipe.adapter.initialization
+    if estimator in estimators:
+        needed, there = (
+            estimators[estimator].least_samples,
+            min(len(forget), recipe.importance.samples or len(forget)),
+        )
+        if there < needed:
+            raise InputError(
+                Problem("adapter.initialization", f"{estimator!r} measures a variance, which {there} forget sample "
+                        "does not have.", "Use 'fila', 'default' or 'pissa'.")
+            )  # fmt: skip
+    return held_out, forget, trained.encode(encoder) if trained else []
 
 
 def check_adapter(model: Any, recipe: Recipe) -> dict[str, Any]:

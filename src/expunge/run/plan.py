@@ -8,13 +8,11 @@ from typing import Any
 
 import torch
 
-from ..data.sets import load_data
-from ..errors import InputError
 from ..models.linear import linear_layers, matrix_shape
 from ..models.loading import dtype, empty_model, load_tokenizer
 from ..recipe import Recipe, dump_recipe, load_recipe
 from ..training.train import steps_an_epoch
-from .job import check_adapter, check_inputs, hold_out, make_benchmark, make_encoder
+from .job import check_adapter, check_inputs, encode_sets, make_benchmark, make_encoder
 
 QUANTIZED_BYTES = {"4bit": 0.5, "8bit": 1.0}
 
@@ -25,16 +23,10 @@ def plan(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Reads the data and the model's configuration, not its weights. Raises `InputError` with every mistake.
     """
     recipe = load_recipe(source, overrides)
-    problems = check_inputs(recipe)
-    if problems:
-        raise InputError(problems)
-    data = load_data(recipe.data, recipe.objective.retain != "none")
+    data = check_inputs(recipe)
     encoder = make_encoder(load_tokenizer(recipe.model), recipe.data)
-    held_out, _ = hold_out(data.retain, recipe)
+    held_out, forget, _ = encode_sets(data, encoder, recipe)
     make_benchmark(recipe, encoder, data, held_out)
-    forget = data.forget.encode(encoder)
-    if data.retain:
-        data.retain.encode(encoder)
     longest = max(len(example) for example in forget)
     model = empty_model(recipe.model)
     targets = check_adapter(model, recipe)
