@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+import torch
 import yaml
 
 from ..progress import say
@@ -18,6 +19,9 @@ def run_quickstart(output: str | Path) -> Run:
     output: run folder; the data set of invented people is written beside it. A run that is there already is gone on
     with: a finished one is only shown again.
     """
+    # At this size a second thread brings nothing and costs much on a busy machine; with one, the figures are also
+    # the same for any number of cores.
+    torch.set_num_threads(1)
     output = Path(output)
     data = output.with_name(f"{output.name}-data")
     if not data.exists():
