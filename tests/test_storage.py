@@ -1,0 +1,73 @@
+"""What is written appears whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from expunge.errors import InputError
+from expunge.registry import Registry
+from expunge.storage import (
+    atomic_file,
+    atomic_folder,
+    hash_rows,
+    read_json,
+    read_json_lines,
+    write_json,
+    write_json_lines,
+)
+
+
+def test_an_error_while_writing_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"old": 1})
+    with pytest.raises(ZeroDivisionError), atomic_file(tmp_path / "a.json") as partial:
+        partial.write_text("half of")
+        raise ZeroDivisionError
+    assert read_json(tmp_path / "a.json") == {"old": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    for content in ("first", "second"):
+        with atomic_folder(target) as partial:
+            (partial / content).write_text(content)
+            assert not (target / content).exists()
+    assert [entry.name for entry in target.iterdir()] == ["second"]
+    with pytest.raises(ZeroDivisionError), atomic_folder(target) as partial:
+        (partial / "third").write_text("third")
+        raise ZeroDivisionError
+    assert [entry.name for entry in target.iterdir()] == ["second"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+def test_what_is_no_number_in_json_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_json_lines_round_trip_and_a_missing_file_is_empty(tmp_path: Path) -> None:
+    rows = [{"a": "ü\n"}, {"a": 2}]
+    write_json_lines(tmp_path / "a.jsonl", rows)
+    assert read_json_lines(tmp_path / "a.jsonl") == rows
+    assert read_json_lines(tmp_path / "b.jsonl") == []
+
+
+def test_hashes_follow_content_and_order_not_the_order_of_keys() -> None:
+    assert hash_rows([{"a": 1, "b": 2}]) == hash_rows([{"b": 2, "a": 1}])
+    assert hash_rows(["a", "b"]) != hash_rows(["b", "a"])
+    assert hash_rows(["ab"]) != hash_rows(["a", "b"])
+
+
+def test_a_registry_refuses_duplicates_and_names_the_nearest() -> None:
+    registry: Registry[int] = Registry("loss", key="objective.forget")
+    registry.register("npo", 1)
+    with pytest.raises(ValueError, match="registered already"):
+        registry.register("npo", 2)
+    with pytest.raises(
+        InputError, match=r"objective\.forget: there is no loss 'npoo'\. Did you mean 'npo'\?"
+    ):
+        registry["npoo"]
+    assert dict(registry) == {"npo": 1}
