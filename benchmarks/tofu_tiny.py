@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from expunge import unlearn
-from expunge.run.folder import machine
 
 RETAIN = {"forget01": "retain99", "forget05": "retain95", "forget10": "retain90"}
 INITIALIZATIONS = ("default", "pissa", "fila", "vila", "factored")
@@ -88,9 +87,10 @@ def run(shared: Path, output: Path, row: tuple[str, str, str, float]) -> Path:
 
 def table(folders: list[tuple[tuple[str, str, str, float], Path]], forget: str) -> list[str]:
     found = [
-        "| objective | initialisation | learning rate | best epoch | log₁₀ FQ | MU | MU / original | "
-        "forget prob. | seconds: importance, adapter, training (of it evaluation), evaluation |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| objective | initialisation | learning rate | best epoch | log₁₀ FQ | MU | MU, share of original | without "
+        "ROUGE, share of original | forget prob. | seconds: importance, adapter, training with its evaluations, "
+        "generation |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row, folder in folders:
         if row[0] != forget or not (folder / "run.json").exists():
@@ -99,18 +99,19 @@ def table(folders: list[tuple[tuple[str, str, str, float], Path]], forget: str) 
         if state["state"] != "done":
             continue
         before, after = state["metrics"]["before"], state["metrics"]["after"]
-        epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        trained = sum(epoch["seconds"] for epoch in epochs)
+        shares = [
+            after[name]["value"] / before[name]["value"]
+            for name in ("model_utility", "model_utility_teacher_forced")
+        ]
         seconds = {name: phase["seconds"] for name, phase in state["phases"].items()}
-        share = after["model_utility"]["value"] / before["model_utility"]["value"]
         best = f"{state['training']['best_epoch']}" + (
             "" if state["training"]["qualified"] else " (under 95 %)"
         )
         found.append(
             f"| {row[1]} | {row[2]} | {row[3]:g} | {best} | {after['forget_quality_log10']['value']:.2f} | "
-            f"{after['model_utility']['value']:.4f} | {share:.1%} | {after['forget_probability']['value']:.3f} | "
-            f"{seconds.get('importance', 0):.0f}, {seconds['adapter']:.0f}, {seconds['training']:.0f} "
-            f"({seconds['training'] - trained:.0f}), {seconds['evaluation']:.0f} |"
+            f"{after['model_utility']['value']:.4f} | {shares[0]:.1%} | {shares[1]:.1%} | "
+            f"{after['forget_probability']['value']:.3f} | {seconds.get('importance', 0):.0f}, "
+            f"{seconds['adapter']:.0f}, {seconds['training']:.0f}, {seconds['evaluation']:.0f} |"
         )
     return found
 
@@ -133,13 +134,14 @@ def original(folders: list[tuple[tuple[str, str, str, float], Path]], forget: st
 
 def write(path: Path, folders: list[tuple[tuple[str, str, str, float], Path]], text: str) -> None:
     """Replace what stands between the markers by the tables; the words around them are written by hand."""
-    import torch
-
-    here = machine("cpu", torch.get_num_threads())
+    states = [
+        json.loads(state.read_text()) for _, folder in folders if (state := folder / "run.json").exists()
+    ]
+    here = states[0]["machine"]
     lines = [
-        f"Made {datetime.date.today()} by `python benchmarks/tofu_tiny.py --shared ../shared --output "
-        f"runs/tofu-tiny --write {path}` on {here['processor']}, {here['cores']} cores, "
-        f"{here['threads']} thread(s) a process, two processes side by side; one seed (42).",
+        f"Made {datetime.date.today()} by `python benchmarks/tofu_tiny.py`, `--only 0/2` and `--only 1/2` side by side, "
+        f"then `--write {path}`, on {here['processor']}, {here['cores']} cores, "
+        f"{here['threads']} thread(s) a process; one seed ({states[0]['seed']}).",
     ]
     for forget in ("forget10", "forget05", "forget01"):
         body = table(folders, forget)
