@@ -139,7 +139,7 @@ def write(path: Path, folders: list[tuple[tuple[str, str, str, float], Path]], t
     ]
     here = states[0]["machine"]
     lines = [
-        f"Made {datetime.date.today()} by `python benchmarks/tofu_tiny.py`, `--only 0/2` and `--only 1/2` side by side, "
+        f"Made {datetime.date.today()} by `python benchmarks/tofu_tiny.py --only 0/2` and `1/2` side by side, "
         f"then `--write {path}`, on {here['processor']}, {here['cores']} cores, "
         f"{here['threads']} thread(s) a process; one seed ({states[0]['seed']}).",
     ]

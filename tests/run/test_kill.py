@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -38,7 +39,11 @@ def write_recipe(shared: Path, folder: Path) -> Path:
 
 def start(recipe: Path, output: Path, *options: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "expunge", "run", str(recipe), "--output", str(output), *options]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # Rounding depends on how many threads share a matrix product, so their number is kept the same.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def phase_state(output: Path, phase: str) -> str | None:
