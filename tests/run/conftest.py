@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from small_recipe import small_recipe
 
 import tokenizer_families
-from expunge.recipe import Recipe, load_recipe
 from tiny_models import random_model
 
 
@@ -42,19 +42,4 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def recipe(model_folder: Path, data_folder: Path, tmp_path: Path) -> dict:
-    return {
-        "model": {"path": str(model_folder)},
-        "data": {
-            "format": "qa",
-            "forget": str(data_folder / "forget.jsonl"),
-            "retain": str(data_folder / "retain.jsonl"),
-        },
-        "adapter": {"initialization": "factored", "rank": 2, "alpha": 4},
-        "training": {"epochs": 2, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-2, "warmup": 0},
-        "evaluation": {"max_new_tokens": 5},
-        "output": str(tmp_path / "run"),
-    }
-
-
-def resolved(recipe: dict) -> Recipe:
-    return load_recipe(recipe)
+    return {**small_recipe(model_folder, data_folder), "output": str(tmp_path / "run")}

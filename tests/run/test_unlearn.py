@@ -9,6 +9,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from small_recipe import small_recipe
 from transformers import AutoModelForCausalLM
 
 import expunge
@@ -21,19 +22,8 @@ PHASES = ["baseline", "importance", "adapter", "training", "evaluation", "export
 
 @pytest.fixture(scope="module")
 def finished(model_folder: Path, data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> expunge.Run:
-    recipe = {
-        "name": "small",
-        "model": {"path": str(model_folder)},
-        "data": {
-            "format": "qa",
-            "forget": str(data_folder / "forget.jsonl"),
-            "retain": str(data_folder / "retain.jsonl"),
-        },
-        "adapter": {"initialization": "vila", "rank": 2, "alpha": 4},
-        "training": {"epochs": 2, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-2, "warmup": 0},
-        "evaluation": {"max_new_tokens": 5},
-        "export": ["adapter", "merged"],
-    }
+    recipe = {**small_recipe(model_folder, data_folder), "name": "small", "export": ["adapter", "merged"]}
+    recipe["adapter"] = {**recipe["adapter"], "initialization": "vila"}
     return expunge.unlearn(recipe, output=tmp_path_factory.mktemp("runs") / "run")
 
 
