@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -12,28 +12,26 @@ from torch import Tensor, nn
 from ..models.modes import evaluating
 
 Observe = Callable[[str, Tensor, Tensor], None]
+Mode = Callable[[Any], AbstractContextManager[None]]
 
 
 @contextmanager
-def captured_gradients(model: Any, layers: Mapping[str, nn.Module], observe: Observe) -> Iterator[None]:
+def captured_gradients(
+    model: Any, layers: Mapping[str, nn.Module], observe: Observe, mode: Mode = evaluating
+) -> Iterator[None]:
     """Call `observe(name, x, delta)` in the backward pass of each layer.
 
     x:     (batch, length, d_in), the layer's input, detached
     delta: (batch, length, d_out), the gradient of the loss with respect to its output
 
-    Within the block every parameter is frozen, the model is in eval mode, and the input embeddings' output asks
-    for a gradient, so that the backward pass computes the gradients of activations alone. Everything is put back
-    afterwards, also on an error.
+    Within the block every parameter is frozen, the model is in eval mode (or in that of `mode`), and the outputs of
+    the first of the layers ask for a gradient. So the backward pass computes the gradients of activations alone, and
+    goes no deeper than to these layers. Everything is put back afterwards, also on an error.
     """
     requires_grad = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    hooks = [
-        model.get_input_embeddings().register_forward_hook(
-            lambda _module, _inputs, output: output.requires_grad_(True)
-        )
-    ]
-    hooks += [module.register_forward_hook(_watch(name, observe)) for name, module in layers.items()]
+    hooks = [module.register_forward_hook(_watch(name, observe)) for name, module in layers.items()]
     try:
-        with evaluating(model):
+        with mode(model):
             model.requires_grad_(False)
             yield
     finally:
@@ -43,8 +41,8 @@ def captured_gradients(model: Any, layers: Mapping[str, nn.Module], observe: Obs
             parameter.requires_grad_(required)
 
 
-def _watch(name: str, observe: Observe) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-    def after_forward(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+def _watch(name: str, observe: Observe) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+    def after_forward(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         x = inputs[0].detach()
         if x.ndim != 3:
             raise ValueError(
@@ -56,6 +54,9 @@ def _watch(name: str, observe: Observe) -> Callable[[nn.Module, tuple[Tensor, ..
             with torch.no_grad():
                 observe(name, x, delta)
 
+        if not output.requires_grad:  # nothing before this layer asks for a gradient
+            output = output.requires_grad_(True).clone()  # a copy, because a leaf may not be changed in place
         output.register_hook(after_backward)
+        return output
 
     return after_forward

@@ -2,69 +2,94 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from .estimator import Estimator, Layer, Sums, estimators, per_sample_gradients, variance
 
-#: Layers up to this size keep E[g] itself; larger ones keep two sketches of it.
+#: Layers up to this size keep E[g] itself; larger ones keep sketches.
 EXACT_MEAN_NUMBERS = 2**17
-SKETCH_WIDTH = 32
+ROW_SKETCH = 32
+COLUMN_SKETCH = 8
+
+#: Input → what was computed of it. Query, key and value read one input, gate and up another: the work is shared.
+_of_input: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
 @estimators("factored")
 class Factored(Estimator):
     """r_i c_j / Σr with r_i = Σ_j Var(g_ij) and c_j = Σ_i Var(g_ij): the best rank-one fit with these margins.
 
-    The margins of E[g²] come from Gram matrices: Σ_j g_ij² = Σ_tu δ_ti (x_t·x_u) δ_ui (the ghost norm of Opacus,
-    kept per row), at a cost of T²(d_in + d_out) a sample against T·d_in·d_out for forming g; the cheaper one is
-    taken. The margins of E[g]² need E[g]: kept exactly for a small layer, else as the sketches E[g]Ω and Ω'E[g]
-    with Gaussian Ω of width 32, whose squared row norms are unbiased.
+    A small layer keeps both margins of E[g²], and E[g]. In a larger one
+    - the rows of E[g²] are exact and come from the Gram matrix of the inputs: Σ_j g_ij² = Σ_tu δ_ti (x_t·x_u) δ_ui
+      (the ghost norm of Opacus, kept per row), at a cost of T²(d_in + d_out) a sample against T·d_in·d_out for
+      forming g; the cheaper one is taken;
+    - the rows of E[g]² come from the sketch E[g]Ω with a Gaussian Ω of width 32, whose squared row norms are unbiased;
+    - the columns of both come from the sketch Ω'g of each sample, of width 8. In d_i they are a common factor of all
+      rows but for ε, so that their noise does not show: on TOFU, d from a sketch of width 4 and d from the exact
+      columns agreed to four digits, while the sketch of the rows' mean alone moved it by 0.2 %.
     """
 
     formula = "r_i·c_j / Σr; r, c = row and column sums of Var[g]"
     paper = "expunge"
-    storage = "(d_out + d_in)·33, or d_out·d_in for a small layer"
+    storage = "33·d_out + 9·d_in, or d_out·d_in for a small layer"
     least_samples = 2
 
     def __init__(self, layer: Layer, device: torch.device):
         super().__init__(layer, device)
         self.exact = layer.d_out * layer.d_in <= EXACT_MEAN_NUMBERS
         if not self.exact:
-            std = SKETCH_WIDTH**-0.5
-            self.of_inputs = layer.gaussian("inputs", layer.d_in, SKETCH_WIDTH, std=std).to(device)
-            self.of_outputs = layer.gaussian("outputs", layer.d_out, SKETCH_WIDTH, std=std).to(device)
+            # One Ω for all layers of this width: layers that read one input then share its projection.
+            width = replace(layer, name=f"width {layer.d_in}")
+            self.of_inputs = width.gaussian("inputs", layer.d_in, ROW_SKETCH, std=ROW_SKETCH**-0.5).to(device)
+            self.of_outputs = layer.gaussian(
+                "outputs", layer.d_out, COLUMN_SKETCH, std=COLUMN_SKETCH**-0.5
+            ).to(device)
 
     def sums(self, x: Tensor, delta: Tensor) -> Sums:
         if self.exact:
-            return self._direct_margins(x, delta, keep_mean=True)
-        sketches = {
-            "mean_rows": torch.einsum("nto,ntk->ok", delta, x @ self.of_inputs),
-            "mean_columns": torch.einsum("nti,ntk->ik", x, delta @ self.of_outputs),
-        }
+            return self._direct_margins(x, delta)
+        columns = (delta @ self.of_outputs).transpose(1, 2) @ x  # Ω'g of each sample, (n, 8, d_in)
         length, d_in, d_out = x.shape[1], self.layer.d_in, self.layer.d_out
-        if length * (d_in + d_out) < d_in * d_out:
-            return {**self._gram_margins(x, delta), **sketches}
-        return {**self._direct_margins(x, delta, keep_mean=False), **sketches}
-
-    def _gram_margins(self, x: Tensor, delta: Tensor) -> Sums:
+        gram = length * (d_in + d_out) < d_in * d_out
         return {
-            "rows": (delta * ((x @ x.transpose(1, 2)) @ delta)).sum((0, 1)),
-            "columns": (x * ((delta @ delta.transpose(1, 2)) @ x)).sum((0, 1)),
+            "rows": self._gram_rows(x, delta) if gram else self._direct_rows(x, delta),
+            "mean_rows": delta.flatten(0, 1).T @ self._projected_input(x).flatten(0, 1),
+            "columns": torch.linalg.vecdot(columns, columns, dim=1).sum(0),
+            "mean_columns": columns.sum(0).T,
         }
 
-    def _direct_margins(self, x: Tensor, delta: Tensor, keep_mean: bool) -> Sums:
+    def _gram_rows(self, x: Tensor, delta: Tensor) -> Tensor:
+        known = _of_input.setdefault(x, {})
+        if "gram" not in known:
+            known["gram"] = x @ x.transpose(1, 2)
+        return torch.linalg.vecdot(delta, known["gram"] @ delta, dim=1).sum(0)
+
+    def _projected_input(self, x: Tensor) -> Tensor:
+        known, key = _of_input.setdefault(x, {}), f"projected, seed {self.layer.seed}"
+        if key not in known:
+            known[key] = x @ self.of_inputs
+        return known[key]
+
+    def _direct_rows(self, x: Tensor, delta: Tensor) -> Tensor:
+        rows = torch.zeros(self.layer.d_out, device=x.device)
+        for gradients in per_sample_gradients(x, delta):
+            rows += torch.linalg.vecdot(gradients, gradients, dim=2).sum(0)
+        return rows
+
+    def _direct_margins(self, x: Tensor, delta: Tensor) -> Sums:
         rows = torch.zeros(self.layer.d_out, device=x.device)
         columns = torch.zeros(self.layer.d_in, device=x.device)
-        mean = torch.zeros(self.layer.d_out, self.layer.d_in, device=x.device) if keep_mean else None
+        mean = torch.zeros(self.layer.d_out, self.layer.d_in, device=x.device)
         for gradients in per_sample_gradients(x, delta):
             squares = torch.linalg.vecdot(gradients, gradients, dim=0)
             rows += squares.sum(1)
             columns += squares.sum(0)
-            if mean is not None:
-                mean += gradients.sum(0)
-        margins = {"rows": rows, "columns": columns}
-        return margins if mean is None else {**margins, "mean": mean}
+            mean += gradients.sum(0)
+        return {"rows": rows, "columns": columns, "mean": mean}
 
     def rows(self, sums: Sums, count: int, rows: slice) -> Tensor:
         by_row = sums["mean"] if self.exact else sums["mean_rows"]

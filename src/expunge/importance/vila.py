@@ -1,4 +1,4 @@
-"""`vila`: the variance of the gradients of a random LoRA pair (VILA, theorem 1)."""
+"""`vila` and `lora_fisher`: importance from the gradients of a random LoRA pair (VILA, theorem 1)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,14 @@ from .estimator import Estimator, Layer, Sums, estimators, variance
 STANDARD_DEVIATION = 0.05
 
 
-@estimators("vila")
-class Vila(Estimator):
-    """Var[g Aᵀ] · Var[Bᵀ g]: (d_out, r) times (r, d_in).
+class Projected(Estimator):
+    """Statistics of g Aᵀ (d_out, r) and Bᵀ g (r, d_in), the gradients of B and of A; neither forms g.
 
-    VILA's theorem 1 approximates Var(ΔW_ij) by Σ_k Var(B_ik) Var(A_kj), where the gradient of B is g Aᵀ and that of
-    A is Bᵀ g. A and B are drawn N(0, 0.05²) and used as projections only: the gradients are those of the
-    unperturbed model. Neither projection forms g.
+    A and B are drawn N(0, 0.05²) and used as projections only: the gradients are those of the unperturbed model.
+    With `importance.perturb` s·BA is added to W while measuring, as the authors do.
     """
 
-    formula = "Var[gAᵀ]·Var[Bᵀg], A and B random of rank r"
-    paper = "VILA, COLM 2025, theorem 1"
     storage = "2r(d_out + d_in)"
-    least_samples = 2
 
     def __init__(self, layer: Layer, device: torch.device):
         super().__init__(layer, device)
@@ -39,7 +34,30 @@ class Vila(Estimator):
             "A_squares": torch.linalg.vecdot(of_A, of_A, dim=0),
         }
 
+
+@estimators("vila")
+class Vila(Projected):
+    """Var[g Aᵀ] · Var[Bᵀ g]: (d_out, r) times (r, d_in).
+
+    VILA's theorem 1 approximates Var(ΔW_ij) by Σ_k Var(B_ik) Var(A_kj).
+    """
+
+    formula = "Var[gAᵀ]·Var[Bᵀg], A and B random of rank r"
+    paper = "VILA, COLM 2025, theorem 1"
+    least_samples = 2
+
     def rows(self, sums: Sums, count: int, rows: slice) -> Tensor:
         of_B = variance(sums["B_squares"][rows], (sums["B"][rows] / count).square(), count)
         of_A = variance(sums["A_squares"], (sums["A"] / count).square(), count)
         return of_B @ of_A
+
+
+@estimators("lora_fisher")
+class LoraFisher(Projected):
+    """E[(g Aᵀ)²] · E[(Bᵀ g)²]: the LoRA approximation without VILA's correction."""
+
+    formula = "E[(gAᵀ)²]·E[(Bᵀg)²], A and B random of rank r"
+    paper = "VILA, COLM 2025, the LoRA approximation alone"
+
+    def rows(self, sums: Sums, count: int, rows: slice) -> Tensor:
+        return (sums["B_squares"][rows] / count) @ (sums["A_squares"] / count)

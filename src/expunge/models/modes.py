@@ -17,3 +17,15 @@ def evaluating(model: Any) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def training(model: Any) -> Iterator[None]:
+    """Train mode within the block; afterwards every module has its own mode again."""
+    resting = [module for module in model.modules() if not module.training]
+    model.train()
+    try:
+        yield
+    finally:
+        for module in resting:
+            module.training = False
