@@ -7,14 +7,22 @@ from typing import Any
 
 import torch
 from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PhiConfig,
     PhiForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 VOCABULARY = 97
@@ -30,11 +38,32 @@ SHAPES: dict[str, Callable[[], Any]] = {
     "phi": lambda: PhiForCausalLM(PhiConfig(intermediate_size=40, **_SIZES, **_ENDS)),
 }
 
+_GROUPED = {"num_key_value_heads": 1, "head_dim": 12, "intermediate_size": 40, "sliding_window": 6}
+
+#: The shapes above and further families whose layers have other names, norms or attention.
+FAMILIES: dict[str, Callable[[], Any]] = {
+    **SHAPES,
+    "mistral": lambda: MistralForCausalLM(MistralConfig(**_GROUPED, **_SIZES, **_ENDS)),
+    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_GROUPED, **_SIZES, **_ENDS)),
+    "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**_GROUPED, **_SIZES, **_ENDS)),
+    "gpt_neo": lambda: GPTNeoForCausalLM(
+        GPTNeoConfig(
+            hidden_size=24,
+            num_layers=2,
+            num_heads=2,
+            vocab_size=VOCABULARY,
+            attention_types=[[["global", "local"], 1]],
+            window_size=6,
+            **_ENDS,
+        )
+    ),
+}
+
 
 def random_model(shape: str = "llama", scale: float = 5.0) -> Any:
     """A tiny random model whose predictions are not uniform: weights scaled up from their initial size."""
     torch.manual_seed(1)
-    model = SHAPES[shape]().eval()
+    model = FAMILIES[shape]().eval()
     for name, parameter in model.named_parameters():
         if parameter.ndim == 2 and "embed" not in name and "wte" not in name and "wpe" not in name:
             parameter.data.mul_(scale)

@@ -1,12 +1,14 @@
-"""Which layers a recipe's `targets` and `layers` mean, on four shapes."""
+"""Which layers a recipe's `targets` and `layers` mean, on the families of models that users have."""
 
 from __future__ import annotations
 
 import pytest
+import torch
 
+from expunge import attach_adapter, measure_importance
 from expunge.errors import InputError
 from expunge.models.linear import block_index, layer_kind, linear_layers, target_layers
-from tiny_models import random_model
+from tiny_models import FAMILIES, SHAPES, random_batch, random_model, split_batch
 
 KINDS = {
     "llama": {
@@ -29,7 +31,13 @@ KINDS = {
         "qkvo": {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.dense"},
         "ffn": {"mlp.fc1", "mlp.fc2"},
     },
+    "gpt_neo": {
+        "q_v": {"attn.attention.q_proj", "attn.attention.v_proj"},
+        "qkvo": {f"attn.attention.{kind}_proj" for kind in ("q", "k", "v", "out")},
+        "ffn": {"mlp.c_fc", "mlp.c_proj"},
+    },
 }
+KINDS |= dict.fromkeys(("mistral", "qwen3", "gemma3"), KINDS["llama"])
 
 
 @pytest.mark.parametrize("shape", KINDS)
@@ -42,6 +50,20 @@ def test_named_choices(shape: str) -> None:
     everything = {layer_kind(layer) for layer in target_layers(model, "all-linear")}
     assert everything == KINDS[shape]["qkvo"] | KINDS[shape]["ffn"]
     assert set(target_layers(model)) == set(linear_layers(model))
+
+
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - set(SHAPES)))
+def test_further_families_start_as_the_original(family: str) -> None:
+    """Importance is found in every layer, and the anchored adapter changes nothing at step 0."""
+    model, batch = random_model(family), random_batch(6)
+    rows = measure_importance(model, split_batch(batch, 3), estimator="factored")
+    assert rows.keys() == linear_layers(model).keys()
+    assert all(row.sum() > 0 for row in rows.values())
+    inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        wanted = model(**inputs).logits
+        adapted = attach_adapter(model, rows, rank=2, alpha=4)
+        assert torch.equal(adapted(**inputs).logits, wanted)
 
 
 def test_explicit_names_and_a_share_of_the_blocks() -> None:

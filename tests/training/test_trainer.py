@@ -13,9 +13,9 @@ from expunge.adapters.anchor import UNLEARN
 from expunge.adapters.attach import uniform_importance
 from expunge.data.encoding import Example
 from expunge.models.answers import answer_tokens
-from expunge.objectives import Objective, StepTotals
+from expunge.objectives import Objective, Outputs, StepTotals
 from expunge.recipe.schema import ObjectiveSettings, Training
-from expunge.training.train import build_trainer, saved_steps
+from expunge.training.train import build_objective, build_trainer, saved_steps
 from tiny_models import random_batch, random_model
 
 
@@ -47,7 +47,7 @@ def train(folder: Path, forget: str = "ihl", retain: str = "nll", callbacks=(), 
         model,
         FORGET,
         RETAIN,
-        objective=ObjectiveSettings(forget=forget, retain=retain),
+        objective=build_objective(ObjectiveSettings(forget=forget, retain=retain)),
         training=training,
         seed=3,
         pad_token_id=0,
@@ -76,9 +76,9 @@ def gradient_of_one_step(model, objective: Objective, forget: list[Example], ret
                 reference = answer_tokens(original, batch)
             tokens = answer_tokens(model, batch)
             if side == "forget":
-                objective.forget_loss(tokens, reference, totals).backward()
+                objective.forget_loss(Outputs(tokens, reference), totals).backward()
             else:
-                (objective.retain_weight * objective.retain_loss(tokens, reference, totals)).backward()
+                objective.retain_loss(Outputs(tokens, reference), totals).backward()
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
 
 

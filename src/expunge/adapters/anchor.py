@@ -10,6 +10,9 @@ initialisation) there is nothing to anchor.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,8 @@ from torch import Tensor
 
 UNLEARN = "unlearn"
 ANCHOR = "anchor"
+#: An adapter that was trained on the forget set, for losses that ask what learning more of it would change.
+REINFORCED = "reinforced"
 WEIGHTS_FILE = "adapter_model.safetensors"
 
 
@@ -68,14 +73,38 @@ def place(model: PeftModel, factors: dict[str, tuple[Tensor, Tensor]]) -> None:
     model.set_adapter(UNLEARN)
 
 
-def save_adapter(model: PeftModel, folder: Path, state_dict: dict[str, Tensor] | None = None) -> None:
-    """Write the trainable adapter (configuration and weights) to `folder`.
+@contextmanager
+def original_model(model: PeftModel) -> Iterator[None]:
+    """Within the block the model computes what it did before any adapter."""
+    with model.disable_adapter():
+        yield
+
+
+@contextmanager
+def reinforced_model(model: PeftModel) -> Iterator[None]:
+    """Within the block the original with the `reinforced` adapter in the place of `unlearn`."""
+    model.set_adapter(REINFORCED)
+    try:
+        yield
+    finally:
+        model.set_adapter(UNLEARN)
+
+
+def reinforced_config(model: PeftModel) -> LoraConfig:
+    """LoRA's own initialisation on the layers, with the rank and scaling, of `unlearn`."""
+    return copy.deepcopy(model.peft_config[UNLEARN])
+
+
+def save_adapter(
+    model: PeftModel, folder: Path, state_dict: dict[str, Tensor] | None = None, name: str = UNLEARN
+) -> None:
+    """Write an adapter (configuration and weights) to `folder`, by default the one that is trained.
 
     state_dict: of the whole model, where it had to be gathered from several processes
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = get_peft_model_state_dict(model, state_dict=state_dict, adapter_name=UNLEARN)
-    model.peft_config[UNLEARN].save_pretrained(str(folder))
+    weights = get_peft_model_state_dict(model, state_dict=state_dict, adapter_name=name)
+    model.peft_config[name].save_pretrained(str(folder))
     save_file(
         {key: value.detach().cpu().contiguous() for key, value in weights.items()}, folder / WEIGHTS_FILE
     )
@@ -86,8 +115,8 @@ def load_weights(model: PeftModel, folder: Path) -> None:
     set_peft_model_state_dict(model, load_file(folder / WEIGHTS_FILE), adapter_name=UNLEARN)
 
 
-def restore(model: Any, folder: Path) -> PeftModel:
-    """Wrap `model` as it was at step 0, from the `initial_adapter` folder."""
+def restore(model: Any, folder: Path, reinforced: Path) -> PeftModel:
+    """Wrap `model` as it was at step 0, from the `initial_adapter` folder and, where it is there, `reinforced`."""
     wrapped = wrap(model, LoraConfig.from_pretrained(str(folder)))
     load_weights(wrapped, folder)
     factors = {
@@ -96,6 +125,10 @@ def restore(model: Any, folder: Path) -> PeftModel:
     }
     if any(torch.count_nonzero(B) for _, B in factors.values()):
         place(wrapped, factors)
+    if reinforced.is_dir():
+        wrapped.add_adapter(REINFORCED, LoraConfig.from_pretrained(str(reinforced)))
+        set_peft_model_state_dict(wrapped, load_file(reinforced / WEIGHTS_FILE), adapter_name=REINFORCED)
+        wrapped.set_adapter(UNLEARN)
     return wrapped
 
 

@@ -41,6 +41,9 @@ class QuestionAnswer:
     def truth(self) -> str:
         return self.answer
 
+    def with_answer(self, answer: str) -> QuestionAnswer:
+        return QuestionAnswer(self.question, answer)
+
 
 @dataclass(frozen=True)
 class Conversation:
@@ -61,6 +64,12 @@ class Conversation:
     @property
     def truth(self) -> str:
         return self.turns[-1][1]
+
+    def with_answer(self, answer: str) -> Conversation:
+        """Every assistant's turn says `answer`: each of them is an answer to forget."""
+        return Conversation(
+            tuple((role, answer if role == "assistant" else content) for role, content in self.turns)
+        )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Everything that needs probabilities (importance, losses, evaluation) goes throug
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..data.encoding import IGNORED
+from .blocks import block_outputs
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,14 @@ class AnswerTokens:
     targets:   (N,) int64, the true tokens
     sequence:  (N,) int64, the row of the batch that a token belongs to
     sequences: number of rows, those without any label included
+    hidden:    (N, d), the hidden states after one block at the positions that predict, where they were asked for
     """
 
     logits: Tensor
     targets: Tensor
     sequence: Tensor
     sequences: int
+    hidden: Tensor | None = None
 
     @cached_property
     def log_normaliser(self) -> Tensor:
@@ -69,23 +73,37 @@ class AnswerTokens:
             self.sequence, torch.tensor([start, stop], device=self.sequence.device)
         )
         part = slice(int(first), int(last))
-        return AnswerTokens(self.logits[part], self.targets[part], self.sequence[part] - start, stop - start)
+        return AnswerTokens(
+            self.logits[part],
+            self.targets[part],
+            self.sequence[part] - start,
+            stop - start,
+            None if self.hidden is None else self.hidden[part],
+        )
 
 
-def answer_tokens(model: Any, batch: Mapping[str, Tensor]) -> AnswerTokens:
+def answer_tokens(model: Any, batch: Mapping[str, Tensor], hidden_layer: int | None = None) -> AnswerTokens:
     """Run `model` on `input_ids`, `attention_mask` and `labels`, each (batch, length).
 
+    hidden_layer: also keep the hidden states after this transformer block, counted from 0
     The model must take `logits_to_keep` as a boolean mask, as the causal LMs of transformers 5 do.
     """
     labels = batch["labels"]
-    predicted = torch.zeros_like(labels, dtype=torch.bool)
-    predicted[:, :-1] = labels[:, 1:] != IGNORED  # the token at t is predicted at position t − 1
-    logits = model(
-        input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
-        logits_to_keep=predicted,
-        use_cache=False,
-    ).logits
-    targets = labels[:, 1:][predicted[:, :-1]]
+    # The token at t is predicted at position t − 1; the last position predicts nothing, so it is left out.
+    length = max(labels.shape[1] - 1, 1)
+    following = labels[:, 1:] if labels.shape[1] > 1 else torch.full_like(labels, IGNORED)
+    predicted = following != IGNORED
+    watched: AbstractContextManager[list[Tensor]] = nullcontext([])
+    if hidden_layer is not None:
+        watched = block_outputs(model, hidden_layer)
+    with watched as states:
+        logits = model(
+            input_ids=batch["input_ids"][:, :length],
+            attention_mask=batch["attention_mask"][:, :length],
+            logits_to_keep=predicted,
+            use_cache=False,
+        ).logits
+    targets = following[predicted]
     sequence = predicted.nonzero()[:, 0]
-    return AnswerTokens(logits.reshape(-1, logits.shape[-1]), targets, sequence, len(labels))
+    hidden = states[0][predicted] if states else None
+    return AnswerTokens(logits.reshape(-1, logits.shape[-1]), targets, sequence, len(labels), hidden)

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging
 
+from ..adapters.stack import add_adapters
 from ..errors import InputError, Problem
 from ..recipe.schema import Model
 from .processes import device
@@ -28,16 +29,18 @@ def load_tokenizer(model: Model, key: str = "model.path") -> Any:
 
 
 def load_model(model: Model, key: str = "model.path") -> Any:
-    """The causal LM on this process's device, in eval mode, from safetensors only.
+    """The causal LM on this process's device, in eval mode, from safetensors only, with its adapters added.
 
-    Raises `InputError` where the folder or hub id holds no such model.
+    Raises `InputError` where the folder or hub id holds no such model, and where an adapter does not belong to it.
     """
     options: dict[str, Any] = {"dtype": dtype(model), "use_safetensors": True}
     if model.quantization:
         options["quantization_config"] = _quantization(model)
         options["device_map"] = {"": device()}
     loaded = _from(model, key, AutoModelForCausalLM.from_pretrained, **options)
-    return (loaded if model.quantization else loaded.to(device())).eval()
+    loaded = (loaded if model.quantization else loaded.to(device())).eval()
+    add_adapters(loaded, model.adapters)
+    return loaded
 
 
 def empty_model(model: Model, key: str = "model.path") -> Any:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
 
-#: The first process evaluates while the others wait.
+T = TypeVar("T")
+Result = TypeVar("Result")
+
+#: The first process writes files and reports while the others wait.
 WAITING = timedelta(hours=12)
 
 
@@ -27,3 +33,14 @@ def cpu_only() -> bool:
 def device() -> torch.device:
     """The accelerator that this process uses, or the CPU."""
     return torch.device("cpu") if cpu_only() else processes().device
+
+
+def share(items: Sequence[T]) -> list[T]:
+    """This process's part of `items`: every N-th, of N processes."""
+    state = processes()
+    return list(items[state.process_index :: state.num_processes])
+
+
+def gathered(results: Mapping[int, Result]) -> dict[int, Result]:
+    """The results of all processes, by the number of the item that each is of. Every process must call it."""
+    return dict(gather_object(list(results.items())))

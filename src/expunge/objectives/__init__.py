@@ -1,17 +1,31 @@
 """Losses. A new one is one file here, imported below."""
 
-from . import gradient_ascent, inverted_hinge, likelihood, negative_preference
-from .loss import forget_losses, retain_losses
+from . import (
+    distribution,
+    gradient_ascent,
+    inverted_hinge,
+    likelihood,
+    margin_flattening,
+    preference,
+    representation,
+)
+from .loss import Outputs, forget_losses, retain_losses
 from .objective import PRESETS, Objective, StepTotals
+from .retain_weight import RetainWeight
 
 __all__ = [
     "PRESETS",
     "Objective",
+    "Outputs",
+    "RetainWeight",
     "StepTotals",
+    "distribution",
     "forget_losses",
     "gradient_ascent",
     "inverted_hinge",
     "likelihood",
-    "negative_preference",
+    "margin_flattening",
+    "preference",
+    "representation",
     "retain_losses",
 ]

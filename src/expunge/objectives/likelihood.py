@@ -1,16 +1,22 @@
-"""`nll`: the retain answers stay likely."""
+"""Answers made likely: `nll` for those to keep, `idk` for refusals in the place of those to forget."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from ..models.answers import AnswerTokens
-from .loss import Hyperparameters, retain_losses
+from .loss import Outputs, forget_losses, retain_losses
 
 
+@forget_losses.define(
+    "idk",
+    unit="token",
+    formula="−log p(refusal_t)",
+    paper="TOFU (Maini et al. 2024)",
+    published="TOFU: learning rate 1e-5 (all weights)",
+    substitute="refusal",
+    instead=True,
+)
 @retain_losses.define("nll", unit="token", formula="−log p(x_t)", paper="Liu et al. 2022; TOFU; LoKU; VILA")
-def negative_log_likelihood(
-    tokens: AnswerTokens, reference: AnswerTokens | None, settings: Hyperparameters
-) -> Tensor:
+def negative_log_likelihood(outputs: Outputs) -> Tensor:
     """−log p(x_t | x_<t), (N,) fp32."""
-    return -tokens.log_probability
+    return -outputs.tokens.log_probability

@@ -1,14 +1,16 @@
 """What a loss is, and the two registries: forget losses and retain losses.
 
-A loss sees the answer tokens of a batch, never the model. It returns one number a token or one a sequence; the
-trainer divides their sum by the tokens or sequences of the whole optimiser step, so that batch 32 and 8 × 4
-accumulation, on one process or on two, give the same step. A new loss is one file in this folder.
+A loss sees outputs of models, never a model. It returns one number a token or one a sequence; the trainer divides
+their sum by the tokens or sequences of the whole optimiser step, so that batch 32 and 8 × 4 accumulation, on one
+process or on two, give the same step. A new loss is one file in this folder: a function of `Outputs` whose keyword
+arguments, with their defaults, are its hyper-parameters in the recipe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor
@@ -16,33 +18,54 @@ from torch import Tensor
 from ..models.answers import AnswerTokens
 from ..registry import Registry
 
+#: Further forward passes, without gradient, or more than logits: what a loss may ask for.
+Need = Literal["original", "reinforced", "hidden"]
+
 
 @dataclass(frozen=True)
-class Hyperparameters:
-    """The numbers that a recipe's `objective` section gives to the losses."""
+class Outputs:
+    """What a loss is computed from, all of the same samples.
 
-    beta: float = 0.1
+    tokens:              the answers under the model that is trained
+    original:            the same under the original model (the adapters disabled)
+    reinforced:          the same under the original with an adapter that was first trained on the forget set
+    substitute:          another answer to each question (a refusal, an alternate) under the trained model
+    original_substitute: the same under the original model
+    What a loss does not ask for is None.
+    """
+
+    tokens: AnswerTokens
+    original: AnswerTokens | None = None
+    reinforced: AnswerTokens | None = None
+    substitute: AnswerTokens | None = None
+    original_substitute: AnswerTokens | None = None
 
 
-Compute = Callable[[AnswerTokens, AnswerTokens | None, Hyperparameters], Tensor]
+Compute = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
 class Loss:
     """A forget loss or a retain loss.
 
-    compute:   (tokens, the reference model's tokens or None, hyper-parameters) → (N,) per token or (B,) per sequence
-    unit:      what `compute` returns a number for, and so what the sum is divided by
-    reference: whether `compute` needs the original model's tokens (a forward pass with the adapters disabled)
+    compute:    (outputs, **hyper-parameters) → (N,) per token or (B,) per sequence
+    unit:       what `compute` returns a number for, and so what the sum is divided by
+    needs:      the outputs beside `tokens` that it uses; `hidden` is the `hidden` of the tokens
+    substitute: the kind of answers that it is given beside the true ones
+    instead:    whether it sees the substitutes as `tokens` and the true answers not at all
+    hyperparameters: their names and defaults
     """
 
     name: str
     compute: Compute
     unit: Literal["token", "sequence"]
-    reference: bool
     formula: str
     paper: str
-    hyperparameters: str
+    published: str = ""
+    needs: frozenset[Need] = frozenset()
+    substitute: Literal["refusal", "alternate"] | None = None
+    instead: bool = False
+    hyperparameters: Mapping[str, float] = field(default_factory=dict)
 
 
 class LossRegistry(Registry[Loss]):
@@ -55,13 +78,25 @@ class LossRegistry(Registry[Loss]):
         unit: Literal["token", "sequence"],
         formula: str,
         paper: str,
-        hyperparameters: str = "",
-        reference: bool = False,
+        published: str = "",
+        needs: tuple[Need, ...] = (),
+        substitute: Literal["refusal", "alternate"] | None = None,
+        instead: bool = False,
     ) -> Callable[[Compute], Compute]:
-        """Register the decorated function as the loss `name`."""
+        """Register the decorated function as the loss `name`; its keyword arguments are its hyper-parameters."""
 
         def decorate(compute: Compute) -> Compute:
-            self.register(name, Loss(name, compute, unit, reference, formula, paper, hyperparameters))
+            settings = {
+                parameter.name: float(parameter.default)
+                for parameter in inspect.signature(compute).parameters.values()
+                if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            }
+            self.register(
+                name,
+                Loss(
+                    name, compute, unit, formula, paper, published, frozenset(needs), substitute, instead, settings
+                ),
+            )  # fmt: skip
             return compute
 
         return decorate

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ..models.answers import AnswerTokens
-from .loss import Hyperparameters, Loss, forget_losses, retain_losses
+from .loss import Loss, Need, Outputs, forget_losses, retain_losses
+from .retain_weight import RetainWeight
 
-#: Names under which the papers combine a forget loss with a retain loss.
-PRESETS: dict[str, tuple[str, str]] = {"gd": ("ga", "nll")}
+#: What the papers call a method: recipe keys of `objective` that its name stands for, unless they are given.
+PRESETS: dict[str, dict[str, Any]] = {
+    "gd": {"forget": "ga", "retain": "nll"},
+    "kl": {"forget": "ga", "retain": "kl"},
+    "rmu": {"forget": "rmu", "retain": "rmu", "retain_weight": 1200.0},
+    "pdu": {"forget": "pdu", "retain": "nll", "retain_bound": 0.3},
+}
 
 
 @dataclass(frozen=True)
@@ -26,55 +33,58 @@ class StepTotals:
 
 @dataclass(frozen=True)
 class Objective:
-    """What training minimises. `retain` is None where the forget loss stands alone."""
+    """What training minimises. `retain` is None where the forget loss stands alone.
+
+    over: the set that an epoch walks through. Where it is the retain set, `forget` is a loss of retain examples, and
+          the forget set is not seen.
+    """
 
     forget: Loss
     retain: Loss | None
-    retain_weight: float = 1.0
-    hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
+    weight: RetainWeight = field(default_factory=RetainWeight)
+    hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    over: Literal["forget", "retain"] = "forget"
 
     @classmethod
     def named(
-        cls, forget: str, retain: str = "none", retain_weight: float = 1.0, beta: float = 0.1
+        cls,
+        forget: str,
+        retain: str = "none",
+        weight: RetainWeight | None = None,
+        hyperparameters: Mapping[str, float] | None = None,
     ) -> Objective:
         """From the names in a recipe. Raises `InputError` for an unknown one."""
         chosen = None if retain == "none" else retain_losses[retain]
-        return cls(forget_losses[forget], chosen, retain_weight, Hyperparameters(beta))
+        return cls(forget_losses[forget], chosen, weight or RetainWeight(), hyperparameters or {})
 
-    def forget_loss(self, tokens: AnswerTokens, reference: AnswerTokens | None, totals: StepTotals) -> Tensor:
+    def needs(self, need: Need) -> bool:
+        return any(need in loss.needs for loss in (self.forget, self.retain) if loss)
+
+    @property
+    def hidden_layer(self) -> int | None:
+        """The block whose hidden states the losses see."""
+        if not self.needs("hidden"):
+            return None
+        return int(self._settings(self.forget if "hidden" in self.forget.needs else self.retain)["layer"])
+
+    def forget_loss(self, outputs: Outputs, totals: StepTotals) -> Tensor:
         """This micro-batch's share of the step's mean forget loss, a scalar."""
-        return _share(
-            self.forget,
-            tokens,
-            reference,
-            self.hyperparameters,
-            totals.forget_tokens,
-            totals.forget_sequences,
-        )
+        return self._share(self.forget, outputs, totals.forget_tokens, totals.forget_sequences)
 
-    def retain_loss(self, tokens: AnswerTokens, reference: AnswerTokens | None, totals: StepTotals) -> Tensor:
+    def retain_loss(self, outputs: Outputs, totals: StepTotals) -> Tensor:
         """This micro-batch's share of the step's mean retain loss, before λ, a scalar."""
         if self.retain is None:
-            return torch.zeros((), device=tokens.logits.device)
-        return _share(
-            self.retain,
-            tokens,
-            reference,
-            self.hyperparameters,
-            totals.retain_tokens,
-            totals.retain_sequences,
-        )
+            return torch.zeros((), device=outputs.tokens.logits.device)
+        return self._share(self.retain, outputs, totals.retain_tokens, totals.retain_sequences)
 
+    def _settings(self, loss: Loss | None) -> dict[str, float]:
+        assert loss is not None
+        return {
+            name: self.hyperparameters.get(name, default) for name, default in loss.hyperparameters.items()
+        }
 
-def _share(
-    loss: Loss,
-    tokens: AnswerTokens,
-    reference: AnswerTokens | None,
-    hyperparameters: Hyperparameters,
-    step_tokens: float,
-    step_sequences: float,
-) -> Tensor:
-    found = loss.compute(tokens, reference, hyperparameters)
-    if loss.unit == "sequence":  # a row without labels is no sequence
-        return found[tokens.token_counts > 0].sum() / max(step_sequences, 1.0)
-    return found.sum() / max(step_tokens, 1.0)
+    def _share(self, loss: Loss, outputs: Outputs, step_tokens: float, step_sequences: float) -> Tensor:
+        found = loss.compute(outputs, **self._settings(loss))
+        if loss.unit == "sequence":  # a row without labels is no sequence
+            return found[outputs.tokens.token_counts > 0].sum() / max(step_sequences, 1.0)
+        return found.sum() / max(step_tokens, 1.0)

@@ -81,7 +81,10 @@ class EpochCallback(TrainerCallback):
                 f"{epoch}, under the floor of {self.utility_floor:.0%}."
             )
             control.should_training_stop = True
-        steps = [_step(entry) for entry in state.log_history if "forget_loss" in entry]
+        if candidate.reached and not self.stopped:
+            self.stopped = f"The thresholds of the recipe were reached after epoch {epoch}."
+            control.should_training_stop = True
+        steps = [_step(entry) for entry in state.log_history if "loss" in entry]
         last = steps[-1] if steps else {}
         row = {
             "epoch": epoch,
@@ -93,18 +96,24 @@ class EpochCallback(TrainerCallback):
             "forget_score": candidate.forget_score,
             "utility": None if math.isnan(candidate.utility) else candidate.utility,
             "qualifies": candidate.qualifies(self.original_utility),
+            "reached": candidate.reached,
             "stopped": self.stopped,
             "metrics": metrics,
         }
         self.record(row, steps)
         self._recorded = time.monotonic()
+        losses = "".join(
+            f"{side} loss {row[f'{side}_loss']:.3f}, "
+            for side in ("forget", "retain")
+            if row[f"{side}_loss"] is not None
+        )
         say(
-            f"  epoch {epoch}/{self.epochs}: forget loss {row['forget_loss']:.3f}, retain loss "
-            f"{row['retain_loss']:.3f}, forget score {candidate.forget_score:.3g}, utility "
+            f"  epoch {epoch}/{self.epochs}: {losses}forget score {candidate.forget_score:.3g}, utility "
             f"{candidate.utility:.4f} (original {self.original_utility:.4f})"
         )
 
 
 def _step(entry: dict[str, Any]) -> dict[str, Any]:
-    keys = ("step", "epoch", "forget_loss", "retain_loss", "learning_rate", "grad_norm")
+    keys = ("step", "epoch", "forget_loss", "retain_loss", "learning_rate", "grad_norm",
+            "retain_weight")  # fmt: skip
     return {key: entry[key] for key in keys if key in entry}

@@ -12,11 +12,15 @@ UTILITY_SHARE = 0.95
 
 @dataclass(frozen=True)
 class Candidate:
-    """One evaluated epoch. forget_score: higher is better forgotten; utility: higher is better."""
+    """One evaluated epoch. forget_score: higher is better forgotten; utility: higher is better.
+
+    reached: whether the recipe's thresholds say that enough is forgotten
+    """
 
     epoch: int
     forget_score: float
     utility: float
+    reached: bool = False
 
     def qualifies(self, original_utility: float) -> bool:
         """Whether enough of the original's utility is left. Where there is no utility to measure, always."""
@@ -35,9 +39,13 @@ def choose(candidates: Sequence[Candidate], original_utility: float) -> Choice:
     """The highest forget score among the epochs that keep `UTILITY_SHARE` of the utility; the first of equals.
 
     Where none does, the epoch with the highest utility, marked as not qualified: the report says so.
+    The epoch that reached the recipe's thresholds ends the training, and is the one that is asked for.
     """
     if not candidates:
         raise ValueError("There is no candidate to choose from.")
+    for candidate in candidates:
+        if candidate.reached:
+            return Choice(candidate.epoch, qualified=candidate.qualifies(original_utility))
     kept = [candidate for candidate in candidates if candidate.qualifies(original_utility)]
     if kept:
         return Choice(max(kept, key=lambda candidate: candidate.forget_score).epoch, qualified=True)

@@ -9,31 +9,38 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 
 from ..data.encoding import Example
 from ..data.pairs import PairedDataset
 from ..errors import InputError, Problem
 from ..models.processes import cpu_only, processes
-from ..objectives import Objective
+from ..objectives import Objective, RetainWeight
 from ..recipe.schema import ObjectiveSettings, Training
+from .learning_rates import learning_rate_factors
 from .trainer import UnlearningTrainer
 
 
 def build_trainer(
-    model: PeftModel,
+    model: Any,
     forget: Sequence[Example],
     retain: Sequence[Example],
+    substitutes: Sequence[Example] = (),
     *,
-    objective: ObjectiveSettings,
+    objective: Objective,
     training: Training,
     seed: int,
     pad_token_id: int,
     checkpoints: Path,
     callbacks: list[TrainerCallback],
+    save: bool = True,
+    trainer_class: type[UnlearningTrainer] = UnlearningTrainer,
 ) -> UnlearningTrainer:
-    """A trainer that walks `training.epochs` times through the forget set and saves after each."""
+    """A trainer that walks `training.epochs` times through the forget set, or that of the objective, saving each time.
+
+    model: with an adapter; without one all its weights are trained
+    substitutes: another answer to each forget example's question, where the forget loss asks for them
+    """
     count = processes().num_processes
     micro = min(training.micro_batch_size, max(1, training.batch_size // count))
     if training.batch_size % (micro * count):
@@ -41,7 +48,8 @@ def build_trainer(
             Problem("training.batch_size", f"{training.batch_size} cannot be shared by {count} processes with "
                     f"{micro} samples each at a time.", f"Use a multiple of {micro * count}.")
         )  # fmt: skip
-    steps = steps_an_epoch(len(forget), training)
+    dataset = _dataset(objective, forget, retain, substitutes)
+    steps = steps_an_epoch(len(dataset), training)
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=training.epochs,
@@ -58,20 +66,23 @@ def build_trainer(
         logging_strategy="steps",
         logging_steps=1,
         logging_nan_inf_filter=False,
-        save_strategy="epoch",
+        save_strategy="epoch" if save else "no",
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=torch.cuda.is_available(),
         report_to=training.report_to or "none",
         disable_tqdm=True,
     )
-    trainer = UnlearningTrainer(
+    trainer = trainer_class(
         model,
-        Objective.named(objective.forget, objective.retain, objective.retain_weight, objective.beta),
-        PairedDataset(forget, retain if objective.retain != "none" else []),
+        objective,
+        dataset,
         arguments,
         pad_token_id=pad_token_id,
         step_size=training.batch_size,
+        rate_factors=learning_rate_factors(model)
+        if training.learning_rate_scale == "initialization"
+        else None,
         callbacks=callbacks,
     )
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
@@ -85,8 +96,28 @@ def build_trainer(
     return trainer
 
 
+def build_objective(settings: ObjectiveSettings) -> Objective:
+    """From the recipe's section."""
+    weight = RetainWeight(settings.retain_weight, settings.retain_bound, settings.retain_rate)
+    return Objective.named(settings.forget, settings.retain, weight, settings.hyperparameters)
+
+
+def _dataset(
+    objective: Objective,
+    forget: Sequence[Example],
+    retain: Sequence[Example],
+    substitutes: Sequence[Example],
+) -> PairedDataset:
+    if objective.over == "retain":
+        return PairedDataset(retain, [])
+    kept = retain if objective.retain is not None else []
+    if objective.forget.instead:
+        return PairedDataset(substitutes, kept)
+    return PairedDataset(forget, kept, substitutes if objective.forget.substitute else ())
+
+
 def steps_an_epoch(samples: int, training: Training) -> int:
-    """Optimiser steps in one pass over the forget set."""
+    """Optimiser steps in one pass over the set that an epoch walks through."""
     return math.ceil(samples / training.batch_size)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,37 +13,43 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from ..adapters.anchor import load_weights, save_adapter
+from ..adapters.anchor import original_model, reinforced_model
 from ..data.encoding import IGNORED
 from ..data.pairs import PairedDataset, PairSampler, collate_pairs
 from ..models.answers import AnswerTokens, answer_tokens
 from ..models.modes import evaluating
-from ..objectives import Objective, StepTotals
+from ..objectives import Objective, Outputs, StepTotals
 from ..objectives.loss import Loss
 from ..storage import PARTIAL, sync
+from .learning_rates import scale_learning_rates
+from .weights import load_trained, save_trained
+
+#: A context in which the wrapped model computes something else than what is trained.
+ModelState = Callable[[PeftModel], AbstractContextManager[None]]
 
 
 class UnlearningTrainer(Trainer):
     """Minimises an `Objective` over pairs of forget and retain examples.
 
     - One forward pass over forget and retain rows; only answer positions reach the output embedding.
-    - The reference's tokens come from the same model with its adapters disabled.
+    - The original's tokens come from the same model with its adapters disabled.
     - Sums are divided by the tokens or sequences of the whole optimiser step.
     - A checkpoint appears whole under its name or not at all.
     """
 
     def __init__(
         self,
-        model: PeftModel,
+        model: Any,
         objective: Objective,
         pairs: PairedDataset,
         args: TrainingArguments,
         *,
         pad_token_id: int,
         step_size: int,
+        rate_factors: dict[torch.nn.Parameter, float] | None = None,
         callbacks: list[TrainerCallback] | None = None,
     ):
         super().__init__(
@@ -52,7 +60,9 @@ class UnlearningTrainer(Trainer):
             callbacks=callbacks,
         )
         self.objective = objective
+        self.add_callback(_RetainWeightOfLog(objective))
         self.step_size = step_size
+        self.rate_factors = rate_factors
         self.loss_is_scaled_for_ga = True
         self._step_losses = torch.zeros(2, device=args.device)
 
@@ -61,20 +71,33 @@ class UnlearningTrainer(Trainer):
         together = processes * self.args.per_device_train_batch_size if processes > 1 else 1
         return PairSampler(self.train_dataset, self.step_size, self.args.seed, together)
 
-    def _forget_rows(self, batch: dict[str, Tensor]) -> int:
-        rows = len(batch["labels"])
-        return rows // 2 if len(self.train_dataset.retain) else rows
+    def create_optimizer(self, *arguments: Any, **options: Any) -> torch.optim.Optimizer:
+        optimizer = super().create_optimizer(*arguments, **options)
+        if self.rate_factors is not None:
+            scale_learning_rates(optimizer, self.rate_factors)
+        return optimizer
+
+    def _rows(self, batch: dict[str, Tensor]) -> tuple[slice, slice, slice]:
+        """Which rows of a batch are the forget examples, the retain examples and the substitutes."""
+        pairs = len(batch["labels"]) // self.train_dataset.parts
+        retain = pairs if self.train_dataset.retain else 0
+        substitutes = pairs if self.train_dataset.substitutes else 0
+        return (
+            slice(0, pairs),
+            slice(pairs, pairs + retain),
+            slice(pairs + retain, pairs + retain + substitutes),
+        )
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor:
         """Forget tokens, forget sequences, retain tokens, retain sequences of the optimiser step, (4,) fp32."""
         totals = torch.zeros(4, device=device)
         for batch in batch_samples:
             counted = (batch["labels"][:, 1:] != IGNORED).sum(1).to(device)
-            rows = self._forget_rows(batch)
+            forget, retain, _ = self._rows(batch)
             totals += torch.stack(
                 [
                     total
-                    for side in (counted[:rows], counted[rows:])
+                    for side in (counted[forget], counted[retain])
                     for total in (side.sum(), (side > 0).sum())
                 ]
             )
@@ -89,39 +112,61 @@ class UnlearningTrainer(Trainer):
     ) -> Tensor:
         assert num_items_in_batch is not None
         totals = StepTotals(*num_items_in_batch.tolist())
-        rows, all_rows = self._forget_rows(inputs), len(inputs["labels"])
-        forget_reference = self._reference_tokens(inputs, slice(0, rows), self.objective.forget)
-        retain_reference = self._reference_tokens(inputs, slice(rows, all_rows), self.objective.retain)
-        tokens = answer_tokens(model, inputs)
-        forget = self.objective.forget_loss(tokens.rows(0, rows), forget_reference, totals)
-        retain = self.objective.retain_loss(tokens.rows(rows, all_rows), retain_reference, totals)
+        forget_rows, retain_rows, substitute_rows = self._rows(inputs)
+        objective = self.objective
+        tokens = answer_tokens(model, inputs, objective.hidden_layer)
+        forget = objective.forget_loss(
+            self._outputs(objective.forget, tokens, inputs, forget_rows, substitute_rows), totals
+        )
+        retain = objective.retain_loss(self._outputs(objective.retain, tokens, inputs, retain_rows), totals)
         self._step_losses += torch.stack([forget.detach(), retain.detach()])
         # DDP averages gradients over the processes; each holds a share of the step's sum.
-        return (forget + self.objective.retain_weight * retain) * self.accelerator.num_processes
+        return (forget + objective.weight.value * retain) * self.accelerator.num_processes
 
-    def _reference_tokens(
-        self, inputs: dict[str, Tensor], rows: slice, loss: Loss | None
-    ) -> AnswerTokens | None:
-        """What the original model makes of `rows`, without dropout, where `loss` needs it."""
-        if loss is None or not loss.reference:
-            return None
+    def _outputs(
+        self,
+        loss: Loss | None,
+        tokens: AnswerTokens,
+        inputs: dict[str, Tensor],
+        rows: slice,
+        substitutes: slice = slice(0, 0),
+    ) -> Outputs:
+        """What `loss` sees of these rows: of the trained model, and of the others that it asks for."""
+        needs = loss.needs if loss else frozenset()
+        paired = substitutes if substitutes.stop > substitutes.start else None
+        original = "original" in needs
+        return Outputs(
+            tokens.rows(rows.start, rows.stop),
+            self._frozen_tokens(inputs, rows, original_model) if original else None,
+            self._frozen_tokens(inputs, rows, reinforced_model) if "reinforced" in needs else None,
+            tokens.rows(paired.start, paired.stop) if paired else None,
+            self._frozen_tokens(inputs, paired, original_model) if paired and original else None,
+        )
+
+    def _frozen_tokens(self, inputs: dict[str, Tensor], rows: slice, state: ModelState) -> AnswerTokens:
+        """What the model in another `state` makes of `rows`, without dropout and gradient."""
         model: PeftModel = self.accelerator.unwrap_model(self.model)
-        with evaluating(model), torch.no_grad(), model.disable_adapter():
-            return answer_tokens(model, {name: value[rows] for name, value in inputs.items()})
+        with evaluating(model), torch.no_grad(), state(model):
+            part = {name: value[rows] for name, value in inputs.items()}
+            return answer_tokens(model, part, self.objective.hidden_layer)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the two losses of the step to what the Trainer logs (once an optimiser step)."""
+        """Add the losses of the step to what the Trainer logs (once an optimiser step)."""
         if "loss" in logs:
             forget, retain = self.accelerator.reduce(self._step_losses, reduction="sum").tolist()
-            logs = {**logs, "forget_loss": forget, "retain_loss": retain}
+            logs[f"{self.objective.over}_loss"] = forget
+            if self.objective.retain is not None:
+                logs["retain_loss"] = retain
+                logs["retain_weight"] = self.objective.weight.value
+                self.objective.weight.after_step(retain)
             self._step_losses = torch.zeros_like(self._step_losses)
         super().log(logs, start_time)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        save_adapter(self.accelerator.unwrap_model(self.model), Path(str(output_dir)), state_dict)
+        save_trained(self.accelerator.unwrap_model(self.model), Path(str(output_dir)), state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_weights(self.accelerator.unwrap_model(model or self.model), Path(resume_from_checkpoint))
+        load_trained(self.accelerator.unwrap_model(model or self.model), Path(resume_from_checkpoint))
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(Path(str(self.args.output_dir)) / PARTIAL)
@@ -138,3 +183,18 @@ class UnlearningTrainer(Trainer):
             os.replace(staged, final)
             sync(final.parent)
         self.accelerator.wait_for_everyone()
+
+
+class _RetainWeightOfLog(TrainerCallback):
+    """A resumed run goes on with the retain weight that the last logged step led to."""
+
+    def __init__(self, objective: Objective):
+        self.objective = objective
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        logged = [entry for entry in state.log_history if "retain_weight" in entry]
+        if logged:
+            self.objective.weight.value = logged[-1]["retain_weight"]
+            self.objective.weight.after_step(logged[-1]["retain_loss"])

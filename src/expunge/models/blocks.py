@@ -1,0 +1,41 @@
+"""The transformer blocks of a model, and what flows out of one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..errors import InputError, Problem
+
+
+def transformer_blocks(model: nn.Module) -> nn.ModuleList:
+    """The list of blocks: of all lists of modules the one that holds the most parameters."""
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    return max(lists, key=lambda blocks: sum(parameter.numel() for parameter in blocks.parameters()))
+
+
+@contextmanager
+def block_outputs(model: nn.Module, layer: int) -> Iterator[list[Tensor]]:
+    """Within the block of code, the hidden states (batch, length, d) after block `layer` of each forward pass.
+
+    Raises `InputError` where the model has no such block.
+    """
+    blocks = transformer_blocks(model)
+    if not 0 <= layer < len(blocks):
+        raise InputError(
+            Problem("objective.layer", f"there is no block {layer}; the model has {len(blocks)}, counted from 0.",
+                    f"Use 0 to {len(blocks) - 1}.")
+        )  # fmt: skip
+    states: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        states.append(output[0] if isinstance(output, tuple) else output)
+
+    hook = blocks[layer].register_forward_hook(keep)
+    try:
+        yield states
+    finally:
+        hook.remove()
