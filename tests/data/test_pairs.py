@@ -49,10 +49,19 @@ def test_pairs_are_sorted_by_length_within_a_step_and_steps_do_not_mix() -> None
     unsorted = PairSampler(dataset, 1, 1)
     in_order = list(unsorted)
     for start in range(0, 20, 8):
-        step = pairs[start : start + 8]
-        lengths = [max(len(dataset[pair][0]), len(dataset[pair][1])) for pair in step]
-        assert lengths == sorted(lengths, reverse=True)
-        assert set(step) == set(in_order[start : start + 8])
+        step, content = pairs[start : start + 8], in_order[start : start + 8]
+        for side, examples in enumerate((FORGET, RETAIN)):
+            lengths = [len(examples[pair[side]]) for pair in step]
+            assert lengths == sorted(lengths, reverse=True)
+            assert {pair[side] for pair in step} == {pair[side] for pair in content}
+
+
+def test_a_forget_example_is_as_long_as_its_substitute() -> None:
+    """The short forget example has a long refusal beside it, so it comes first and meets the longest retain example."""
+    dataset = PairedDataset(
+        [example(5), example(3)], [example(4), example(6)], substitutes=[example(2), example(9)]
+    )
+    assert list(PairSampler(dataset, 2, seed=0)) == [(1, 1), (0, 0)]
 
 
 def test_without_a_retain_set_there_are_forget_rows_alone() -> None:

@@ -84,8 +84,13 @@ def test_a_list_of_objects_and_a_number_for_an_answer(tmp_path: Path) -> None:
     assert len(load(str(tmp_path / "a.json")).forget.samples) == 3
     found = sentence(write(tmp_path / "b.jsonl", [{"question": "How many?", "answer": 7}]))
     assert "row 1: the 'answer' is 7, not text. Write it as text" in found
-    (tmp_path / "c.jsonl").write_text('["a"]\n')
-    assert "row 1: it is no object" in sentence(str(tmp_path / "c.jsonl"))
+    (tmp_path / "c.jsonl").write_text("[7]\n")
+    assert "row 1: it is no object and no text" in sentence(str(tmp_path / "c.jsonl"))
+
+
+def test_a_list_of_texts(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(["Once upon a time.", "The end."]))
+    assert load(str(tmp_path / "a.json")).forget.samples == [Text("Once upon a time."), Text("The end.")]
 
 
 def test_a_text_file_is_one_sample_and_a_folder_one_a_file(tmp_path: Path) -> None:
@@ -139,6 +144,16 @@ def test_an_overlap_names_how_many_and_where(tmp_path: Path) -> None:
     found = sentence(forget, retain)
     assert "1 of the forget samples are in the retain set as well" in found
     assert "row 2 of" in found
+
+
+def test_a_holdout_shares_nothing_with_the_forget_set(tmp_path: Path) -> None:
+    forget = write(tmp_path / "forget.jsonl", ROWS)
+    unseen = [{"question": f"Who is number {n}?", "answer": "Nobody."} for n in range(2)]
+    found = load(forget, holdout=write(tmp_path / "a.jsonl", unseen))
+    assert found.holdout.samples == [QuestionAnswer(row["question"], "Nobody.") for row in unseen]
+    told = sentence(forget, holdout=write(tmp_path / "b.jsonl", [*unseen, ROWS[0]]))
+    assert "data.holdout: 1 of the forget samples are in the holdout set as well, first row 1" in told
+    assert "row 3 of" in told
 
 
 def test_a_retain_loss_needs_a_retain_set(tmp_path: Path) -> None:

@@ -89,3 +89,45 @@ def test_an_adapter_of_another_base_and_wrong_options_are_refused(monkeypatch, c
     printed = capsys.readouterr().err
     assert "Did you mean 'tofu'" in printed
     assert "there is no format 'csv'" in printed
+
+
+def test_both_truth_ratios_by_name(monkeypatch, capsys, folders, tmp_path) -> None:
+    log = tmp_path / "log.json"
+    plain = evaluate(monkeypatch, capsys, folders, "base", "--output", str(log))
+    other = evaluate(monkeypatch, capsys, folders, "base", "--truth-ratio", "arithmetic")
+    assert other == {name: metric.value for name, metric in score_tofu(log, None, "arithmetic").items()}
+    assert other["forget_truth_ratio"] != plain["forget_truth_ratio"]
+    with pytest.raises(SystemExit):
+        evaluate(monkeypatch, capsys, folders, "base", "--truth-ratio", "harmonic")
+    said = "--truth-ratio: there is no truth ratio 'harmonic'. Did you mean 'arithmetic'?"
+    assert said in capsys.readouterr().err
+
+
+def test_options_of_one_benchmark_are_refused_by_the_others(monkeypatch, capsys, folders) -> None:
+    options = ["--benchmark", "memorization", "--truth-ratio", "geometric", "--format", "open-unlearning"]
+    with pytest.raises(SystemExit) as leave:
+        evaluate(monkeypatch, capsys, folders, "base", *options)
+    assert leave.value.code == 2
+    printed = capsys.readouterr().err
+    assert "--truth-ratio: it is for TOFU, not for memorization" in printed
+    assert "--format: it is for TOFU, not for memorization" in printed
+
+
+def test_own_files_and_what_the_figures_are_quoted_with(monkeypatch, capsys, folders, tmp_path) -> None:
+    forget = tmp_path / "forget.jsonl"
+    rows = [{"question": "w5 w6", "answer": "w7 w8"}, {"question": "w9", "answer": "w10 w11"}]
+    forget.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    log = tmp_path / "log.json"
+    arguments = ["eval", str(folders["base"]), "--benchmark", "memorization", "--forget", str(forget),
+                 "--samples", "1", "--max-new-tokens", "3", "--output", str(log)]  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["expunge", *arguments])
+    main()
+    lines = capsys.readouterr().out.splitlines()
+    written = read_json(log)
+    assert lines[:2] == [
+        f"memorization, metrics version {written['metric_version']}",
+        f"model {written['model']['fingerprint']}, data {written['data']['hash']}",
+    ]
+    (record,) = written["sets"]["forget"]
+    assert len(record["generation"].split()) <= 3
+    assert any(line.startswith("forget_probability") and "N = 1" in line for line in lines)

@@ -97,8 +97,7 @@ class Encoder:
     def text(self, text: str) -> list[Example]:
         """Plain text, cut into chunks of `max_length` tokens; every token but the text's first is a label once."""
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        bos = self.tokenizer("")["input_ids"][:1]
-        bos = bos if bos and bos[0] == self.tokenizer.bos_token_id else []
+        bos = self._beginning
         # The first token of a chunk is not predicted: it is BOS, or the last token of the chunk before.
         step = self.max_length - 1
         chunks = [
@@ -106,6 +105,66 @@ class Encoder:
             for start in range(0, len(ids), step)
         ]
         return [self._labelled(chunk, [(1, len(chunk))]) for chunk in chunks if len(chunk) > 1]
+
+    def opening(self, text: str) -> list[int]:
+        """Token ids of plain text that is to be continued: after BOS where the tokenizer sets one, without EOS."""
+        return [*self._beginning, *self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+    def continuation(self, text: str, more: str) -> Example:
+        """Plain text and what follows it: the tokens of `more` are the labels. Nothing is cut off or added at the end.
+
+        Both are tokenised as one text, so a token across the boundary is a label.
+        """
+        whole = self.opening(text + more)
+        start = _common_prefix(self.opening(text), whole)
+        return Example(whole, [IGNORED] * start + whole[start:])
+
+    @property
+    def start(self) -> list[int]:
+        """What text is generated from that follows nothing: BOS, or EOS, which stands between texts in pretraining.
+
+        Raises `InputError` where the tokenizer has neither.
+        """
+        for token in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
+            if token is not None:
+                return [int(token)]
+        raise InputError(
+            Problem("data.retain", "the tokenizer has neither BOS nor EOS, so the model has nothing to begin from.",
+                    "Give a retain set of your own.")
+        )  # fmt: skip
+
+    @property
+    def question_opening(self) -> list[int]:
+        """Token ids that a question is written after: the template's beginning, else `start`."""
+        before, _ = self._around_question
+        if isinstance(self.template, ChatTemplate):
+            ids = self.tokenizer(before, add_special_tokens=False)["input_ids"]
+        else:
+            whole = self.tokenizer(self.template.render("x", "x"))["input_ids"]
+            ids = whole[: _common_prefix(self.tokenizer(before.rstrip(" "))["input_ids"], whole)]
+        return ids or self.start
+
+    @property
+    def question_closing(self) -> str:
+        """The template's text between a question and its answer, without the space around it unless it is all space."""
+        _, after = self._around_question
+        return after.strip() or after.rstrip(" ")
+
+    @property
+    def _around_question(self) -> tuple[str, str]:
+        place = "{question}"
+        if isinstance(self.template, ChatTemplate):
+            text = self._written(_turns(place), generation_prompt=True)
+        else:
+            text = self.template.prompt + self.template.answer.partition("{answer}")[0]
+        before, _, after = text.partition(place)
+        return before, after
+
+    @property
+    def _beginning(self) -> list[int]:
+        """BOS where the tokenizer puts one before every text, else nothing."""
+        first = self.tokenizer("")["input_ids"][:1]
+        return first if first and first[0] == self.tokenizer.bos_token_id else []
 
     def _conversation(self, messages: Sequence[dict[str, str]]) -> Example:
         text = self._written(messages).rstrip()

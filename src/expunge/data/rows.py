@@ -58,14 +58,17 @@ def _read_file(file: Path, key: str) -> list[Row]:
         raise InputError(
             Problem(key, f"{str(file)!r} cannot be read: {reason}.", "Correct the file.")
         ) from error
+    rows = [{"text": row} if isinstance(row, str) else row for row in rows]
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
-            raise InputError(Problem(f"{file}, row {number}", "it is no object.", "Write one object a line."))
+            raise InputError(
+                Problem(f"{file}, row {number}", "it is no object and no text.", "Write one object a line.")
+            )
     return rows
 
 
 def _read_json(file: Path) -> list[Any]:
-    """An object a line, or one list of objects."""
+    """An object a line, or one list of objects; a text stands for an object with nothing else."""
     text = file.read_text(encoding="utf-8")
     if text.lstrip().startswith("["):
         return json.loads(text)

@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, Problem
-from ..recipe.schema import OwnData, TofuData
+from ..recipe.schema import AnyData, MuseData, OwnData, TdecData
 from ..storage import hash_rows
 from .encoding import Encoder, Example
+from .muse import TEXTS, read_split, split_label
 from .rows import read_rows
-from .samples import Sample, recognise_format, to_samples
+from .samples import Sample, Text, recognise_format, to_samples
+from .tdec import forget_set, retain_texts
+
+#: What the forget set may share no sample with → what would come of it.
+OVERLAPS = {
+    "retain": "they would be forgotten and kept at once",
+    "holdout": "it is for what the model never saw",
+}
 
 
 @dataclass(frozen=True)
@@ -48,20 +56,27 @@ class SampleSet:
 
 @dataclass(frozen=True)
 class UnlearningData:
-    """What must go and what must stay. format: tofu, qa, chat or text, as recognised."""
+    """What must go and what must stay. format: tofu, muse, tdec, or qa, chat or text, as recognised.
+
+    retain:  None where there is none, or it is yet to be sampled from the model (`data.retain: self`)
+    holdout: samples like those to forget that the model never saw
+    """
 
     format: str
     forget: SampleSet
     retain: SampleSet | None
+    holdout: SampleSet | None = None
 
 
-def load_data(data: TofuData | OwnData, retain_needed: bool) -> UnlearningData:
-    """Read both sets.
+def load_data(data: AnyData, retain_needed: bool) -> UnlearningData:
+    """Read the sets.
 
     Raises `InputError` with every problem that can be found at once: missing files and columns, empty sets, rows
     without an answer, samples that are in both sets, no retain set where the objective needs one.
     """
     sources = _sources(data)
+    if data.retains_itself:
+        sources["retain"] = None
     problems: list[Problem] = []
     sets: dict[str, SampleSet] = {}
     kinds: dict[str, str] = {}
@@ -69,24 +84,34 @@ def load_data(data: TofuData | OwnData, retain_needed: bool) -> UnlearningData:
         if source is None:
             continue
         try:
-            sets[side], kinds[side] = _load_set(source, data, f"data.{side}")
+            sets[side], kinds[side] = load_set(source, data, f"data.{side}")
         except InputError as error:
             problems += error.problems
-    if retain_needed and sources["retain"] is None:
+    if retain_needed and sources["retain"] is None and not data.retains_itself:
         problems.append(
             Problem("data.retain", "the retain loss needs a retain set and there is none.",
-                    "Name one, or set objective.retain to none.")
+                    "Name one, or set it to self (samples of the model itself), or objective.retain to none.")
         )  # fmt: skip
-    if not problems and "retain" in sets:
-        problems += _overlap(sets["forget"], sets["retain"])
+    # MUSE's splits are what they are published as, be there an article in two of them.
+    if not problems and not isinstance(data, MuseData):
+        problems += [
+            problem
+            for side, danger in OVERLAPS.items()
+            if side in sets
+            for problem in _overlap(sets["forget"], sets[side], side, danger)
+        ]
     if problems:
-        raise InputError(problems)
-    kind = "tofu" if isinstance(data, TofuData) else kinds["forget"]
-    return UnlearningData(kind, sets["forget"], sets.get("retain"))
+        raise InputError(list(dict.fromkeys(problems)))  # a folder that is missing is so for every set
+    kind = kinds["forget"] if isinstance(data, OwnData) else data.format
+    return UnlearningData(kind, sets["forget"], sets.get("retain"), sets.get("holdout"))
 
 
-def _sources(data: TofuData | OwnData) -> dict[str, str | None]:
+def _sources(data: AnyData) -> dict[str, str | None]:
     if isinstance(data, OwnData):
+        return {"forget": data.forget, "retain": data.retain, "holdout": data.holdout}
+    if isinstance(data, TdecData):
+        return {"forget": data.path, "retain": data.retain}
+    if isinstance(data, MuseData):
         return {"forget": data.forget, "retain": data.retain}
     splits = {"forget": data.forget, "retain": data.retain_split}
     folder = Path(data.path)
@@ -100,7 +125,16 @@ def _sources(data: TofuData | OwnData) -> dict[str, str | None]:
     return {side: f"{data.path}:{split}:train" if split else None for side, split in splits.items()}
 
 
-def _load_set(source: str, data: TofuData | OwnData, key: str) -> tuple[SampleSet, str]:
+def load_set(source: str, data: AnyData, key: str) -> tuple[SampleSet, str]:
+    """One set and its format. source: a file, a folder or `hub/id:split`; of MUSE a split.
+
+    Raises `InputError`, naming `key` or the rows, for what cannot be read.
+    """
+    if isinstance(data, TdecData):
+        return _load_tdec(source, data, key), data.format
+    if isinstance(data, MuseData):
+        texts = [Text(row["text"]) for row in read_split(data.path, source, TEXTS)]
+        return SampleSet(split_label(data.path, source), texts), "text"
     columns = data if isinstance(data, OwnData) else OwnData(format="qa", forget=source)
     rows = read_rows(source, key)
     if not rows:
@@ -109,8 +143,16 @@ def _load_set(source: str, data: TofuData | OwnData, key: str) -> tuple[SampleSe
     return SampleSet(source, to_samples(rows, kind, columns, source)), kind
 
 
-def _overlap(forget: SampleSet, retain: SampleSet) -> list[Problem]:
-    kept = {repr(sample): number for number, sample in enumerate(retain.samples, start=1)}
+def _load_tdec(source: str, data: TdecData, key: str) -> SampleSet:
+    if key == "data.retain":
+        return SampleSet(source, retain_texts(source, key))
+    return SampleSet(
+        f"{source}: forget set {data.forget}", forget_set(source, data.forget, data.sequences, "data.path")
+    )
+
+
+def _overlap(forget: SampleSet, other: SampleSet, side: str, danger: str) -> list[Problem]:
+    kept = {repr(sample): number for number, sample in enumerate(other.samples, start=1)}
     shared = [
         (number, kept[repr(sample)])
         for number, sample in enumerate(forget.samples, start=1)
@@ -118,10 +160,10 @@ def _overlap(forget: SampleSet, retain: SampleSet) -> list[Problem]:
     ]
     if not shared:
         return []
-    first, other = shared[0]
+    first, second = shared[0]
     return [
-        Problem("data.retain",
-                f"{len(shared)} of the forget samples are in the retain set as well, first row {first} of "
-                f"{forget.source!r} as row {other} of {retain.source!r}.",
-                "Take them out of the retain set: they would be forgotten and kept at once.")
+        Problem(f"data.{side}",
+                f"{len(shared)} of the forget samples are in the {side} set as well, first row {first} of "
+                f"{forget.source!r} as row {second} of {other.source!r}.",
+                f"Take them out of the {side} set: {danger}.")
     ]  # fmt: skip

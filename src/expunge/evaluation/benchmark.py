@@ -17,10 +17,14 @@ class Benchmark(ABC):
 
     metric_version: travels with every log; it changes when the same log would give other figures
     data:           path, hash and names of the data; travels with every log as well
+    measures_forgetting: whether a run can choose its epoch by this benchmark; others say what a model can still do
+    calibrated:     metrics that need not fall below their values on text that the model never saw
     """
 
     name: ClassVar[str]
-    metric_version: ClassVar[str]
+    metric_version: str
+    measures_forgetting: ClassVar[bool] = True
+    calibrated: ClassVar[tuple[str, ...]] = ()
     data: dict[str, Any]
 
     @abstractmethod
@@ -30,6 +34,10 @@ class Benchmark(ABC):
     @abstractmethod
     def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
         """`log`, as `measure` made it of the same model, with greedy answers: the slow part."""
+
+    def forget_part(self) -> Benchmark:
+        """This benchmark without the sets that say nothing of the forget set, where they can be left out."""
+        return self
 
     def evaluate(self, model: Any, encoder: Encoder) -> EvaluationLog:
         """Measure and generate."""

@@ -2,69 +2,144 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from ..adapters.assistant import ASSISTANT_FILE, load_assisted
 from ..adapters.export import check_base
 from ..data.encoding import Encoder
 from ..data.templates import TEMPLATES, choose_template
 from ..errors import InputError, Problem, nearest
 from ..models.fingerprint import fingerprint
 from ..models.loading import load_model, load_tokenizer
+from ..models.processes import processes
 from ..recipe.schema import Model
 from ..storage import write_json
-from .metric import Metric
-from .tofu.benchmark import TofuBenchmark
-from .tofu.logs import read_tofu_log
+from .benchmarks import BENCHMARKS, BenchmarkSource, open_benchmark, open_held_out
+from .log import EvaluationLog
 from .tofu.open_unlearning import to_open_unlearning
 
 FORMATS = ("expunge", "open-unlearning")
+THRESHOLDS_SCHEMA = "expunge.thresholds/1"
 
 
-def evaluate_model(
-    model: str,
-    *,
-    benchmark: str,
-    data: str,
-    forget: str,
-    adapter: Path | None = None,
-    reference: Path | None = None,
-    template: str = "auto",
-    output: Path | None = None,
-    output_format: str = "expunge",
-) -> dict[str, Metric]:
-    """Measure a base, adapted or merged model; write the per-question log where `output` says.
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What `expunge eval` was asked for.
 
-    Raises `InputError` with what is wrong with the arguments, the files, or the adapter's base.
+    model:     folder or hub id of a base or a merged model
+    source:    what the benchmark is made of
+    adapter:   folder of an adapter for that base, or of an assistant (method uld)
+    reference: log of a model that never saw the forget set
+    template:  how a question and its answer are written
+    calibrate: text that the model never saw, to compute thresholds on in place of evaluating the benchmark
+    output:    file for the per-question log, in `output_format`, or for the thresholds
     """
-    choices = [
-        ("--benchmark", benchmark, ("tofu",)),
-        ("--format", output_format, FORMATS),
-        ("--template", template, ("auto", *TEMPLATES)),
+
+    model: str
+    benchmark: str
+    source: BenchmarkSource
+    adapter: Path | None = None
+    reference: Path | None = None
+    template: str = "auto"
+    calibrate: str | None = None
+    output: Path | None = None
+    output_format: str = "expunge"
+
+
+def evaluate_model(request: EvaluationRequest) -> EvaluationLog:
+    """Measure a base, adapted or merged model; the log names metric version, data hash and model fingerprint.
+
+    Of thresholds, the log's metrics are those that the benchmark calls `calibrated`. Several processes share the work
+    and the first writes. Raises `InputError` with what is wrong with the arguments, the files, or the adapter's base.
+    """
+    problems = _problems(request)
+    if problems:
+        raise InputError(problems)
+    where = Model(path=request.model)
+    tokenizer = load_tokenizer(where, "MODEL")
+    encoder = Encoder(tokenizer, choose_template(request.template, tokenizer))
+    if request.calibrate:
+        source = replace(request.source, path=request.calibrate)
+        benchmark = open_held_out(request.benchmark, source, encoder)
+    else:
+        benchmark = open_benchmark(request.benchmark, request.source, encoder)
+    reference = benchmark.read_log(request.reference) if request.reference else None
+    model, facts = _load(where, request.adapter)
+    log = benchmark.evaluate(model, encoder)
+    log.model = facts
+    log.metrics = benchmark.metrics(log, reference)
+    if request.calibrate:
+        log.metrics = {name: log.metrics[name] for name in benchmark.calibrated}
+    if request.output is not None and processes().is_main_process:
+        write_json(request.output, _content(request, log))
+    return log
+
+
+def facts(log: EvaluationLog) -> dict[str, Any]:
+    """What a figure of `log` must be quoted with, besides its N."""
+    return {
+        "benchmark": log.benchmark,
+        "metric_version": log.metric_version,
+        "model": log.model,
+        "data": log.data,
+        "generated": log.generated,
+    }
+
+
+def _problems(request: EvaluationRequest) -> list[Problem]:
+    choices: list[tuple[str, str, Sequence[str]]] = [
+        ("--benchmark", request.benchmark, list(BENCHMARKS)),
+        ("--format", request.output_format, FORMATS),
+        ("--template", request.template, ("auto", *TEMPLATES)),
     ]
     problems = [
         Problem(option, f"there is no {option.lstrip('-')} {value!r}.", nearest(value, known))
         for option, value, known in choices
         if value not in known
     ]
-    if output is not None and output.is_dir():
-        problems.append(Problem("--output", f"{str(output)!r} is a folder.", "Name a file for the log."))
-    if problems:
-        raise InputError(problems)
-    measured = TofuBenchmark(data, forget)
-    reference_log = read_tofu_log(reference) if reference else None
-    where = Model(path=model)
-    tokenizer = load_tokenizer(where, "MODEL")
-    loaded = load_model(where, "MODEL")
-    base = fingerprint(loaded)
-    if adapter is not None:
+    if request.output is not None and request.output.is_dir():
+        problems.append(
+            Problem("--output", f"{str(request.output)!r} is a folder.", "Name a file for the log.")
+        )
+    only_tofu = {
+        "--format": request.output_format == "open-unlearning",
+        "--truth-ratio": request.source.truth_ratio is not None,
+    }
+    problems += [
+        Problem(option, f"it is for TOFU, not for {request.benchmark}.", "Leave it out.")
+        for option, given in only_tofu.items()
+        if given and request.benchmark in BENCHMARKS and request.benchmark != "tofu"
+    ]
+    return problems
+
+
+def _load(where: Model, adapter: Path | None) -> tuple[Any, dict[str, Any]]:
+    """The model, and what the log says about it."""
+    model = load_model(where, "MODEL")
+    described = {
+        "path": where.path,
+        "fingerprint": fingerprint(model),
+        "adapter": str(adapter) if adapter else None,
+    }
+    if adapter is not None and (adapter / ASSISTANT_FILE).is_file():
+        model = load_assisted(model, adapter)
+    elif adapter is not None:
         from peft import PeftModel
 
-        check_base(loaded, adapter)
-        loaded = PeftModel.from_pretrained(loaded, str(adapter))
-    encoder = Encoder(tokenizer, choose_template(template, tokenizer))
-    log = measured.evaluate(loaded, encoder)
-    log.model = {"path": model, "fingerprint": base, "adapter": str(adapter) if adapter else None}
-    log.metrics = measured.metrics(log, reference_log)
-    if output is not None:
-        write_json(output, log.to_json() if output_format == "expunge" else to_open_unlearning(log))
-    return log.metrics
+        check_base(model, adapter)
+        model = PeftModel.from_pretrained(model, str(adapter))
+    return model, described
+
+
+def _content(request: EvaluationRequest, log: EvaluationLog) -> dict[str, Any]:
+    if request.calibrate:
+        return {
+            "schema": THRESHOLDS_SCHEMA,
+            **facts(log),
+            "thresholds": {name: metric.value for name, metric in log.metrics.items()},
+            "metrics": {name: metric.to_json() for name, metric in log.metrics.items()},
+        }
+    return log.to_json() if request.output_format == "expunge" else to_open_unlearning(log)

@@ -1,19 +1,30 @@
-"""Greedy continuations of many prompts, in left-padded batches of like length."""
+"""Continuations of many prompts, in left-padded batches of like length: greedy, or as the caller chooses."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from ..data.encoding import IGNORED, Encoder, Example
+from ..models.processes import gathered, share
 from ..progress import track
 from .inference import batches_by_length, inference
 from .log import QuestionRecord
+
+
+class Continuation(NamedTuple):
+    """Token ids that a model wrote, without the end-of-sequence token; whether it wrote one."""
+
+    ids: list[int]
+    ended: bool
+
+
+#: The prompts of a batch, by number, and its width in tokens → what leaves the chosen token alone its logit.
+Choice = Callable[[list[int], int], LogitsProcessor]
 
 
 def greedy_continuations(
@@ -24,25 +35,49 @@ def greedy_continuations(
     tokens_per_batch: int = 32768,
     description: str = "Generating",
 ) -> list[str]:
-    """What the model writes after each prompt (token ids) by greedy decoding, in the order given.
+    """What the model writes after each prompt (token ids) by greedy decoding, as text, in the order given.
 
-    Decoding ends at the model's or the tokenizer's end-of-sequence token, or after `max_new_tokens`; special
-    tokens are left out of the text. `tokens_per_batch` bounds rows × (prompt + new tokens), and with that the
-    key-value cache. Sampling settings of the model are not used; neither it nor the tokenizer is changed.
+    See `continuations`; special tokens are left out of the text.
     """
-    settings = _greedy_settings(model, tokenizer, max_new_tokens)
-    texts = [""] * len(prompts)
-    batches = batches_by_length([len(prompt) for prompt in prompts], tokens_per_batch, extra=max_new_tokens)
+    written = continuations(model, tokenizer, prompts, max_new_tokens, tokens_per_batch, description)
+    return [tokenizer.decode(each.ids, skip_special_tokens=True) for each in written]
+
+
+def continuations(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    tokens_per_batch: int = 32768,
+    description: str = "Generating",
+    *,
+    choice: Choice | None = None,
+    stops: Sequence[int] = (),
+) -> list[Continuation]:
+    """What the model writes after each prompt (token ids), in the order given.
+
+    Decoding ends at the model's or the tokenizer's end-of-sequence token or one of `stops`, or after
+    `max_new_tokens`. Each token is the likeliest, or what `choice` leaves. `tokens_per_batch` bounds
+    rows × (prompt + new tokens), and with that the key-value cache. Sampling settings of the model are not used;
+    neither it nor the tokenizer is changed.
+    Several processes share the batches: each must call it alike, and each returns the continuations of all.
+    """
+    settings = _settings(model, tokenizer, max_new_tokens, stops)
+    written: dict[int, Continuation] = {}
+    batches = share(
+        batches_by_length([len(prompt) for prompt in prompts], tokens_per_batch, extra=max_new_tokens)
+    )
     with inference(model) as device, _own_settings(model, settings):
         for indices in track(batches, description):
             batch = _pad_left([prompts[index] for index in indices], settings.pad_token_id)
             batch = {key: value.to(device) for key, value in batch.items()}
-            output = model.generate(**batch, generation_config=settings)
-            # After its end a row is filled up with padding, which is not always a special token.
-            ids = _cut_at_end(output[:, batch["input_ids"].shape[1] :].tolist(), settings.eos_token_id)
-            for index, continuation in zip(indices, ids, strict=True):
-                texts[index] = tokenizer.decode(continuation, skip_special_tokens=True)
-    return texts
+            width = batch["input_ids"].shape[1]
+            processors = LogitsProcessorList([choice(indices, width)] if choice else [])
+            output = model.generate(**batch, generation_config=settings, logits_processor=processors)
+            for index, row in zip(indices, output[:, width:].tolist(), strict=True):
+                written[index] = _cut_at_end(row, settings.eos_token_id)
+    written = gathered(written)
+    return [written[index] for index in range(len(prompts))]
 
 
 def answers_to_prompts(
@@ -84,11 +119,11 @@ def _settled(
     return tokenizer.decode(answer, skip_special_tokens=True) if known else None
 
 
-def _greedy_settings(model: Any, tokenizer: Any, max_new_tokens: int) -> GenerationConfig:
+def _settings(model: Any, tokenizer: Any, max_new_tokens: int, stops: Sequence[int]) -> GenerationConfig:
     ends = getattr(model.generation_config, "eos_token_id", None)
     ends = [] if ends is None else list(ends) if isinstance(ends, (list, tuple)) else [ends]
-    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ends:
-        ends.append(tokenizer.eos_token_id)
+    own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    ends += [token for token in (*own, *stops) if token not in ends]
     pads = [token for token in (tokenizer.pad_token_id, *ends) if token is not None]
     return GenerationConfig(
         do_sample=False,
@@ -99,9 +134,10 @@ def _greedy_settings(model: Any, tokenizer: Any, max_new_tokens: int) -> Generat
     )
 
 
-def _cut_at_end(rows: list[list[int]], ends: list[int] | None) -> list[list[int]]:
-    stop = set(ends or ())
-    return [list(takewhile(lambda token: token not in stop, row)) for row in rows]
+def _cut_at_end(row: list[int], ends: list[int] | None) -> Continuation:
+    """After its end a row is filled up with padding, which is not always a special token."""
+    end = next((place for place, token in enumerate(row) if token in (ends or ())), None)
+    return Continuation(row[:end], end is not None)
 
 
 @contextmanager

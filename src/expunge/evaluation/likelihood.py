@@ -1,19 +1,21 @@
 """How likely a model finds given answers: one teacher-forced pass for every metric without generation.
 
-Loss, exact memorisation and extraction strength all come from the same logits.
+Loss, exact memorisation, extraction strength and what membership inference needs all come from the same logits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..data.encoding import Example, collate
 from ..models.answers import AnswerTokens, answer_tokens
+from ..models.processes import gathered, share
 from ..progress import track
 from .inference import batches_by_length, inference
 from .log import Likelihood
@@ -21,9 +23,27 @@ from .log import Likelihood
 #: Label tokens whose logits are in fp32 at a time: 1 GB of copies for a vocabulary of 128,000.
 TOKENS_IN_FP32 = 1024
 
+#: The same where log-probabilities of the whole vocabulary are formed, which takes three copies.
+DISTRIBUTIONS_IN_FP32 = 256
+
+#: The least variance of log p over the vocabulary: at a place that is certain there is none to divide by.
+LEAST_VARIANCE = 1e-6
 
 #: A CPU is fastest where the activations of a layer stay in its cache (measured: 2048 took 0.6 of the time of 8192).
 TOKENS_PER_BATCH = {"cpu": 2048, "accelerator": 16384}
+
+
+@dataclass(frozen=True)
+class TokenStatistics:
+    """What is known of every label token of an answer, (T,) fp32 each.
+
+    log_probability: log p(x_t | x_<t)
+    standardised:    (log p(x_t) − μ_t) / σ_t, with mean and deviation of log p(v) over v ~ p(· | x_<t)
+                     (Zhang et al. 2024, Min-K%++)
+    """
+
+    log_probability: np.ndarray
+    standardised: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -33,10 +53,12 @@ class AnswerLoss(Likelihood):
     correct:  label tokens that are the model's first choice
     strength: extraction strength 1 − k/T (Carlini et al. 2021): k is the shortest prefix of the answer after
               which every first choice is right, T the label tokens; 1 is verbatim, 0 where the last is wrong
+    statistics: of the single tokens, where they were asked for
     """
 
     correct: int
     strength: float
+    statistics: TokenStatistics | None = field(default=None, compare=False, repr=False)
 
 
 def answer_losses(
@@ -45,31 +67,39 @@ def answer_losses(
     pad_token_id: int,
     tokens_per_batch: int | None = None,
     description: str | None = None,
+    token_statistics: bool = False,
 ) -> list[AnswerLoss]:
     """Measure every example's answer, in the order given.
 
     tokens_per_batch: padded tokens in one forward pass; by default what suits the model's device
     description:      shown as progress, nothing is shown without one
+    token_statistics: also return what is known of every label token; the pass then forms every distribution
 
-    An example without label tokens has loss 0 of 0 tokens and strength 0. The model's modes are kept.
+    An example without label tokens has loss 0 of 0 tokens, strength 0 and no statistics. The model's modes are kept.
+    Several processes share the batches: each must call it alike, and each returns the results of all.
     """
-    results = [AnswerLoss(0.0, 0, 0, 0.0)] * len(examples)
+    results: dict[int, AnswerLoss] = {}
     labelled = [index for index, example in enumerate(examples) if example.label_count]
     with inference(model) as device:
         limit = tokens_per_batch or TOKENS_PER_BATCH.get(device.type, TOKENS_PER_BATCH["accelerator"])
-        batches = batches_by_length([len(examples[index]) for index in labelled], limit)
+        batches = share(batches_by_length([len(examples[index]) for index in labelled], limit))
         for rows in track(batches, description) if description else batches:
             indices = [labelled[row] for row in rows]
             batch = collate([examples[index] for index in indices], pad_token_id)
             tokens = answer_tokens(model, {key: value.to(device) for key, value in batch.items()})
-            for index, (loss, count, correct, prefix) in zip(indices, _summaries(tokens), strict=True):
-                results[index] = AnswerLoss(loss, int(count), int(correct), 1.0 - prefix / count)
-    return results
+            parts = _parts(tokens)
+            statistics = _statistics(tokens, parts) if token_statistics else [None] * len(rows)
+            for index, (loss, count, correct, prefix), known in zip(
+                indices, _summaries(tokens, parts), statistics, strict=True
+            ):
+                results[index] = AnswerLoss(loss, int(count), int(correct), 1.0 - prefix / count, known)
+    results = gathered(results)
+    return [results.get(index, AnswerLoss(0.0, 0, 0, 0.0)) for index in range(len(examples))]
 
 
-def _summaries(tokens: AnswerTokens) -> list[list[float]]:
-    """Per sequence: summed loss, label tokens, hits and k, brought to the host in one copy."""
-    slices = [
+def _parts(tokens: AnswerTokens) -> list[AnswerTokens]:
+    """The same tokens, as many at a time as may be in fp32."""
+    return [
         AnswerTokens(logits, targets, sequence, tokens.sequences)
         for logits, targets, sequence in zip(
             tokens.logits.split(TOKENS_IN_FP32),
@@ -78,8 +108,12 @@ def _summaries(tokens: AnswerTokens) -> list[list[float]]:
             strict=True,
         )
     ]
-    log_probability = torch.cat([part.log_probability for part in slices])
-    correct = torch.cat([part.correct for part in slices])
+
+
+def _summaries(tokens: AnswerTokens, parts: Sequence[AnswerTokens]) -> list[list[float]]:
+    """Per sequence: summed loss, label tokens, hits and k, brought to the host in one copy."""
+    log_probability = torch.cat([part.log_probability for part in parts])
+    correct = torch.cat([part.correct for part in parts])
     counts = tokens.token_counts
     starts = counts.cumsum(0) - counts
     place = torch.arange(len(tokens.targets), device=counts.device) - starts[tokens.sequence] + 1
@@ -93,3 +127,37 @@ def _summaries(tokens: AnswerTokens) -> list[list[float]]:
         prefix.float(),
     ]
     return torch.stack(columns, dim=1).tolist()
+
+
+def _statistics(tokens: AnswerTokens, parts: Sequence[AnswerTokens]) -> list[TokenStatistics]:
+    """Of every sequence, in one copy to the host."""
+    both = torch.stack(
+        [
+            torch.cat([part.log_probability for part in parts]),
+            torch.cat([_standardised(part) for part in parts]),
+        ]
+    ).cpu()
+    by_sequence = both.split(tokens.token_counts.tolist(), dim=1)
+    return [TokenStatistics(*pair.numpy()) for pair in by_sequence]
+
+
+def _standardised(tokens: AnswerTokens) -> Tensor:
+    """(log p(x_t) − μ_t) / σ_t, (N,) fp32 from logits of any dtype.
+
+    σ² is the mean of (log p − μ)²: the mean of squares less the square of the mean would lose it where the model is
+    nearly certain.
+    """
+    moments = []
+    for logits, normaliser in zip(
+        tokens.logits.split(DISTRIBUTIONS_IN_FP32),
+        tokens.log_normaliser.split(DISTRIBUTIONS_IN_FP32),
+        strict=True,
+    ):
+        # Below −200 p is 0 in fp32; a masked logit's −∞ would make that 0 · ∞.
+        log_p = (logits.float() - normaliser[:, None]).clamp_(min=-200.0)
+        p = log_p.exp()
+        mean = (p * log_p).sum(-1)
+        variance = log_p.sub_(mean[:, None]).square_().mul_(p).sum(-1)
+        moments.append(torch.stack([mean, variance]))
+    mean, variance = torch.cat(moments, dim=1)
+    return (tokens.log_probability - mean) / variance.clamp(min=LEAST_VARIANCE).sqrt()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ class QuestionRecord:
     truth:       the true answer as text, None for material without one
     correct:     tokens of the answer that are the model's first choice under teacher forcing, None if unknown
     strength:    extraction strength of the answer, None if unknown
+    scores:      further figures of this question by name, as the benchmark defines them (`el10`, `min_k`, …)
     """
 
     index: int
@@ -57,6 +59,7 @@ class QuestionRecord:
     truth: str | None = None
     correct: int | None = None
     strength: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -68,6 +71,7 @@ class QuestionRecord:
             "truth": self.truth,
             "correct": self.correct,
             "strength": self.strength,
+            "scores": dict(self.scores),
         }
 
     @classmethod
@@ -82,6 +86,7 @@ class QuestionRecord:
             truth=value.get("truth"),
             correct=value.get("correct"),
             strength=value.get("strength"),
+            scores=value.get("scores", {}),
         )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import bootstrap
 
 #: Indices drawn at once while resampling: bounds the memory to a few tens of megabytes.
 DRAWS_AT_ONCE = 4_000_000
@@ -51,3 +52,42 @@ def mean_with_interval(values: Sequence[float] | np.ndarray, seed: int = 0, resa
     )
     low, high = np.percentile(means, [2.5, 97.5])
     return Metric(float(observed.mean()), n, float(low), float(high))
+
+
+def interval(
+    statistic: Callable[..., np.ndarray], *samples: Sequence[float] | np.ndarray, paired: bool = False
+) -> tuple[float, float] | tuple[None, None]:
+    """The 95 % interval of a statistic that is no mean, by the percentile bootstrap with 1000 resamples.
+
+    statistic: takes the samples, each (…, n), and `axis`, along which it reduces
+    paired:    the samples are of the same observations and are resampled together
+
+    (None, None) where a sample has fewer than two observations. The same samples give the same interval.
+    """
+    observed = tuple(np.asarray(sample, dtype=np.float64) for sample in samples)
+    if min(len(sample) for sample in observed) < 2:
+        return None, None
+    found = bootstrap(
+        observed,
+        statistic,
+        n_resamples=1000,
+        batch=max(1, DRAWS_AT_ONCE // sum(len(sample) for sample in observed)),
+        vectorized=True,
+        paired=paired,
+        method="percentile",
+        random_state=np.random.default_rng(0),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def mean_of_means(groups: Sequence[Sequence[float]]) -> Metric:
+    """The mean of the groups' means, each group counting the same; each is resampled by itself.
+
+    n is the number of all observations.
+    """
+    mean = float(np.mean([np.mean(group) for group in groups]))
+    return Metric(mean, sum(map(len, groups)), *interval(_mean_of_means, *groups))
+
+
+def _mean_of_means(*groups: np.ndarray, axis: int) -> np.ndarray:
+    return np.mean([group.mean(axis=axis) for group in groups], axis=0)

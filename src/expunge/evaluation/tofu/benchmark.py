@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from ...data.encoding import Encoder, Example
 from ...errors import InputError, Problem
 from ...storage import hash_rows
 from ..benchmark import Benchmark
+from ..benchmarks import BenchmarkSource
 from ..generation import answers_to_prompts
 from ..likelihood import AnswerLoss, answer_losses
 from ..log import EvaluationLog, Likelihood, QuestionRecord
@@ -18,6 +20,9 @@ from ..metric import Metric
 from .logs import read_tofu_log
 from .metrics import METRIC_VERSION, tofu_metrics, wrong_log_probability
 from .questions import Question, load_questions, set_names
+
+#: Longest generated answer, in tokens, as the TOFU authors generate it.
+MAX_NEW_TOKENS = 200
 
 
 class TofuBenchmark(Benchmark):
@@ -27,6 +32,7 @@ class TofuBenchmark(Benchmark):
     forget:         `forget01`, `forget05` or `forget10`: which `_perturbed` file is the forget set
     truth_ratio:    `geometric` (the published tables) or `arithmetic` mean over the wrong answers
     max_new_tokens: longest generated answer, in tokens
+    samples:        at most this many questions, evenly spaced, of each set but the forget set; None for all
     Raises InputError for files that are missing or broken and for an unknown truth ratio.
     """
 
@@ -38,15 +44,24 @@ class TofuBenchmark(Benchmark):
         path: str | Path,
         forget: str = "forget10",
         truth_ratio: str = "geometric",
-        max_new_tokens: int = 200,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        samples: int | None = None,
     ):
         wrong_log_probability(truth_ratio)
         self.truth_ratio = truth_ratio
         self.max_new_tokens = max_new_tokens
-        self.sets = load_questions(path, forget)
+        self.sets = {
+            name: _evenly(questions, samples if name != "forget" else None)
+            for name, questions in load_questions(path, forget).items()
+        }
         rows = (asdict(question) for questions in self.sets.values() for question in questions)
         self.names = set_names(forget)
         self.data = {"path": str(path), "hash": hash_rows(rows), "names": self.names}
+
+    def forget_part(self) -> TofuBenchmark:
+        part = copy.copy(self)
+        part.sets = {name: items if name == "forget" else [] for name, items in self.sets.items()}
+        return part
 
     def measure(self, model: Any, encoder: Encoder) -> EvaluationLog:
         """Measure every answer of every set in one teacher-forced pass."""
@@ -111,6 +126,29 @@ class TofuBenchmark(Benchmark):
         ]
         if problems:
             raise InputError(problems)
+
+
+def open_benchmark(source: BenchmarkSource, encoder: Encoder) -> TofuBenchmark:
+    """TOFU's questions from `source.path`, the forget set by its split's name."""
+    if source.path is None:
+        raise InputError(
+            Problem(
+                "--data", "TOFU needs its files.", "Name their folder, or a hub id such as locuslab/TOFU."
+            )
+        )
+    return TofuBenchmark(
+        source.path,
+        source.forget or "forget10",
+        source.truth_ratio or "geometric",
+        max_new_tokens=source.max_new_tokens or MAX_NEW_TOKENS,
+        samples=source.samples,
+    )
+
+
+def _evenly(questions: list[Question], samples: int | None) -> list[Question]:
+    if samples is None or samples >= len(questions):
+        return questions
+    return [questions[index * len(questions) // samples] for index in range(samples)]
 
 
 def _encode(encoder: Encoder, question: Question) -> list[Example]:

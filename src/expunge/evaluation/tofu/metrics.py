@@ -37,7 +37,7 @@ def wrong_log_probability(kind: str) -> Callable[[np.ndarray], float]:
     """The entry of `TRUTH_RATIOS`; raises InputError for an unknown name."""
     if kind not in TRUTH_RATIOS:
         reason = f"there is no truth ratio {kind!r}."
-        raise InputError(Problem("evaluation.truth_ratio", reason, nearest(kind, TRUTH_RATIOS)))
+        raise InputError(Problem("--truth-ratio", reason, nearest(kind, TRUTH_RATIOS)))
     return TRUTH_RATIOS[kind]
 
 

@@ -1,0 +1,71 @@
+"""What a model answers to the questions of one lm-eval task, as records of an evaluation log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lm_eval import evaluate
+
+from ..log import Likelihood, QuestionRecord
+from .model import InMemoryModel
+from .tasks import means
+
+
+def answer_task(model: InMemoryModel, name: str, task: Any, samples: int | None) -> list[QuestionRecord]:
+    """Ask every question of a task (the first `samples`); one record each, in the task's order.
+
+    A record's `answer` is the likelihood of the right choice (or of the one continuation that is asked for), its
+    `perturbed` those of the other choices, its `scores` the metrics that are means over questions.
+    """
+    found = evaluate(
+        lm=model, task_dict={"tasks": {name: task}, "groups": {}}, limit=samples, bootstrap_iters=0
+    )
+    by_question: dict[int, list[dict[str, Any]]] = {}
+    for sample in found["samples"][name]:  # one for each question and answer filter
+        by_question.setdefault(sample["doc_id"], []).append(sample)
+    return [_record(model, task, by_question[index]) for index in sorted(by_question)]
+
+
+def _record(model: InMemoryModel, task: Any, samples: list[dict[str, Any]]) -> QuestionRecord:
+    first = samples[0]
+    likelihoods = _likelihoods(model, first)
+    right = _right_choice(task, first["doc"], len(likelihoods))
+    generated = task.OUTPUT_TYPE == "generate_until"
+    return QuestionRecord(
+        index=first["doc_id"],
+        answer=Likelihood(0.0, 0) if generated else likelihoods[right],
+        perturbed=() if generated else tuple(likelihoods[:right] + likelihoods[right + 1 :]),
+        generation=str(first["resps"][0][0]) if generated else None,
+        truth=str(first["target"]) if generated else None,
+        scores=_scores(task, samples),
+    )
+
+
+def _scores(task: Any, samples: list[dict[str, Any]]) -> dict[str, float]:
+    return {
+        metric if sample["filter"] == "none" else f"{metric}_{sample['filter']}": float(sample[metric])
+        for sample in samples
+        for metric in sample["metrics"]
+        if metric in means(task)
+    }
+
+
+def _likelihoods(model: InMemoryModel, sample: dict[str, Any]) -> list[Likelihood]:
+    """Of every continuation that was scored; none where text was generated."""
+    return [
+        Likelihood(-float(response[0][0]), model.tokens.get(tuple(arguments[:2]), 0))
+        for arguments, response in zip(sample["arguments"], sample["resps"], strict=True)
+        if isinstance(response[0], tuple)
+    ]
+
+
+def _right_choice(task: Any, document: dict[str, Any], choices: int) -> int:
+    """The place of the right choice, as lm-eval finds it; the first of several, 0 where there is but one."""
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return 0
+    given = task.doc_to_text(document) if getattr(task, "multiple_input", 0) else task.doc_to_target(document)
+    gold = given[0] if isinstance(given, list) else given
+    if isinstance(gold, str):
+        names = task.doc_to_choice(document)
+        gold = names.index(gold) if gold in names else 0
+    return gold if 0 <= gold < choices else 0

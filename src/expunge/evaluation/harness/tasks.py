@@ -1,0 +1,142 @@
+"""Tasks of lm-evaluation-harness by name, from its own collection or from a folder of YAML files."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+from lm_eval.api.metrics import mean
+from lm_eval.tasks import TaskManager
+
+from ...errors import InputError, Problem
+from ...progress import say
+from ...storage import hash_rows
+
+#: Seed of the examples that few-shot prompts show, as lm-eval has it.
+FEW_SHOT_SEED = 1234
+
+
+@dataclass(frozen=True)
+class HarnessTasks:
+    """Loaded tasks.
+
+    tasks:    name → lm-eval's task, for every task without sub-tasks
+    figures:  name of a reported figure → the tasks whose questions it averages over: a task itself, or a group that
+              lm-eval averages over questions (`mmlu`); of any other group and of a tag, each task
+    versions: name of a reported figure → lm-eval's version of that task or group
+    """
+
+    tasks: Mapping[str, Any]
+    figures: Mapping[str, Sequence[str]]
+    versions: Mapping[str, str]
+
+    def describe(self, samples: int | None) -> dict[str, Any]:
+        """A hash of the documents (at most `samples` of each task), and version and size of each task."""
+        documents = {name: list(islice(task.eval_docs, samples)) for name, task in self.tasks.items()}
+        return {
+            "hash": hash_rows(row for rows in documents.values() for row in rows),
+            "tasks": {
+                name: {"version": str(task.VERSION), "documents": len(documents[name])}
+                for name, task in self.tasks.items()
+            },
+            "figures": {name: list(tasks) for name, tasks in self.figures.items()},
+        }
+
+
+def load_tasks(names: Sequence[str], include: str | None) -> HarnessTasks:
+    """Load `names`: tasks, groups or tags of lm-eval, or of the YAML files in the folder `include`, which come first.
+
+    Data sets are read now: from local files where a task names such, else from the hub or its cache.
+    Raises `InputError` with every name that is unknown and every task that cannot be loaded or is not measured here.
+    """
+    manager = _manager(names, include)
+    problems = [_unknown(name, manager) for name in names if name not in manager.task_index]
+    tasks: dict[str, Any] = {}
+    figures: dict[str, list[str]] = {}
+    versions: dict[str, str] = {}
+    for name in names:
+        if name not in manager.task_index:
+            continue
+        try:
+            loaded = manager.load([name])
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, TemplateError) as error:
+            # What datasets and lm-eval raise for files, hub ids, columns and keys that are not there.
+            problems.append(_broken(name, error))
+            continue
+        tasks |= loaded["tasks"]
+        group = loaded.get("groups", {}).get(name)
+        if group is not None and _averages_over_questions(group):
+            figures[name], versions[name] = list(loaded["tasks"]), group.version
+        else:
+            for task_name, task in loaded["tasks"].items():
+                figures[task_name], versions[task_name] = [task_name], str(task.VERSION)
+    for name, task in tasks.items():
+        problems += _not_measured(name, task)
+        if task.get_config("num_fewshot") is None:
+            task.set_config("num_fewshot", 0)
+        task.set_fewshot_seed(FEW_SHOT_SEED)
+    if problems:
+        raise InputError(problems)
+    return HarnessTasks(tasks, figures, versions)
+
+
+def means(task: Any) -> set[str]:
+    """The metrics of a task that are means over its questions: accuracies, but no perplexity and no F1 of a set."""
+    return {metric for metric, aggregation in task.aggregation().items() if aggregation is mean}
+
+
+def _manager(names: Sequence[str], include: str | None) -> TaskManager:
+    if include is not None:
+        if not Path(include).is_dir():
+            raise InputError(
+                Problem("--data", f"there is no folder {include!r}.",
+                        "Name a folder with lm-eval's task files (YAML), or none for lm-eval's own tasks.")
+            )  # fmt: skip
+        own = TaskManager(include_path=include, include_defaults=False)
+        if all(name in own.task_index for name in names):
+            return own
+    say("Indexing the tasks of lm-eval.")
+    return TaskManager(include_path=include)
+
+
+def _averages_over_questions(group: Any) -> bool:
+    rules = group.aggregate_metric_list or []
+    return bool(rules) and all(rule.aggregation == "mean" and rule.weight_by_size for rule in rules)
+
+
+def _unknown(name: str, manager: TaskManager) -> Problem:
+    near = ", ".join(repr(other) for other in difflib.get_close_matches(name, manager.all_tasks, n=3))
+    return Problem(
+        "--forget", f"lm-eval has no task {name!r}.",
+        (f"Did you mean {near}? " if near else "") + "`lm-eval ls tasks` lists them; a YAML file with a mistake in it "
+        "is left out.",
+    )  # fmt: skip
+
+
+def _broken(name: str, error: Exception) -> Problem:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return Problem(
+        f"task {name}", f"it cannot be loaded: {reason}.",
+        "Check its YAML file and data, and the connection where the data are on the hub.",
+    )  # fmt: skip
+
+
+def _not_measured(name: str, task: Any) -> list[Problem]:
+    problems = []
+    if getattr(task, "UNSAFE_CODE", False):
+        problems.append(
+            Problem(
+                f"task {name}", "it runs code that the model writes.", "Run it with lm-eval, in a sandbox."
+            )
+        )
+    elif not means(task):
+        problems.append(
+            Problem(f"task {name}", "none of its metrics is a mean over questions, so it has no interval here.",
+                    "Run it with lm-eval, or for perplexity use --benchmark perplexity.")
+        )  # fmt: skip
+    return problems

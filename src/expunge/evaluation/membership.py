@@ -1,0 +1,142 @@
+"""Membership inference: can it be told which texts a model was trained on?
+
+Six attacks give every sample a score that is higher for what looks like a member; the area under the ROC curve (AUC)
+says how well the score tells members (the forget set) from samples that the model never saw (a holdout). 1: every
+member is told; 0.5: as if they had never been seen; below: the members stand out by being avoided.
+
+    loss                −average loss                                                  (Yeom et al. 2018)
+    zlib                −average loss / bytes of the text compressed by zlib           (Carlini et al. 2021)
+    min_k               mean log p of the K % least probable tokens                    (Shi et al. 2024)
+    min_k_plus_plus     the same of (log p − μ) / σ (see `TokenStatistics`)            (Zhang et al. 2024)
+    gradient_norm       −‖gradient of the average loss‖₂ (see `gradient_norms`)        (Wang et al. 2024)
+    reference           average loss of a reference model − average loss               (Carlini et al. 2021)
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import rankdata
+
+from ..errors import InputError, Problem
+from .likelihood import TokenStatistics
+from .log import EvaluationLog, QuestionRecord
+from .metric import Metric, interval
+
+#: K: the share of the tokens that `min_k` and `min_k_plus_plus` look at (MUSE: Min-40 %).
+LOWEST_SHARE = 0.4
+#: The attacks whose score one model gives alone; `reference` compares two logs.
+SCORES = ("loss", "zlib", "min_k", "min_k_plus_plus", "gradient_norm")
+#: The attack that PrivLeak rests on.
+PRIVACY_ATTACK = "min_k"
+
+
+def membership_scores(statistics: TokenStatistics, text: str) -> dict[str, float]:
+    """The scores of the attacks that one teacher-forced pass tells, by name.
+
+    text: the labelled part of the sample, whose compressed size `zlib` divides by
+    """
+    average_loss = -float(statistics.log_probability.mean(dtype=np.float64))
+    return {
+        "loss": -average_loss,
+        "zlib": -average_loss / len(zlib.compress(text.encode())),
+        "min_k": lowest_mean(statistics.log_probability),
+        "min_k_plus_plus": lowest_mean(statistics.standardised),
+    }
+
+
+def lowest_mean(values: np.ndarray, share: float = LOWEST_SHARE) -> float:
+    """The mean of the lowest ⌊share · T⌋ of `values`, shape (T,), but of one at least."""
+    count = max(1, int(len(values) * share))
+    return float(np.partition(values, count - 1)[:count].mean(dtype=np.float64))
+
+
+def auc(members: Sequence[float], others: Sequence[float]) -> Metric:
+    """The probability that a member's score exceeds another's, ties counted half (the Mann-Whitney U, normalised).
+
+    n is the number of both; the interval is that of the bootstrap over members and over others.
+    """
+    value = float(_auc(np.asarray(members), np.asarray(others)))
+    return Metric(value, len(members) + len(others), *interval(_auc, members, others))
+
+
+def _auc(members: np.ndarray, others: np.ndarray, axis: int = -1) -> np.ndarray:
+    n = members.shape[axis]
+    ranks = rankdata(np.concatenate([members, others], axis=axis), axis=axis)
+    above = np.take(ranks, range(n), axis=axis).sum(axis) - n * (n + 1) / 2
+    return above / (n * others.shape[axis])
+
+
+def privacy_leakage(area: Metric, reference: Metric | None) -> Metric | None:
+    """PrivLeak (Shi et al. 2025) in per cent: (s − s_ref) / s_ref · 100, where s is 1 − AUC.
+
+    area:      AUC of Min-K% telling the forget set from the holdout
+    reference: that of a model that never saw the forget set; None for an AUC of 0.5
+
+    Near −100 the model remembers, at 0 it is like the reference, above it avoids what it was to forget. The interval
+    is that of `area` alone. None where the reference's s is 0, as nothing can be divided by that.
+    """
+    unlike = 1.0 - (0.5 if reference is None else reference.value)
+    if unlike == 0:
+        return None
+
+    def leakage(value: float | None) -> float | None:
+        return None if value is None else (1.0 - value - unlike) / unlike * 100
+
+    value = leakage(area.value)
+    assert value is not None
+    return Metric(value, area.n, leakage(area.high), leakage(area.low))
+
+
+def membership_metrics(
+    log: EvaluationLog, reference: EvaluationLog | None, members: str, others: str
+) -> dict[str, Metric]:
+    """`membership_inference_{attack}`, the AUC of every attack that the logs hold scores for, and `privacy_leakage`.
+
+    members, others: the names of the two sets in the logs
+    Raises InputError for a reference that was not measured on the same samples.
+    """
+    sides = (log.sets[members], log.sets[others])
+    theirs = None if reference is None else _same_samples(log, reference, members, others)
+    areas = {
+        attack: _area(sides, attack)
+        for attack in SCORES
+        if all(attack in record.scores for side in sides for record in side)
+    }
+    if theirs is not None:
+        areas["reference"] = auc(*map(_calibrated, sides, theirs))
+    found = {f"membership_inference_{attack}": area for attack, area in areas.items()}
+    leakage = privacy_leakage(
+        areas[PRIVACY_ATTACK], None if theirs is None else _area(theirs, PRIVACY_ATTACK)
+    )
+    return {**found, "privacy_leakage": leakage} if leakage else found
+
+
+def _area(sides: tuple[Sequence[QuestionRecord], Sequence[QuestionRecord]], attack: str) -> Metric:
+    members, others = ([record.scores[attack] for record in side] for side in sides)
+    return auc(members, others)
+
+
+def _same_samples(
+    log: EvaluationLog, reference: EvaluationLog, members: str, others: str
+) -> tuple[list[QuestionRecord], list[QuestionRecord]]:
+    sides = (reference.sets.get(members, []), reference.sets.get(others, []))
+    wanted = tuple(len(log.sets[name]) for name in (members, others))
+    found = tuple(len(side) for side in sides)
+    if found != wanted or any(PRIVACY_ATTACK not in record.scores for side in sides for record in side):
+        raise InputError(
+            Problem("membership inference",
+                    f"{log.label} holds scores of {wanted[0]} and {wanted[1]} samples ({members}, {others}), the "
+                    f"reference {reference.label} of {found[0]} and {found[1]}, or none of {PRIVACY_ATTACK}.",
+                    "Evaluate both models on the same forget set and holdout.")
+        )  # fmt: skip
+    return sides
+
+
+def _calibrated(ours: Sequence[QuestionRecord], theirs: Sequence[QuestionRecord]) -> list[float]:
+    return [
+        other.answer.average_loss - record.answer.average_loss
+        for record, other in zip(ours, theirs, strict=True)
+    ]
