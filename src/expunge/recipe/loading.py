@@ -11,7 +11,14 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ..errors import InputError, Problem, nearest
-from .schema import OwnData, Recipe, TofuData
+from .methods import SETTINGS
+from .schema import BENCHMARK_DATA, OwnData, Recipe
+from .shipped import shipped_recipes
+
+#: Sections that one word may stand for → the key that it is the value of.
+SHORT_FOR = {"objective": "forget", "method": "name"}
+#: Sections of which there are several kinds.
+BRANCHES = ("data", "method")
 
 
 def load_recipe(
@@ -19,8 +26,17 @@ def load_recipe(
 ) -> Recipe:
     """Read a recipe from a YAML file (or a mapping) and apply `key.sub=value` overrides, then `changes`.
 
+    Where there is no file of that path, it may be the name of a recipe that the package carries (`shipped.py`).
+
     Raises `InputError` with every mistake: unknown keys with the nearest known one, wrong types, unknown methods.
     """
+    return check_recipe(*read_content(source, overrides, **changes))
+
+
+def read_content(
+    source: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), **changes: Any
+) -> tuple[str, dict[str, Any]]:
+    """What messages call the recipe, and its content with the overrides and changes, not yet checked."""
     if isinstance(source, Mapping):
         where, content = "recipe", copy.deepcopy(dict(source))
     else:
@@ -29,6 +45,11 @@ def load_recipe(
     for override in overrides:
         _apply(content, override)
     content.update({key: value for key, value in changes.items() if value is not None})
+    return where, content
+
+
+def check_recipe(where: str, content: Mapping[str, Any]) -> Recipe:
+    """The recipe of `content`. Raises `InputError` with every mistake; `where` is what messages call it."""
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
@@ -38,13 +59,20 @@ def load_recipe(
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """The resolved recipe as YAML; reading it back gives the same recipe."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    """The resolved recipe as YAML, without sections that its method does not use; reading it back gives the same."""
+    content = recipe.model_dump(mode="json", exclude=set(recipe.method.unused))
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise InputError(Problem(str(path), "there is no such file.", "Give the path of a recipe (YAML)."))
+        shipped = shipped_recipes().get(path.as_posix())
+        if shipped is None:
+            raise InputError(
+                Problem(str(path), "there is no such file.",
+                        "Give the path of a recipe (YAML), or a name that `expunge recipes ls` shows.")
+            )  # fmt: skip
+        path = shipped.path
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -72,14 +100,17 @@ def _apply(content: dict[str, Any], override: str) -> None:
         inner = place.setdefault(section, {})
         if not isinstance(inner, dict):
             # `objective: gd` is short for a section; an override inside it opens the section.
-            inner = place[section] = {"forget": inner} if section == "objective" else {}
+            inner = place[section] = {SHORT_FOR[section]: inner} if section in SHORT_FOR else {}
         place = inner
     place[last] = value
 
 
 def _problem(where: str, detail: Any) -> Problem:
     # A union's branches appear in the path under names of their own, which are no keys.
-    path = [str(part) for part in detail["loc"] if part not in ("tofu", "own") and str(part).isidentifier()]
+    places = list(detail["loc"])
+    if places and places[0] in BRANCHES:
+        del places[1:2]
+    path = [str(part) for part in places if str(part).isidentifier()]
     path = [part for part in path if part not in ("str", "int", "CustomTemplate")]
     key = ".".join(path)
     kind, value = detail["type"], detail.get("input")
@@ -101,7 +132,10 @@ def _keys_at(path: Sequence[str], detail: Any) -> list[str]:
     model: type[BaseModel] = Recipe
     for part in path:
         if part == "data":
-            model = TofuData if "tofu" in detail["loc"] else OwnData
+            model = next((BENCHMARK_DATA[tag] for tag in detail["loc"] if tag in BENCHMARK_DATA), OwnData)
+            continue
+        if part == "method":
+            model = SETTINGS[detail["loc"][1]]
             continue
         field = model.model_fields.get(part)
         options = [field.annotation, *get_args(field.annotation)] if field else []

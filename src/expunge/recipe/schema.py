@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -17,23 +14,14 @@ from pydantic import (
     model_validator,
 )
 
+from .methods import SETTINGS, AnyMethod, Unlearn, method_name
+from .section import Location, Section
+
 ALL_LINEAR = "all-linear"
 #: Initialisations that need no measurement; every importance estimator is one as well.
 UNMEASURED = ("default", "pissa")
-
-
-class Section(BaseModel):
-    """A part of a recipe. Unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-def _home(value: Any) -> Any:
-    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~") else value
-
-
-#: A file, a folder or a hub id; `~` is the user's home.
-Location = Annotated[str, BeforeValidator(_home)]
+#: `data.retain: self`: the model writes its own retain set.
+SELF = "self"
 
 
 class Model(Section):
@@ -46,6 +34,18 @@ class Model(Section):
     )
     quantization: Literal["4bit", "8bit"] | None = Field(None, description="of the base, by bitsandbytes")
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+    adapters: list[Location] = Field(
+        [], description="adapters of earlier runs, added to the model in memory, in this order, when it is loaded"
+    )
+
+    @model_validator(mode="after")
+    def _adapters_need_full_weights(self) -> Model:
+        if self.adapters and self.quantization:
+            raise ValueError(
+                f"adapters cannot be added to weights that are quantised to {self.quantization}. Leave "
+                "model.quantization out, or export the earlier result as a merged model"
+            )
+        return self
 
 
 class CustomTemplate(Section):
@@ -67,6 +67,24 @@ class Data(Section):
         "auto", description="auto: the tokenizer's chat template where it has one"
     )
     max_length: int = Field(512, ge=8, description="longest sequence, in tokens")
+    self_samples: int | None = Field(
+        None, ge=2, description="retain: self: samples; null: 4 for each forget example, at least 200"
+    )
+    self_folder: Location = Field(
+        "runs/surrogate", description="retain: self: where samples are kept; a run looks there first"
+    )
+
+    @property
+    def retains_itself(self) -> bool:
+        """Whether the retain set is to be sampled from the original model."""
+        return getattr(self, "retain", None) == SELF
+
+    @model_validator(mode="after")
+    def _samples_of_itself(self) -> Data:
+        if self.self_samples is not None and not self.retains_itself:
+            raise ValueError("self_samples is for a retain set that the model writes. Set retain to self, or leave "
+                             "self_samples out")  # fmt: skip
+        return self
 
 
 class TofuData(Data):
@@ -74,15 +92,44 @@ class TofuData(Data):
 
     format: Literal["tofu"]
     path: Location = Field(description="folder with the TOFU files, or a hub id such as locuslab/TOFU")
-    forget: str = Field("forget10", description="name of the split to forget")
-    retain: str | None = Field(None, description="name of the split to keep; from forget10 follows retain90")
+    forget: str = Field(
+        "forget10", description="name of the split to forget; of a list each in turn, a request after another"
+    )
+    retain: str | None = Field(None, description="name of the split to keep; from forget10 follows retain90; "
+                                    "self: as for own data")  # fmt: skip
 
     @property
     def retain_split(self) -> str | None:
         if self.retain is not None:
-            return self.retain
+            return None if self.retains_itself else self.retain
         match = re.fullmatch(r"forget(\d+)", self.forget)
         return f"retain{100 - int(match.group(1)):02d}" if match else None
+
+
+class TdecData(Data):
+    """The Training Data Extraction Challenge: token sequences to forget, as they are, and text to keep."""
+
+    format: Literal["tdec"]
+    path: Location = Field(description="folder with the challenge's npy files, an npy file of token ids, or a file "
+                           "with a column `text`")  # fmt: skip
+    forget: int = Field(
+        0, ge=0, description="number of the forget set: 0 is the first `sequences` rows, 1 the next"
+    )
+    sequences: int = Field(32, ge=1, description="sequences in a forget set")
+    retain: Location | None = Field(
+        None, description="text to keep, such as WikiText: a file or hub/id:split; self: as for own data"
+    )
+
+
+class MuseData(Data):
+    """MUSE News or Books, in a folder or on the hub."""
+
+    format: Literal["muse"]
+    path: Location = Field(description="folder with MUSE's files, or a hub id such as muse-bench/MUSE-News")
+    forget: str = Field(
+        "raw/forget", description="split to forget: raw/forget, or scal/forget_1 … 4, sust/forget_1 … 4"
+    )
+    retain: str | None = Field("raw/retain1", description="split to keep; self: as for own data")
 
 
 class OwnData(Data):
@@ -91,9 +138,14 @@ class OwnData(Data):
     format: Literal["auto", "qa", "chat", "text"] = Field(
         "auto", description="auto: recognised by the columns"
     )
-    forget: Location = Field(description="what must go")
+    forget: Location = Field(description="what must go; of a list each in turn, a request after another")
     retain: Location | None = Field(
-        None, description="what must stay; without it only forgetting is measured"
+        None,
+        description="what must stay; without it only forgetting is measured; self: samples of the model itself, taken "
+        "before it changes and screened against the forget set (a file of that name: ./self)",
+    )
+    holdout: Location | None = Field(
+        None, description="like the forget set, but the model never saw it: for membership inference"
     )
     question_column: str = "question"
     answer_column: str = "answer"
@@ -101,13 +153,20 @@ class OwnData(Data):
     text_column: str = "text"
 
 
+#: Data formats that have keys of their own; the benchmark of the same name measures them.
+BENCHMARK_DATA: dict[str, type[Data]] = {"tofu": TofuData, "tdec": TdecData, "muse": MuseData}
+
+
 def _data_kind(value: Any) -> str:
     given = value.get("format") if isinstance(value, dict) else getattr(value, "format", None)
-    return "tofu" if given == "tofu" else "own"
+    return given if isinstance(given, str) and given in BENCHMARK_DATA else "own"
 
 
 AnyData = Annotated[
-    Annotated[TofuData, Tag("tofu")] | Annotated[OwnData, Tag("own")],
+    Annotated[TofuData, Tag("tofu")]
+    | Annotated[TdecData, Tag("tdec")]
+    | Annotated[MuseData, Tag("muse")]
+    | Annotated[OwnData, Tag("own")],
     Discriminator(_data_kind),
 ]
 
@@ -137,15 +196,44 @@ class Importance(Section):
     samples: int | None = Field(None, ge=1, description="at most this many of each set; null: the whole forget set "
                                 "and as many retain samples")  # fmt: skip
     batch_size: int = Field(8, ge=1)
+    perturb: bool = Field(
+        False, description="vila, lora_fisher: measure at W + s·BA, as the paper's text says"
+    )
+    official: bool = Field(
+        False, description="fila, vila: what the public code does, its mistakes included, for comparison"
+    )
+    folder: Location = Field(
+        "runs/importance",
+        description="where `expunge importance` keeps what it measured; a run looks there first",
+    )
 
 
 class ObjectiveSettings(Section):
-    """forget loss + retain_weight · retain loss. `objective: gd` names one of the papers' combinations."""
+    """forget loss + retain_weight · retain loss. `objective: gd` names one of the papers' combinations.
+
+    Further keys are the hyper-parameters of the two losses (`expunge methods`), each with the loss's own default.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     forget: str = "ihl"
     retain: str = "nll"
     retain_weight: float = Field(1.0, ge=0, description="λ")
-    beta: float = Field(0.1, gt=0, description="β of npo")
+    retain_bound: float | None = Field(
+        None,
+        ge=0,
+        description="hold the retain loss under this many nats a token: λ becomes its dual variable",
+    )
+    retain_rate: float = Field(1.0, gt=0, description="step size of the dual variable")
+    substitutes: Location | None = Field(
+        None,
+        description="refusals, one a line; for altpo a file with a question and another answer in each row",
+    )
+
+    @property
+    def hyperparameters(self) -> dict[str, float]:
+        """Name → value, of both losses."""
+        return dict(self.model_extra or {})
 
     @model_validator(mode="before")
     @classmethod
@@ -154,9 +242,34 @@ class ObjectiveSettings(Section):
 
         given = {"forget": value} if isinstance(value, str) else value
         if isinstance(given, dict) and given.get("forget") in PRESETS:
-            forget, retain = PRESETS[given["forget"]]
-            return {"retain": retain, **given, "forget": forget}
+            preset = PRESETS[given["forget"]]
+            return {**preset, **given, "forget": preset["forget"]}
         return given
+
+    @model_validator(mode="after")
+    def _hyperparameters(self) -> ObjectiveSettings:
+        from ..errors import nearest
+        from ..objectives import forget_losses, retain_losses
+
+        every = [*forget_losses.values(), *retain_losses.values()]
+        known = {name for loss in every for name in loss.hyperparameters}
+        used = [forget_losses[self.forget]]
+        used += [] if self.retain == "none" else [retain_losses[self.retain]]
+        settings = {name: value for loss in used for name, value in loss.hyperparameters.items()}
+        for name, given in self.hyperparameters.items():
+            if name not in known:
+                keys = {*known, *type(self).model_fields}
+                raise ValueError(f"there is no key or hyper-parameter {name!r}. {nearest(name, keys)}")
+            try:
+                value = float(given)
+            except (TypeError, ValueError):
+                raise ValueError(f"{name} is {given!r}, which is no number") from None
+            if name in settings:  # a sweep over losses may name what one of them does not use
+                settings[name] = value
+        assert self.__pydantic_extra__ is not None
+        self.__pydantic_extra__.clear()
+        self.__pydantic_extra__.update(settings)
+        return self
 
     @field_validator("forget")
     @classmethod
@@ -178,6 +291,11 @@ class Training(Section):
     batch_size: int = Field(32, ge=1, description="forget samples an optimiser step, over all processes")
     micro_batch_size: int = Field(8, ge=1, description="forget samples a forward pass on each process")
     learning_rate: float = Field(1e-4, gt=0)
+    learning_rate_scale: Literal["none", "initialization"] = Field(
+        "none",
+        description="initialization: each layer's rate is scaled so that its first update is as large as with LoRA's "
+        "default initialisation; one rate then suits every initialisation",
+    )
     weight_decay: float = Field(0.01, ge=0)
     schedule: Literal["linear", "constant", "cosine"] = "linear"
     warmup: str | int = Field("1 epoch", description="'1 epoch', '10%', or a number of steps")
@@ -219,14 +337,32 @@ class Training(Section):
 class Stopping(Section):
     """When training ends before its last epoch."""
 
-    rule: None = Field(None, description="null: all epochs are trained")
+    rule: Literal["thresholds", "tdec"] | None = Field(
+        None, description="null: all epochs are trained; else training ends once every threshold is reached"
+    )
+    thresholds: dict[str, float] | Location | None = Field(
+        None,
+        description="metric → the value at or below which it is reached, or a file that `eval --calibrate` wrote",
+    )
     utility_floor: float = Field(0.5, ge=0, le=1, description="a utility under this share of the original's, or a "
                                  "loss that is no number, always ends the training")  # fmt: skip
 
+    @model_validator(mode="after")
+    def _rule_has_thresholds(self) -> Stopping:
+        if self.rule and not self.thresholds:
+            raise ValueError(
+                f"the rule {self.rule!r} needs thresholds. Add stopping.thresholds: a metric with its value each, "
+                "or the file that `expunge eval --calibrate` wrote"
+            )
+        return self
+
 
 class Evaluation(Section):
-    benchmark: Literal["auto", "tofu", "memorization"] = Field(
-        "auto", description="auto: tofu for TOFU data, else memorization"
+    benchmark: str = Field(
+        "auto", description="auto: the benchmark that the data come from, else memorization"
+    )
+    path: Location | None = Field(
+        None, description="wmdp: folder with lm-eval task files (YAML) in place of lm-eval's own tasks"
     )
     reference: Location | None = Field(
         None, description="model that never saw the forget set, or its evaluation log"
@@ -237,13 +373,22 @@ class Evaluation(Section):
     every: Literal["epoch"] | Annotated[int, Field(ge=1)] = Field(
         "epoch", description="epoch, or a number of epochs; the last is always evaluated"
     )
-    generate: Literal["every", "chosen"] = Field(
+    generate: Literal["every", "chosen", "never"] = Field(
         "every",
         description="every: answers are generated at each evaluation, so that the utility rule sees all of the "
-        "benchmark's utility; chosen: only of the chosen epoch, and the rule sees what needs no generation",
+        "benchmark's utility; chosen: only of the chosen epoch, and the rule sees what needs no generation; never",
     )
-    max_new_tokens: int = Field(200, ge=1, description="longest greedy answer, for ROUGE")
-    samples: int | None = Field(None, ge=1, description="own data: evaluate at most this many of each set")
+    max_new_tokens: int = Field(200, ge=1, description="longest greedy answer, for ROUGE; muse has its own")
+    samples: int | None = Field(
+        None, ge=1, description="evaluate at most this many of each set (tofu: but all of the forget set)"
+    )
+
+    @field_validator("benchmark")
+    @classmethod
+    def _known_benchmark(cls, value: str) -> str:
+        from ..evaluation.benchmarks import BENCHMARKS
+
+        return _known(value, {*BENCHMARKS, "auto"}, "benchmark")
 
 
 class Recipe(Section):
@@ -254,15 +399,32 @@ class Recipe(Section):
     )
     model: Model
     data: AnyData
+    method: AnyMethod = Field(Unlearn(), description="unlearn, task_arithmetic, retrain or uld")
     adapter: Adapter = Adapter()
     importance: Importance = Importance()
     objective: ObjectiveSettings = ObjectiveSettings()
     training: Training = Training()
     stopping: Stopping = Stopping()
     evaluation: Evaluation = Evaluation()
-    export: list[Literal["adapter", "merged"]] = ["adapter"]
+    export: list[Literal["adapter", "merged", "assistant"]] = Field(
+        ["adapter"], description="what is handed over; retrain: merged, uld: assistant"
+    )
     seed: int = Field(42, ge=0, lt=2**32)
     output: Location = Field("runs/{name}", description="run folder")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _implied_by_method(cls, value: Any) -> Any:
+        """Keys that are left out get the values that the method implies."""
+        name = method_name(value.get("method")) if isinstance(value, dict) else None
+        if not isinstance(name, str) or name not in SETTINGS:
+            return value
+        filled = dict(value)
+        for key, implied in SETTINGS[name].implied.items():
+            given = filled.setdefault(key, implied)
+            if isinstance(implied, dict) and isinstance(given, dict):
+                filled[key] = {**implied, **given}
+        return filled
 
     @model_validator(mode="after")
     def _merged_needs_full_weights(self) -> Recipe:
@@ -290,7 +452,7 @@ class Recipe(Section):
     def benchmark(self) -> str:
         if self.evaluation.benchmark != "auto":
             return self.evaluation.benchmark
-        return "tofu" if isinstance(self.data, TofuData) else "memorization"
+        return self.data.format if self.data.format in BENCHMARK_DATA else "memorization"
 
 
 def _known(value: str, names: set[str], kind: str) -> str:

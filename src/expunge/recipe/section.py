@@ -1,0 +1,22 @@
+"""What every part of a recipe is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+class Section(BaseModel):
+    """A part of a recipe. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _home(value: Any) -> Any:
+    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~") else value
+
+
+#: A file, a folder or a hub id; `~` is the user's home.
+Location = Annotated[str, BeforeValidator(_home)]
