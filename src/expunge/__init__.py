@@ -13,6 +13,7 @@ from ._version import __version__
 from .errors import ExpungeError, InputError, Problem, RunFailed
 
 if TYPE_CHECKING:
+    from .adapters.assistant import load_assisted
     from .adapters.attach import attach_adapter
     from .adapters.export import export_adapter
     from .importance import measure_importance
@@ -24,6 +25,7 @@ _HOMES = {
     "Run": ".run.unlearn",
     "attach_adapter": ".adapters.attach",
     "export_adapter": ".adapters.export",
+    "load_assisted": ".adapters.assistant",
     "load_recipe": ".recipe",
     "measure_importance": ".importance",
     "unlearn": ".run.unlearn",
@@ -39,6 +41,7 @@ __all__ = [
     "__version__",
     "attach_adapter",
     "export_adapter",
+    "load_assisted",
     "load_recipe",
     "measure_importance",
     "unlearn",

@@ -13,6 +13,7 @@ import typer
 
 from ._version import __version__
 from .errors import ExpungeError, InputError
+from .evaluation.benchmarks import BENCHMARKS
 
 app = typer.Typer(
     name="expunge",
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-RecipeFile = Annotated[Path, typer.Argument(help="recipe (YAML)")]
+RecipeFile = Annotated[Path, typer.Argument(help="recipe (YAML), or the name of a shipped one")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value, over what the recipe says")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout, nothing else there")]
 
@@ -79,39 +80,63 @@ def validate(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = 
 @app.command("eval")
 def evaluate(
     model: Annotated[str, typer.Argument(help="model folder or hub id: base or merged")],
-    benchmark: Annotated[str, typer.Option(help="tofu")] = "tofu",
+    benchmark: Annotated[str, typer.Option(help=", ".join(BENCHMARKS))] = "tofu",
     data: Annotated[
-        str, typer.Option(help="folder with the benchmark's files, or a hub id")
-    ] = "locuslab/TOFU",
-    forget: Annotated[str, typer.Option(help="forget split")] = "forget10",
+        str | None, typer.Option(help="the benchmark's files: a folder or a hub id; tdec: a file as well")
+    ] = None,
+    forget: Annotated[
+        str | None,
+        typer.Option(
+            help="forget split (tofu: forget10), number of the set (tdec), tasks (lm-eval), or your own file"
+        ),
+    ] = None,
+    retain: Annotated[str | None, typer.Option(help="retain split, or a file of your own")] = None,
+    holdout: Annotated[
+        str | None,
+        typer.Option(help="file of your own with what the model never saw, for membership inference"),
+    ] = None,
     adapter: Annotated[Path | None, typer.Option(help="adapter that expunge exported")] = None,
     reference: Annotated[
         Path | None, typer.Option(help="log of a model that never saw the forget set")
     ] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            help="tdec: text that the model never saw; computes thresholds in place of the benchmark"
+        ),
+    ] = None,
     template: Annotated[
         str, typer.Option(help="auto, question-answer, tofu-phi, tofu-llama2 or chat")
     ] = "auto",
-    output: Annotated[Path | None, typer.Option(help="where the per-question log is written")] = None,
+    truth_ratio: Annotated[
+        str | None, typer.Option(help="tofu: geometric (the default) or arithmetic mean over wrong answers")
+    ] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="longest generated answer")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="at most this many of each set")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="where the per-question log, or the thresholds, are written")
+    ] = None,
     output_format: Annotated[
-        str, typer.Option("--format", help="format of the log: expunge or open-unlearning")
+        str, typer.Option("--format", help="format of the log: expunge, or for tofu open-unlearning")
     ] = "expunge",
     as_json: AsJson = False,
 ) -> None:
     """Measure a base, adapted or merged model on a benchmark."""
-    from .evaluation.command import evaluate_model
+    from .evaluation.benchmarks import BenchmarkSource
+    from .evaluation.command import EvaluationRequest, evaluate_model, facts
 
-    metrics = evaluate_model(
-        model,
-        benchmark=benchmark,
-        data=data,
-        forget=forget,
-        adapter=adapter,
-        reference=reference,
-        template=template,
-        output=output,
-        output_format=output_format,
+    source = BenchmarkSource(data, forget, retain, holdout, truth_ratio, max_new_tokens, samples)
+    request = EvaluationRequest(
+        model, benchmark, source, adapter, reference, template, calibrate, output, output_format
     )
-    _metrics(metrics, as_json)
+    log = evaluate_model(request)
+    if not _first_process():
+        return
+    found = facts(log)
+    if not as_json:
+        print(f"{found['benchmark']}, metrics version {found['metric_version']}")
+        print(f"model {found['model']['fingerprint']}, data {found['data'].get('hash')}")
+    _metrics(log.metrics, as_json, found)
 
 
 score = typer.Typer(help="Compute metrics from per-question logs, without a model.", no_args_is_help=True)
@@ -141,10 +166,35 @@ def score_tofu(
 
 
 @app.command()
+def importance(recipe: RecipeFile, overrides: Overrides = None) -> None:
+    """Measure the importance that a recipe asks for, once; runs with the same model, data and settings reuse it."""
+    from .run.importance import measure_and_store
+
+    print(measure_and_store(recipe, overrides or []))
+
+
+@app.command()
+def finetune(
+    recipe: RecipeFile,
+    on: Annotated[str, typer.Option(help="full: forget and retain set; retain: a model that never saw the forget set")],
+    output: Annotated[Path, typer.Option(help="folder for the model")],
+    overrides: Overrides = None,
+    lora: Annotated[bool, typer.Option("--lora", help="train and merge a LoRA adapter, not all weights")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted finetuning")] = False,
+) -> None:
+    """Make a benchmark's models: one that knows everything, and the reference; prints the recipe's line for it."""
+    from .run.finetune import finetune_recipe
+
+    finetuned = finetune_recipe(recipe, overrides or [], on=on, output=output, lora=lora, resume=resume)
+    if _first_process():
+        print(finetuned.recipe_line)
+
+
+@app.command()
 def export(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished run")],
     output: Annotated[Path, typer.Option(help="folder to write")],
-    to: Annotated[str, typer.Option(help="adapter or merged")] = "adapter",
+    to: Annotated[str, typer.Option(help="adapter, merged or assistant")] = "adapter",
 ) -> None:
     """Write a run's result: the adapter for the untouched base, or the model with the change merged in."""
     from .run.export import export_run
@@ -154,7 +204,7 @@ def export(
 
 @app.command()
 def methods(as_json: AsJson = False) -> None:
-    """What there is: losses, importance estimators and initialisations, with formula and paper."""
+    """What there is: methods, losses, importance estimators and initialisations, with formula and paper."""
     from .run.catalogue import catalogue
 
     found = catalogue()
@@ -165,9 +215,50 @@ def methods(as_json: AsJson = False) -> None:
         print(f"{kind}")
         for entry in entries:
             print(f"  {entry['name']:<10} {entry['formula']}")
-            details = [entry["paper"], entry.get("hyperparameters"), entry.get("storage")]
+            settings = ", ".join(
+                f"{key} = {value:g}" for key, value in entry.get("hyperparameters", {}).items()
+            )
+            needs = entry.get("needs") and f"needs: {', '.join(entry['needs'])}"
+            details = [entry["paper"], settings, entry.get("published"), needs, entry.get("storage")]
             print(f"  {'':<10} {'; '.join(detail for detail in details if detail)}")
         print()
+
+
+recipes = typer.Typer(help="The papers' experiments at full size, as recipes.", no_args_is_help=True)
+app.add_typer(recipes, name="recipes")
+
+
+@recipes.command("ls")
+def list_recipes(as_json: AsJson = False) -> None:
+    """Every shipped recipe, with its paper, benchmark and model."""
+    from .recipe.shipped import shipped_recipes
+
+    found = [recipe.facts for recipe in shipped_recipes().values()]
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    for recipe in found:
+        print(f"{recipe['name']:<28} {recipe['paper']:<16} {recipe['benchmark']:<6} {recipe['model']}")
+        print(f"{'':<28} {recipe['description']}")
+
+
+@recipes.command("show")
+def show_recipe(name: Annotated[str, typer.Argument(help="name that `recipes ls` shows")]) -> None:
+    """Print a shipped recipe."""
+    from .recipe.shipped import shipped_recipe
+
+    print(shipped_recipe(name).text, end="")
+
+
+@recipes.command("cp")
+def copy_shipped_recipe(
+    name: Annotated[str, typer.Argument(help="name that `recipes ls` shows")],
+    path: Annotated[Path, typer.Argument(help="file to write, or a folder")],
+) -> None:
+    """Copy a shipped recipe to change it."""
+    from .recipe.shipped import copy_recipe
+
+    print(copy_recipe(name, path))
 
 
 def _metrics(metrics: dict[str, Any], as_json: bool, more: dict[str, Any] | None = None) -> None:
@@ -182,7 +273,7 @@ def _metrics(metrics: dict[str, Any], as_json: bool, more: dict[str, Any] | None
 
 def _summary(run: Any) -> None:
     """Before, after and reference on stderr, the report's path on stdout; of several processes the first speaks."""
-    if os.environ.get("RANK", "0") != "0":
+    if not _first_process():
         return
     sides = {name: values for name, values in run.metrics.items() if values}
     names = [name for name in sides["after"] if name in sides["before"]]
@@ -193,6 +284,11 @@ def _summary(run: Any) -> None:
         ]
         print(f"{name:<32}" + "".join(cells), file=sys.stderr)
     print(run.report)
+
+
+def _first_process() -> bool:
+    """Of several, one speaks; known from what `accelerate launch` and torchrun set, without torch."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM
 from expunge import attach_adapter, export_adapter
 from expunge.adapters.anchor import ANCHOR, UNLEARN, restore, save_adapter
 from expunge.adapters.attach import uniform_importance
-from expunge.adapters.export import FINGERPRINT_FILE, balanced_factors, export_merged
+from expunge.adapters.export import balanced_factors, export_merged
+from expunge.adapters.origin import FINGERPRINT_FILE
 from expunge.errors import InputError
 from expunge.models.fingerprint import fingerprint
 from expunge.storage import read_json

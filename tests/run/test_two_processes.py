@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,3 +42,32 @@ def test_one_process_and_two_give_the_same_steps(recipe: dict, tmp_path: Path) -
         for key in ("step", "forget_loss", "retain_loss", "learning_rate", "grad_norm"):
             assert row[key] == pytest.approx(other[key], rel=1e-4), key
     assert read_json(two / "run.json")["state"] == "done"
+
+
+@pytest.mark.slow
+def test_one_process_and_two_measure_the_same(model_folder: Path, data_folder: Path, tmp_path: Path) -> None:
+    """Teacher-forced passes, generations and extraction are shared batch by batch, so their sums are the same too."""
+    tdec = tmp_path / "sequences.csv"
+    tdec.write_text("text\n" + "the town by the sea " * 6 + "\n" + "a town on a river " * 6 + "\n")
+    logs, tokens = {}, {}
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as torchrun sets it: sums in the same order
+    for name, launcher in (("one", ()), ("two", ("-m", "torch.distributed.run", "--nproc_per_node", "2"))):
+        output = tmp_path / name
+        output.mkdir()
+        script = Path(__file__).with_name("measure_in_small_batches.py")
+        arguments = [str(model_folder), str(data_folder / "forget.jsonl"), str(tdec), str(output)]
+        command = [sys.executable, *launcher, str(script), *arguments]
+        finished = subprocess.run(
+            command, capture_output=True, text=True, timeout=600, check=False, env=one_thread
+        )
+        assert finished.returncode == 0, finished.stderr
+        for benchmark in ("memorization", "tdec"):
+            logs[name, benchmark] = read_json(output / f"{benchmark}.json")
+            counts = [int(file.read_text()) for file in sorted(output.glob(f"{benchmark}-*.txt"))]
+            tokens[name, benchmark] = counts
+    for benchmark in ("memorization", "tdec"):
+        assert logs["one", benchmark] == logs["two", benchmark]
+        (alone,) = tokens["one", benchmark]
+        first, second = tokens["two", benchmark]
+        assert first + second == alone  # nothing twice, nothing left out
+        assert min(first, second) > alone / 8

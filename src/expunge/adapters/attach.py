@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,9 @@ from ..models.linear import ALL_LINEAR, matrix_shape, target_layers, weight_matr
 from .anchor import place, wrap
 from .low_rank import weighted_low_rank
 
+#: (W, d, rank, s, seed) → (A, B)
+Decomposition = Callable[[Tensor, Tensor, int, float, int], tuple[Tensor, Tensor]]
+
 
 def attach_adapter(
     model: Any,
@@ -25,6 +28,7 @@ def attach_adapter(
     targets: str | Sequence[str] = ALL_LINEAR,
     layers: float = 1.0,
     seed: int = 0,
+    low_rank: Decomposition = weighted_low_rank,
 ) -> PeftModel:
     """Wrap `model` with an anchored LoRA adapter; its outputs do not change.
 
@@ -32,6 +36,7 @@ def attach_adapter(
                 initialisation; None for LoRA's own (A random, B zero: no anchor is needed). Where it is given, its
                 module names are the targets.
     alpha:      the adapter is scaled by s = alpha / rank
+    low_rank:   how W and d become A₀ and B₀
 
     Returns a PeftModel with a trainable adapter `unlearn` and, unless B₀ = 0, a frozen `anchor`.
     Raises `InputError` where an importance does not fit its layer.
@@ -52,7 +57,7 @@ def attach_adapter(
             return wrap(model, config)
     scaling = alpha / rank
     factors = {
-        name: weighted_low_rank(weight_matrix(module), importance[name].to(_device(module)), rank, scaling, seed)
+        name: low_rank(weight_matrix(module), importance[name].to(_device(module)), rank, scaling, seed)
         for name, module in modules.items()
     }  # fmt: skip
     wrapped = wrap(model, config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,25 @@ from torch import Tensor
 from ..errors import InputError, Problem
 from ..models.fingerprint import fingerprint
 from ..models.linear import layer_kind
-from ..storage import atomic_folder, read_json, write_json
+from ..storage import atomic_folder
 from .anchor import ANCHOR, UNLEARN, WEIGHTS_FILE, adapted_layers
-
-FINGERPRINT_FILE = "base_fingerprint.json"
+from .origin import origin_on, read_origin, write_origin
 
 
 def export_adapter(model: PeftModel, folder: str | Path, *, base_name: str | None = None,
-                   revision: str | None = None) -> Path:  # fmt: skip
+                   revision: str | None = None, beneath: Sequence[str | Path] = ()) -> Path:  # fmt: skip
     """Write the trained change as one LoRA adapter that loads with `PeftModel.from_pretrained(base, folder)`.
 
     The change s·BA − s·B₀A₀ is a LoRA with the factors [B, −B₀] and [A; A₀]; QR and a small SVD bring it to a
     balanced form of the same rank (2r), because the concatenated form cancels badly in bf16. The scaling is folded
     in (alpha = rank). The folder also carries the fingerprint of the base that it belongs to.
 
+    beneath: exported adapters that had been added to the base's weights before `model` was wrapped, in order
+
     Raises `InputError` where `folder` holds something else than an adapter.
     """
     folder = Path(folder)
-    _refuse_foreign(folder, "adapter_config.json")
+    refuse_foreign(folder, "adapter_config.json")
     changes = {name: _combined(layer) for name, layer in adapted_layers(model).items()}
     rank = max(len(A) for A, _ in changes.values())
     trained = model.peft_config[UNLEARN]
@@ -53,10 +55,8 @@ def export_adapter(model: PeftModel, folder: str | Path, *, base_name: str | Non
     with atomic_folder(folder) as partial:
         config.save_pretrained(str(partial))
         save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
-        write_json(
-            partial / FINGERPRINT_FILE,
-            {"base": base_name or trained.base_model_name_or_path, "fingerprint": fingerprint(model)},
-        )
+        base = base_name or trained.base_model_name_or_path
+        write_origin(origin_on(base, fingerprint(model), [Path(each) for each in beneath]), partial)
     return folder
 
 
@@ -71,7 +71,7 @@ def export_merged(base: Any, tokenizer: Any, adapter: str | Path, folder: str | 
     """
     check_base(base, Path(adapter))
     folder = Path(folder)
-    _refuse_foreign(folder, "config.json")
+    refuse_foreign(folder, "config.json")
     wrapped = PeftModel.from_pretrained(base, str(adapter))
     layers = adapted_layers(wrapped)
     changes = {name: layer.get_delta_weight("default").float() for name, layer in layers.items()}
@@ -88,24 +88,18 @@ def export_merged(base: Any, tokenizer: Any, adapter: str | Path, folder: str | 
 
 def check_base(base: Any, adapter: Path) -> None:
     """Raise `InputError` where the exported `adapter` was made for another base than `base`."""
-    file = adapter / FINGERPRINT_FILE
-    if not file.exists():
-        raise InputError(
-            Problem(str(adapter), f"it holds no {FINGERPRINT_FILE}, so its base is unknown.",
-                    "Give an adapter that expunge exported.")
-        )  # fmt: skip
-    recorded = read_json(file)
+    origin = read_origin(adapter)
     found = fingerprint(base)
-    if recorded["fingerprint"] != found:
+    if origin.fingerprint != found:
         raise InputError(
             Problem(str(adapter),
-                    f"it belongs to the base {recorded['base']!r} with fingerprint {recorded['fingerprint']}, but "
+                    f"it belongs to the base {origin.base!r} with fingerprint {origin.fingerprint}, but "
                     f"this base has fingerprint {found}.",
                     "Load the base that the adapter was trained on.")
         )  # fmt: skip
 
 
-def _refuse_foreign(folder: Path, mark: str) -> None:
+def refuse_foreign(folder: Path, mark: str) -> None:
     """A folder is replaced as a whole, so only one that holds the same kind of thing, or nothing, may be."""
     if folder.exists() and not (folder / mark).exists() and (folder.is_file() or any(folder.iterdir())):
         raise InputError(

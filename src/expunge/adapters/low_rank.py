@@ -38,6 +38,20 @@ def weighted_low_rank(
     return A * (balance / scaling**0.5), B / (balance * scaling**0.5)
 
 
+def official_low_rank(
+    weight: Tensor, row_weights: Tensor, rank: int, scaling: float, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """The same as the papers' public code computes it, for comparison: A (rank, d_in) and B (d_out, rank), fp32.
+
+    d as it comes, a randomised SVD of exactly `rank` columns with torch's two power iterations, no balance.
+    """
+    d = row_weights[:, None]
+    with torch.random.fork_rng(devices=[weight.device] if weight.is_cuda else []):
+        torch.manual_seed(seed)
+        U, S, V = torch.svd_lowrank(d * weight, q=rank)
+    return S.sqrt()[:, None] * V.T / scaling**0.5, U * S.sqrt() / d / scaling**0.5
+
+
 def _leading_singular_vectors(matrix: Tensor, rank: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     if min(matrix.shape) <= EXACT_SIDE:
         U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)

@@ -1,7 +1,8 @@
 """The report and the model card of a run, made from nothing but the files in its folder."""
 
 from .card import write_model_card
+from .continual import write_continual_report
 from .page import write_report
 from .verdict import Verdict, judge
 
-__all__ = ["Verdict", "judge", "write_model_card", "write_report"]
+__all__ = ["Verdict", "judge", "write_continual_report", "write_model_card", "write_report"]

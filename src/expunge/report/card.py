@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from ..storage import write_text
+from .deliverable import deliverable
 from .page import gather_evidence, overview, templates
 from .run_folder import RunFolder, read_run_folder
 from .tables import metric_rows, request_rows
@@ -24,6 +25,7 @@ def write_model_card(run_folder: Path) -> Path:
     folder = read_run_folder(Path(run_folder))
     evidence = gather_evidence(folder)
     model = (folder.run.get("model") or {}).get("path") or "BASE"
+    form = folder.run.get("deliverable", "adapter")
     rank = adapter_rank(folder)
     text = (
         templates()
@@ -31,7 +33,7 @@ def write_model_card(run_folder: Path) -> Path:
         .render(
             run=overview(folder),
             model=model,
-            hub_id=model if _is_hub_id(model) else None,
+            hub_id=model if form != "merged" and _is_hub_id(model) else None,
             verdict=judge(evidence),
             limits=limits(evidence),
             request=request_rows(folder),
@@ -39,6 +41,9 @@ def write_model_card(run_folder: Path) -> Path:
             rank=rank,
             vllm_rank=next((allowed for allowed in VLLM_RANKS if rank and allowed >= rank), None),
             merged=(folder.path / "merged").is_dir(),
+            deliverable=deliverable(folder),
+            form=form,
+            beneath=(folder.recipe.get("model") or {}).get("adapters") or [],
         )
     )
     path = folder.path / "README.md"

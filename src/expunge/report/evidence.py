@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from ..evaluation.metric import Metric
+from .deliverable import DELIVERABLES
 from .truth_ratio import Shift
 
 SIGNIFICANCE = 0.05
@@ -16,13 +18,22 @@ UTILITIES = {
     "model_utility": "model utility",
     "model_utility_teacher_forced": "model utility without generated answers (teacher-forced)",
     "retain_probability": "mean probability of the retain answers",
+    "retain_knowledge_memorization": "knowledge memorisation of the retain set",
+    "retain_knowledge_probability": "mean probability of the answers about the retain set",
+    "mmlu_acc": "accuracy on MMLU",
 }
 #: Measures of memory, used where there is no Forget Quality.
 MEMORY = {
     "forget_probability": "mean probability of the forget answers",
     "forget_exact_memorization": "exact memorisation",
     "forget_extraction_strength": "extraction strength",
+    "forget_memorization_accuracy": "memorisation accuracy",
+    "forget_extraction_likelihood": "extraction likelihood",
     "forget_rouge": "ROUGE of the generated answers",
+    "forget_verbatim_memorization": "verbatim memorisation",
+    "forget_knowledge_memorization": "knowledge memorisation",
+    "wmdp_bio_acc": "accuracy on the WMDP questions about biology",
+    "wmdp_cyber_acc": "accuracy on the WMDP questions about cybersecurity",
 }
 
 
@@ -59,6 +70,9 @@ class Evidence:
     epoch:    the chosen epoch; qualified: whether an epoch met the utility rule
     stopped:  why training stopped early, None where it did not
     failed:   whether the run ended with an error
+    surrogate: what `run.json` says about the model's own samples that stood in for a retain set; empty where it
+               was the user's
+    limit:    what the form in which the result is handed over does not give
     """
 
     before: Mapping[str, Metric] = field(default_factory=dict)
@@ -70,6 +84,8 @@ class Evidence:
     qualified: bool = True
     stopped: str | None = None
     failed: bool = False
+    surrogate: Mapping[str, Any] = field(default_factory=dict)
+    limit: str = DELIVERABLES["adapter"].limit
 
 
 def lower(metric: Metric) -> float:

@@ -9,6 +9,7 @@ import jinja2
 
 from ..storage import write_text
 from . import quantities
+from .deliverable import deliverable
 from .evidence import Evidence
 from .figures import loss_curves, truth_ratio_distributions, utility_against_forgetting
 from .importance_map import importance_map
@@ -80,6 +81,8 @@ def gather_evidence(folder: RunFolder) -> Evidence:
         qualified=training.get("qualified", True),
         stopped=training.get("stopped"),
         failed=folder.run.get("state") == "failed",
+        surrogate=(folder.run.get("data") or {}).get("surrogate") or {},
+        limit=deliverable(folder).limit,
     )
 
 

@@ -17,12 +17,29 @@ METRICS = {
     "forget_quality_ks": ("Forget Quality (KS distance)", "nearer 0"),
     "model_utility": ("Model Utility", "higher"),
     "model_utility_teacher_forced": ("Model Utility without ROUGE (teacher-forced)", "higher"),
+    "forget_verbatim_memorization": ("Verbatim memorisation (VerbMem)", "as the reference"),
+    "forget_knowledge_memorization": ("Forget set: knowledge memorisation (KnowMem)", "as the reference"),
+    "retain_knowledge_memorization": ("Retain set: knowledge memorisation (KnowMem)", "higher"),
+    "privacy_leakage": ("Privacy leakage in % (PrivLeak)", "nearer 0"),
+    "membership_inference_loss": ("Membership inference by loss (AUC)", "as the reference"),
+    "membership_inference_zlib": ("Membership inference by zlib (AUC)", "as the reference"),
+    "membership_inference_min_k": ("Membership inference by Min-K% (AUC)", "as the reference"),
+    "membership_inference_min_k_plus_plus": ("Membership inference by Min-K%++ (AUC)", "as the reference"),
+    "membership_inference_gradient_norm": ("Membership inference by gradient norm (AUC)", "as the reference"),
+    "membership_inference_reference": ("Membership inference by reference (AUC)", "nearer 0.5"),
+    "wmdp_bio_acc": ("WMDP, biology: accuracy", "nearer 0.25 (chance)"),
+    "wmdp_cyber_acc": ("WMDP, cybersecurity: accuracy", "nearer 0.25 (chance)"),
+    "mmlu_acc": ("MMLU: accuracy", "higher"),
 }
 SETS = {
     "forget": "Forget set",
     "retain": "Retain set",
     "real_authors": "Real authors",
     "world_facts": "World facts",
+    "holdout": "Holdout",
+    "forget_verbatim": "Forget passages",
+    "forget_knowledge": "Forget questions",
+    "retain_knowledge": "Retain questions",
 }
 MEASURES = {
     "probability": "probability of the answer",
@@ -30,8 +47,16 @@ MEASURES = {
     "truth_ratio": "truth ratio",
     "exact_memorization": "exact memorisation",
     "extraction_strength": "extraction strength",
+    "memorization_accuracy": "memorisation accuracy (MA)",
+    "extraction_likelihood": "extraction likelihood (EL₁₀)",
+    "perplexity": "perplexity",
+    "repetition": "repeated 4-grams in generations",
+    "ngram_entropy": "n-gram entropy of generations (bits)",
 }
+#: Of these less is better.
+LOWER = ("perplexity", "repetition")
 PHASES = {
+    "surrogate": "Sampling the retain set",
     "baseline": "Evaluation before, and reference",
     "importance": "Importance",
     "adapter": "Adapter initialisation",
@@ -68,7 +93,9 @@ def label(name: str) -> tuple[str, str]:
     for prefix, group in SETS.items():
         measure = name.removeprefix(f"{prefix}_")
         if measure != name and measure in MEASURES:
-            return f"{group}: {MEASURES[measure]}", "as the reference" if prefix == "forget" else "higher"
+            kept = "lower" if measure in LOWER else "higher"
+            better = "as the reference" if prefix.startswith("forget") else kept
+            return f"{group}: {MEASURES[measure]}", better
     return name, ""
 
 
@@ -149,11 +176,13 @@ def request_rows(folder: RunFolder) -> list[tuple[str, str]]:
     rows = [
         ("Run", run.get("name")),
         ("Model", model.get("path")),
+        ("Adapters beneath", ", ".join((recipe.get("model") or {}).get("adapters") or [])),
         ("Fingerprint of the model", model.get("fingerprint")),
         ("Forget set", _data(data.get("forget"))),
         ("Hash of the forget set", (data.get("forget") or {}).get("hash")),
         ("Retain set", _data(data.get("retain"))),
         ("Hash of the retain set", (data.get("retain") or {}).get("hash")),
+        ("Samples of the model itself", _surrogate(data.get("surrogate"))),
         ("Method", method(folder)),
         ("Training", _training(recipe.get("training") or {})),
         ("Chosen epoch", _chosen(folder.training)),
@@ -173,6 +202,11 @@ def method(folder: RunFolder) -> str:
     adapter = folder.run.get("adapter") or {}
     objective = folder.recipe.get("objective") or {}
     parts = []
+    settings = dict(folder.recipe.get("method") or {})
+    name = settings.pop("name", "unlearn")
+    if name != "unlearn":
+        given = ", ".join(f"{key} {value}" for key, value in settings.items() if value is not None)
+        parts.append(f"{name} ({given})")
     if adapter.get("initialization"):
         parts.append(
             f"LoRA, {adapter['initialization']} initialisation, rank {adapter.get('rank')}, α "
@@ -190,6 +224,18 @@ def method(folder: RunFolder) -> str:
 
 def _data(data: Mapping[str, Any] | None) -> str | None:
     return f"{quantities.count(data.get('n'))} examples from {data.get('source')}" if data else None
+
+
+def _surrogate(facts: Mapping[str, Any] | None) -> str | None:
+    """How the surrogate for a retain set came about."""
+    if not facts:
+        return None
+    reasons = [f"{quantities.count(number)} {reason}" for reason, number in facts["rejected"].items()]
+    rejected = f" ({', '.join(reasons)})" if reasons else ""
+    return (
+        f"{quantities.count(facts['drawn'])} drawn, {quantities.count(facts['drawn'] - facts['samples'])} "
+        f"rejected{rejected}, {quantities.count(facts['samples'])} kept"
+    )
 
 
 def _training(training: Mapping[str, Any]) -> str:

@@ -167,12 +167,20 @@ def _headline(evidence: Evidence, forgetting: Forgetting, kept: bool | None, ove
 def limits(evidence: Evidence) -> list[str]:
     """What the figures do not show, whatever the verdict; sentences."""
     sentences = [
-        "The adapter lies on top of the original model, whose weights are unchanged: whoever has the base "
-        "model without the adapter has the data. Where that matters, hand out merged weights only.",
+        evidence.limit,
         "The figures hold for the forget set as it was asked here; other ways of asking can bring back more.",
         "No attack is part of this report: relearning on a few examples, quantisation or repeated sampling "
         "may recover forgotten content.",
     ]
+    if evidence.surrogate:
+        held_out = evidence.surrogate["held_out"]
+        measured = f", and utility was measured on {count(held_out)} of them" if held_out else ""
+        sentences.append(
+            f"There was no retain set: {count(evidence.surrogate['samples'])} samples that the original model wrote "
+            f"itself stood in for it{measured}. What the model seldom writes of its own accord was not guarded. The "
+            "samples were screened against the forget set by words in a row and by names; a paraphrase may have "
+            "passed, and was then kept."
+        )
     if not evidence.reference:
         sentences.append(
             "Without a reference model the comparison with a model that never saw the data, which is the "

@@ -7,11 +7,14 @@ from typing import Any
 from ..importance import estimators
 from ..objectives import PRESETS, forget_losses, retain_losses
 from ..objectives.loss import LossRegistry
+from ..recipe.methods import SETTINGS
+from .methods import METHODS, Method
 
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:
     """Kind → entries with name, formula, paper, and what else is known of them."""
     return {
+        "methods (method)": [_method(name, method) for name, method in METHODS.items()],
         "forget losses (objective.forget)": _losses(forget_losses),
         "retain losses (objective.retain)": [
             {"name": "none", "formula": "0", "paper": "the forget loss alone"},
@@ -20,10 +23,10 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
         "presets (objective)": [
             {
                 "name": name,
-                "formula": f"forget: {forget}, retain: {retain}",
-                "paper": forget_losses[forget].paper,
+                "formula": ", ".join(f"{key}: {value}" for key, value in preset.items()),
+                "paper": forget_losses[preset["forget"]].paper,
             }
-            for name, (forget, retain) in PRESETS.items()
+            for name, preset in PRESETS.items()
         ],
         "initialisations (adapter.initialization)": [
             {"name": "default", "formula": "A Kaiming-uniform, B = 0", "paper": "LoRA (Hu et al. 2022)"},
@@ -41,15 +44,30 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
     }
 
 
+def _method(name: str, method: type[Method]) -> dict[str, Any]:
+    fields = SETTINGS[name].model_fields
+    return {
+        "name": name,
+        "formula": method.formula,
+        "paper": method.paper,
+        "hyperparameters": {
+            key: field.default for key, field in fields.items() if isinstance(field.default, int | float)
+        },
+        "published": method.published,
+        "needs": [key for key, field in fields.items() if field.is_required()],
+    }
+
+
 def _losses(losses: LossRegistry) -> list[dict[str, Any]]:
     return [
         {
             "name": loss.name,
             "formula": loss.formula,
             "paper": loss.paper,
-            "hyperparameters": loss.hyperparameters,
+            "hyperparameters": dict(loss.hyperparameters),
+            "published": loss.published,
             "unit": loss.unit,
-            "needs_reference": loss.reference,
+            "needs": sorted(loss.needs) + ([f"{loss.substitute}s"] if loss.substitute else []),
         }
         for loss in losses.values()
     ]

@@ -75,9 +75,21 @@ def _reset_peak() -> None:
 def _peak() -> int:
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
-    if _STATUS.exists():
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    return _of_process("VmHWM") or _highest()
+
+
+def resident_memory() -> int:
+    """Bytes of this process in memory now; the highest so far where the system does not tell."""
+    return _of_process("VmRSS") or _highest()
+
+
+def _of_process(key: str) -> int | None:
+    if not _STATUS.exists():
+        return None
+    lines = _STATUS.read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:")), None)
+
+
+def _highest() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, Problem, nearest
 from ..models.loading import load_tokenizer
+from ..recipe.schema import Model
 from ..storage import atomic_folder
+from .continual_folder import ContinualFolder
 from .folder import RunFolder
-from .phases import write_merged
+from .merge import write_merged
+from .methods import METHODS
 
 
 def export_run(run_folder: Path, to: str, output: Path) -> Path:
-    """Write the `adapter` or the `merged` model of a run to `output`.
+    """Write the `adapter`, the `merged` model or the `assistant` of a run to `output`; of several requests what all
+    of them left.
 
-    Raises `InputError` for an unknown form, an unfinished run and an output folder that is not empty.
+    Raises `InputError` for a form that the run's method does not hand over, an unfinished run and an output folder
+    that is not empty.
     """
-    run = RunFolder(run_folder)
+    result = _result(run_folder)
     problems = []
-    if to not in ("adapter", "merged"):
-        problems.append(Problem("--to", f"there is no form {to!r}.", nearest(to, ("adapter", "merged"))))
-    if not run.done("export"):
+    if to not in result.forms:
+        problems.append(Problem("--to", f"this run has no form {to!r}.", nearest(to, result.forms)))
+    if not result.there:
         problems.append(
             Problem(
                 str(run_folder),
@@ -39,10 +45,29 @@ def export_run(run_folder: Path, to: str, output: Path) -> Path:
         )
     if problems:
         raise InputError(problems)
-    if to == "merged":
-        model = run.recipe.model
-        write_merged(model, load_tokenizer(model), run.adapter, output)
-    else:
+    if (result.folder / to).is_dir():
         with atomic_folder(output) as partial:
-            shutil.copytree(run.adapter, partial, dirs_exist_ok=True)
+            shutil.copytree(result.folder / to, partial, dirs_exist_ok=True)
+    else:
+        write_merged(result.model, load_tokenizer(result.model), result.folder / "adapter", output)
     return output
+
+
+@dataclass(frozen=True)
+class _Result:
+    """folder: where the forms lie, each under its name; there: whether they do; model: that an adapter belongs to."""
+
+    folder: Path
+    there: bool
+    forms: tuple[str, ...]
+    model: Model
+
+
+def _result(folder: Path) -> _Result:
+    several = ContinualFolder(folder)
+    if several.state_file.exists():
+        original = several.requests.whole.model.model_copy(update={"adapters": []})
+        return _Result(several.path, bool(several.state["adapter"]), ("adapter", "merged"), original)
+    run = RunFolder(folder)
+    recipe = run.recipe
+    return _Result(run.path, run.done("export"), METHODS[recipe.method.name].forms, recipe.model)

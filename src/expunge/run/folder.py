@@ -34,6 +34,8 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.adapter = self.path / "adapter"
         self.merged = self.path / "merged"
+        self.assistant = self.path / "assistant"
+        self.reinforced_adapter = self.path / "reinforced_adapter"
         self.report_file = self.path / "report.html"
         self._state: dict[str, Any] = {}
 
@@ -77,8 +79,8 @@ class RunFolder:
             "command": ["expunge", *sys.argv[1:]],
             "started": now(),
             "finished": None,
-            **facts,
             "phases": {},
+            **facts,
             "metrics": {"before": None, "after": None, "reference": None},
         }
         self.save()
@@ -87,6 +89,8 @@ class RunFolder:
         """Raise `InputError` where a run cannot be resumed because something else is asked for now."""
         problems = []
         old, new = self.recipe.model_dump(mode="json"), recipe.model_dump(mode="json")
+        for content in (old, new):
+            content["model"].pop("adapters")  # the model's fingerprint, compared below, tells of another one
         # Where the folder lies and what the run is called change nothing of the result.
         differing = [key for key in new if old.get(key) != new[key] and key not in ("name", "output")]
         if differing:

@@ -3,72 +3,125 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 
 from ..adapters.anchor import restore
+from ..adapters.stack import read_origins
 from ..data.encoding import Encoder, Example
-from ..data.samples import Sample
 from ..data.sets import SampleSet, UnlearningData, load_data
+from ..data.substitutes import substitutes
 from ..data.templates import Template, choose_template
 from ..errors import InputError, Problem
 from ..evaluation.benchmark import Benchmark
+from ..evaluation.benchmarks import BenchmarkSource, open_benchmark
 from ..evaluation.log import EvaluationLog
-from ..evaluation.memorization import Material, MemorizationBenchmark
+from ..evaluation.memorization import memorization_benchmark
+from ..evaluation.tdec.benchmark import TdecBenchmark
 from ..evaluation.tofu.benchmark import TofuBenchmark
 from ..importance import estimators
 from ..models.fingerprint import fingerprint
 from ..models.linear import matrix_shape, target_layers
 from ..models.loading import load_config, load_model, load_tokenizer
 from ..models.processes import device, processes
-from ..recipe.schema import Data, Model, Recipe, TofuData
-from ..storage import hash_rows, write_json
+from ..recipe.schema import BENCHMARK_DATA, Data, Model, MuseData, Recipe, Stopping, TofuData
+from ..storage import read_json, write_json
 from .cost import CostMeter
 from .folder import RunFolder, machine
+from .methods import method_of
+from .surrogate import Surrogate, take_or_sample
 
 #: Retain samples that are kept out of training to measure utility on, at most, and as a share of the set.
 HELD_OUT, HELD_OUT_SHARE = 400, 5
+#: What the TDEC rule looks at (LoKU §4.1).
+TDEC_METRICS = ("forget_extraction_likelihood", "forget_memorization_accuracy")
 
 
-class Job:
-    """Model, data and benchmark of a recipe.
+class Inputs:
+    """Data, objective and benchmark of a recipe: what is read and checked before any weights are.
 
-    Making one reads and checks everything that can be wrong with the user's input, before anything is written.
     Raises `InputError` with all problems of data, benchmark and model.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path):
+    def __init__(self, recipe: Recipe):
         self.recipe = recipe
-        self.folder = RunFolder(folder)
-        self.meter = CostMeter()
-        self.main_process = processes().is_main_process
         self.data = check_inputs(recipe)
         self.tokenizer = load_tokenizer(recipe.model)
         self.encoder = make_encoder(self.tokenizer, recipe.data)
         held_out, self.forget, self.retain = encode_sets(self.data, self.encoder, recipe)
+        self.method = method_of(recipe)
+        self.objective = self.method.objective()
+        self.substitutes = self._substitutes()
+        self.thresholds = read_thresholds(recipe.stopping)
         self.benchmark = make_benchmark(recipe, self.encoder, self.data, held_out)
+
+    def _substitutes(self) -> list[Example]:
+        kind, settings = self.objective.forget.substitute, self.recipe.objective
+        if kind is None:
+            return []
+        return substitutes(self.data.forget, kind, settings.substitutes, self.encoder, self.recipe.seed)
+
+
+class Job(Inputs):
+    """Inputs and model of a recipe, and the folder of its run.
+
+    Making one reads and checks everything that can be wrong with the user's input, before anything is written.
+    original_utility: what the utility rule takes its share of; None for that of the model that the run starts from
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, original_utility: float | None = None):
+        super().__init__(recipe)
+        self.folder = RunFolder(folder)
+        self.original_utility = original_utility
+        self.meter = CostMeter()
+        self.main_process = processes().is_main_process
         self.base = load_model(recipe.model)
-        check_adapter(self.base, recipe)
+        if self.method.adapts:
+            check_adapter(self.method.part(self.base), recipe)
         self.base_fingerprint = fingerprint(self.base)
+        self.meter.watch(self.base)
+        self.surrogate: Surrogate | None = None
+        if recipe.data.retains_itself:
+            self._sample_retain_set()
         self.before_log = self._given_log(recipe.evaluation.before, "evaluation.before")
         self.given_reference_log = self._given_log(recipe.evaluation.reference, "evaluation.reference")
-        self._adapted: PeftModel | None = None
-        self.meter.watch(self.base)
+        self._trained: Any = None
+
+    def _sample_retain_set(self) -> None:
+        """Complete the data and the benchmark by a retain set from the original model, once all else is checked."""
+        found = take_or_sample(
+            self.base,
+            self.base_fingerprint,
+            self.encoder,
+            self.data.forget,
+            len(self.forget),
+            self.recipe,
+            self.meter,
+        )
+        self.data = replace(self.data, retain=found.samples)
+        held_out, _, self.retain = encode_sets(self.data, self.encoder, self.recipe)
+        self.benchmark = make_benchmark(self.recipe, self.encoder, self.data, held_out)
+        measured = {"held_out": len(held_out.samples) if held_out else 0}
+        self.surrogate = replace(found, facts={**found.facts, **measured})
 
     @property
     def facts(self) -> dict[str, Any]:
         """What `run.json` says about the inputs."""
         parameters = list(self.base.parameters())
+        count = sum(parameter.numel() for parameter in parameters)
         return {
             "machine": machine(device(), torch.get_num_threads()),
+            "method": self.recipe.method.name,
+            "deliverable": self.method.forms[0],
             "model": {
                 "path": self.recipe.model.path,
                 "revision": self.recipe.model.revision,
                 "fingerprint": self.base_fingerprint,
-                "parameters": sum(parameter.numel() for parameter in parameters),
+                "parameters": count,
                 "dtype": str(parameters[0].dtype).removeprefix("torch."),
                 "bytes": sum(parameter.numel() * parameter.element_size() for parameter in parameters),
             },
@@ -76,36 +129,59 @@ class Job:
                 "format": self.data.format,
                 "forget": self.data.forget.describe(),
                 "retain": self.data.retain.describe() if self.data.retain else None,
+                **({"surrogate": self.surrogate.facts} if self.surrogate else {}),
             },
+            "phases": {"surrogate": self.surrogate.phase} if self.surrogate and self.surrogate.phase else {},
             "adapter": {
                 "initialization": self.recipe.adapter.initialization,
                 "rank": self.recipe.adapter.rank,
                 "alpha": self.recipe.adapter.alpha,
-            },
+            }
+            if self.method.adapts
+            else {"trainable_parameters": count},
         }
 
-    @property
-    def adapted(self) -> PeftModel:
-        """The wrapped model as it is at step 0; restored from the run folder where it was made earlier."""
-        if self._adapted is None:
-            self.set_adapted(restore(self.base, self.folder.initial_adapter))
-        assert self._adapted is not None
-        return self._adapted
+    @cached_property
+    def start(self) -> Any:
+        """The model that training starts from, or the part of it that carries the adapter."""
+        source = self.method.source
+        if source == self.recipe.model:
+            return self.method.part(self.base)
+        self.base.to("meta")  # it has been measured: the memory is for the other
+        return self.method.part(load_model(source, "method.base"))
 
-    def set_adapted(self, model: PeftModel) -> None:
-        self._adapted = model
+    @property
+    def trained(self) -> Any:
+        """The model in training; first as it is at step 0, restored from the run folder where it was made earlier."""
+        if self._trained is None:
+            model = self.start
+            if self.method.adapts:
+                model = restore(model, self.folder.initial_adapter, self.folder.reinforced_adapter)
+            self.set_trained(model)
+        return self._trained
+
+    def set_trained(self, model: Any) -> None:
+        self._trained = model
         self.meter.watch(model)
 
     @property
     def generates_every_time(self) -> bool:
         return self.recipe.evaluation.generate == "every"
 
+    def evaluate(self, model: Any) -> EvaluationLog:
+        """The benchmark's log of `model`, with generations unless the recipe says never."""
+        if self.recipe.evaluation.generate == "never":
+            return self.benchmark.measure(model, self.encoder)
+        return self.benchmark.evaluate(model, self.encoder)
+
     def model_facts(self, model: Any, path: str | None = None, adapter: str | None = None) -> dict[str, Any]:
         """What an evaluation log says about the model that it is of."""
         return {"path": path or self.recipe.model.path, "fingerprint": fingerprint(model), "adapter": adapter}
 
     def record(self, log: EvaluationLog, name: str) -> EvaluationLog:
-        """Give `log` its metrics and write it to `eval/{name}.json`."""
+        """Give `log` its metrics and write it to `eval/{name}.json`, on the first process."""
+        if not self.main_process:
+            return log
         log.metrics = self.benchmark.metrics(log, log if name == "reference" else self.reference_log)
         write_json(self.folder.evaluation(name), log.to_json())
         return log
@@ -145,16 +221,40 @@ class Job:
         return log
 
 
+def read_thresholds(stopping: Stopping) -> dict[str, float]:
+    """Metric → threshold. Raises `InputError` for a file that holds none, and where the TDEC rule lacks one."""
+    if stopping.rule is None or stopping.thresholds is None:
+        return {}
+    found: Any = stopping.thresholds
+    if isinstance(found, str):
+        try:
+            found = read_json(Path(found))["thresholds"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                Problem("stopping.thresholds", f"{stopping.thresholds!r} holds no thresholds ({error!r}).",
+                        "Name the file that `expunge eval --calibrate` wrote.")
+            ) from None  # fmt: skip
+    missing = [name for name in TDEC_METRICS if stopping.rule == "tdec" and name not in found]
+    if missing:
+        raise InputError(
+            Problem("stopping.thresholds", f"the TDEC rule needs {' and '.join(missing)}.",
+                    "Calibrate them by `expunge eval --benchmark tdec --calibrate`.")
+        )  # fmt: skip
+    return {name: float(value) for name, value in found.items()}
+
+
 def check_inputs(recipe: Recipe) -> UnlearningData:
     """The data, once all that shows without loading weights has been checked.
 
     Raises `InputError` with every problem of model, data and evaluation at once.
     """
-    problems: list[Problem] = []
+    method = method_of(recipe)
+    problems = method.problems()
     found: list[UnlearningData] = []
     checks = [
         lambda: load_config(recipe.model),
-        lambda: found.append(load_data(recipe.data, recipe.objective.retain != "none")),
+        lambda: read_origins(recipe.model.adapters),
+        lambda: found.append(load_data(recipe.data, method.needs_retain)),
     ]
     before, reference = recipe.evaluation.before, recipe.evaluation.reference
     if before is not None and not Path(before).is_file():
@@ -168,10 +268,11 @@ def check_inputs(recipe: Recipe) -> UnlearningData:
             check()
         except InputError as error:
             problems += error.problems
-    if recipe.benchmark == "tofu" and not isinstance(recipe.data, TofuData):
+    name = recipe.benchmark
+    if name in BENCHMARK_DATA and not isinstance(recipe.data, BENCHMARK_DATA[name]):
         problems.append(
-            Problem("evaluation.benchmark", "tofu needs TOFU's files.",
-                    "Set data.format to tofu, or the benchmark to memorization.")
+            Problem("evaluation.benchmark", f"{name} needs {name.upper()}'s files.",
+                    f"Set data.format to {name}, or the benchmark to memorization.")
         )  # fmt: skip
     if problems:
         raise InputError(problems)
@@ -234,28 +335,48 @@ def make_benchmark(
     longest = recipe.evaluation.max_new_tokens
     if recipe.benchmark == "tofu":
         assert isinstance(recipe.data, TofuData)
-        return TofuBenchmark(recipe.data.path, recipe.data.forget, max_new_tokens=longest)
-    limit = recipe.evaluation.samples
-    return MemorizationBenchmark(
-        _material(data.forget.samples[:limit], encoder),
-        _material(held_out.samples, encoder) if held_out else [],
-        longest,
-        {
-            "path": data.forget.source,
-            "hash": hash_rows(
-                [data.forget.describe()["hash"], held_out.describe()["hash"] if held_out else None]
-            ),
-        },
+        return TofuBenchmark(
+            recipe.data.path,
+            recipe.data.forget,
+            max_new_tokens=longest,
+            samples=recipe.evaluation.samples,
+        )
+    if recipe.benchmark == "muse":
+        assert isinstance(recipe.data, MuseData)
+        source = BenchmarkSource(path=recipe.data.path, samples=recipe.evaluation.samples)
+        return open_benchmark("muse", source, encoder)
+    if recipe.benchmark == "tdec":
+        limit = recipe.evaluation.samples
+        kept = held_out.samples if held_out else []
+        return TdecBenchmark(data.forget.samples[:limit], kept[:limit], encoder, {"path": data.forget.source})
+    if recipe.benchmark != "memorization":
+        return _separate_benchmark(recipe, encoder)
+    sets = {"forget": data.forget, "retain": held_out, "holdout": data.holdout}
+    return memorization_benchmark(
+        {side: part for side, part in sets.items() if part}, encoder, longest, recipe.evaluation.samples
     )
+
+
+def _separate_benchmark(recipe: Recipe, encoder: Encoder) -> Benchmark:
+    """A benchmark whose questions are not those of the run's data: WMDP beside its corpora."""
+    source = BenchmarkSource(path=recipe.evaluation.path, samples=recipe.evaluation.samples)
+    benchmark = open_benchmark(recipe.benchmark, source, encoder)
+    if not benchmark.measures_forgetting:
+        raise InputError(
+            Problem("evaluation.benchmark", f"{recipe.benchmark!r} measures what a model can do, not what it has "
+                    "forgotten, so a run cannot choose its epoch by it.",
+                    "Measure the run's result with `expunge eval`, and choose another benchmark here.")
+        )  # fmt: skip
+    return benchmark
 
 
 def hold_out(retain: SampleSet | None, recipe: Recipe) -> tuple[SampleSet | None, SampleSet | None]:
     """The retain samples that utility is measured on, and those that are trained on.
 
-    TOFU brings its own evaluation questions, so all of the retain split is trained on, as its authors do. Of the
-    user's own retain set a fifth, at most 400 samples, is never trained on.
+    TOFU and MUSE bring their own evaluation sets, so all of the retain split is trained on, as their authors do. Of
+    another retain set a fifth, at most 400 samples, is never trained on.
     """
-    if retain is None or recipe.benchmark == "tofu":
+    if retain is None or recipe.benchmark not in ("memorization", "tdec"):
         return None, retain
     shuffled = list(retain.samples)
     random.Random(recipe.seed).shuffle(shuffled)
@@ -266,18 +387,3 @@ def hold_out(retain: SampleSet | None, recipe: Recipe) -> tuple[SampleSet | None
                     "Give at least two retain samples.")
         )  # fmt: skip
     return SampleSet(retain.source, shuffled[:wanted]), SampleSet(retain.source, shuffled[wanted:])
-
-
-def _material(samples: Any, encoder: Encoder) -> list[Material]:
-    material = []
-    sample: Sample
-    for sample in samples:
-        examples = sample.encode(encoder)
-        prompted = len(examples) == 1 and sample.truth is not None
-        material += [
-            Material(
-                example, sample.prompt(encoder) if prompted else None, sample.truth if prompted else None
-            )
-            for example in examples
-        ]
-    return material

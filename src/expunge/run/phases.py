@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch.utils.data import DataLoader
 from transformers import set_seed
 
-from ..adapters.anchor import WEIGHTS_FILE, adapted_layers, load_weights, save_adapter
+from ..adapters.anchor import (
+    REINFORCED,
+    UNLEARN,
+    adapted_layers,
+    reinforced_config,
+    save_adapter,
+)
 from ..adapters.attach import attach_adapter, uniform_importance
-from ..adapters.export import export_adapter, export_merged
-from ..data.encoding import Example, collate
-from ..errors import InputError, Problem, RunFailed
+from ..adapters.low_rank import official_low_rank, weighted_low_rank
+from ..errors import RunFailed
 from ..evaluation.log import EvaluationLog
 from ..evaluation.metric import Metric
-from ..importance import estimators, measure_importance
-from ..models.loading import load_config, load_model
+from ..importance import estimators
+from ..models.loading import load_model
 from ..models.processes import processes
+from ..objectives import Objective, retain_losses
 from ..progress import say
 from ..recipe.schema import Model
 from ..report import write_model_card, write_report
 from ..storage import atomic_file, atomic_folder, read_json_lines, write_json_lines
 from ..training.callback import EpochCallback
-from ..training.selection import UTILITY_SHARE, Candidate, choose
+from ..training.selection import UTILITY_SHARE, Candidate
+from ..training.stopping import all_reached, check_thresholds
 from ..training.train import build_trainer, saved_steps
+from ..training.weights import load_trained
 from .folder import RunFolder, now
+from .importance import take_or_measure
 from .job import Job
 
 
@@ -40,9 +46,7 @@ def run_phases(job: Job) -> None:
     Each starts from the recipe's seed, so that a resumed run draws the same random numbers as an uninterrupted one.
     """
     phases = [
-        (name, phase)
-        for name, phase in PHASES.items()
-        if name != "importance" or job.recipe.adapter.initialization in estimators
+        (name, phase) for name, phase in PHASES.items() if name not in ONLY_WHERE or ONLY_WHERE[name](job)
     ]
     for number, (name, phase) in enumerate(phases, start=1):
         title = f"[{number}/{len(phases)}] {name}"
@@ -69,12 +73,10 @@ def run_phases(job: Job) -> None:
 
 def baseline(job: Job) -> None:
     """Measure the reference, then the original model: what the run starts from and aims at."""
-    if not job.main_process:
-        return
     given = job.recipe.evaluation.reference
     if given is not None:
         _record_metrics(job, "reference", _evaluate_reference(job, given))
-    log = job.before_log or job.benchmark.evaluate(job.base, job.encoder)
+    log = job.before_log or job.evaluate(job.base)
     log.model = job.model_facts(job.base)
     _record_metrics(job, "before", job.record(log, "before"))
 
@@ -84,48 +86,17 @@ def _evaluate_reference(job: Job, given: str) -> EvaluationLog:
         return job.record(job.given_reference_log, "reference")
     model = load_model(Model(path=given, dtype=job.recipe.model.dtype), "evaluation.reference")
     job.meter.watch(model)
-    log = job.benchmark.evaluate(model, job.encoder)
+    log = job.evaluate(model)
     log.model = job.model_facts(model, path=given)
     return job.record(log, "reference")
 
 
 def importance(job: Job) -> None:
-    """Measure which rows of which layers carry the forget set."""
-    settings, adapter = job.recipe.importance, job.recipe.adapter
-    forget = _draw(job.forget, settings.samples, job.recipe.seed)
-    retain = _draw(job.retain, settings.samples or len(forget), job.recipe.seed)
-    rows = measure_importance(
-        job.base,
-        _batches(job, forget, settings.batch_size),
-        _batches(job, retain, settings.batch_size) if retain else None,
-        estimator=adapter.initialization,
-        targets=adapter.targets,
-        layers=adapter.layers,
-        rank=adapter.rank,
-        seed=job.recipe.seed,
-    )
+    """Which rows of which layers carry the forget set: from the store, or measured."""
+    rows = take_or_measure(job)
     if job.main_process:
         with atomic_file(job.folder.importance_file) as partial:
             save_file(rows, partial)
-
-
-def _draw(examples: Sequence[Example], samples: int | None, seed: int) -> list[Example]:
-    if samples is None or samples >= len(examples):
-        return list(examples)
-    return random.Random(seed).sample(list(examples), samples)
-
-
-def _batches(job: Job, examples: Sequence[Example], batch_size: int) -> DataLoader:
-    """This process's share, sorted by length: batches without padding waste."""
-    state = processes()
-    share = sorted(examples, key=len)[state.process_index :: state.num_processes]
-    if not share:
-        raise InputError(
-            Problem("importance.samples", f"there are fewer samples than processes ({state.num_processes}).",
-                    "Use more samples or fewer processes.")
-        )  # fmt: skip
-    pad = job.encoder.pad_token_id
-    return DataLoader(share, batch_size, collate_fn=lambda part: collate(part, pad))  # type: ignore[arg-type]
 
 
 def adapter(job: Job) -> None:
@@ -134,19 +105,20 @@ def adapter(job: Job) -> None:
     if settings.initialization in estimators:
         rows = load_file(job.folder.importance_file)
     elif settings.initialization == "pissa":
-        rows = uniform_importance(job.base, settings.targets, settings.layers)
+        rows = uniform_importance(job.start, settings.targets, settings.layers)
     else:
         rows = None
     model = attach_adapter(
-        job.base,
+        job.start,
         rows,
         rank=settings.rank,
         alpha=settings.alpha,
         targets=settings.targets,
         layers=settings.layers,
         seed=job.recipe.seed,
+        low_rank=official_low_rank if job.recipe.importance.official else weighted_low_rank,
     )
-    job.set_adapted(model)
+    job.set_trained(model)
     if job.main_process:
         with atomic_folder(job.folder.initial_adapter) as partial:
             save_adapter(model, partial)
@@ -154,10 +126,38 @@ def adapter(job: Job) -> None:
         job.folder.state["adapter"].update(modules=len(adapted_layers(model)), trainable_parameters=trainable)
 
 
+def reinforcement(job: Job) -> None:
+    """Train a further adapter *on* the forget set: some losses ask what learning more of it would change."""
+    model = job.trained
+    model.add_adapter(REINFORCED, reinforced_config(model))
+    model.set_adapter(REINFORCED)
+    trainer = build_trainer(
+        model,
+        job.forget,
+        [],
+        objective=Objective(retain_losses["nll"], None),
+        training=job.recipe.training,
+        seed=job.recipe.seed,
+        pad_token_id=job.encoder.pad_token_id,
+        checkpoints=job.folder.checkpoints,
+        callbacks=[],
+        save=False,
+    )
+    trainer.train()
+    model.set_adapter(UNLEARN)
+    if job.main_process:
+        with atomic_folder(job.folder.reinforced_adapter) as partial:
+            save_adapter(model, partial, name=REINFORCED)
+
+
 def training(job: Job) -> None:
     """Train, evaluating after each epoch, and choose the epoch that is handed over."""
-    settings, folder = job.recipe.training, job.folder
-    original = job.benchmark.utility(_metrics(folder, "before"), generated=job.generates_every_time)
+    settings, folder = job.method.training, job.folder
+    before = _metrics(folder, "before")
+    check_thresholds(job.thresholds, before)
+    original = job.original_utility
+    if original is None:
+        original = job.benchmark.utility(before, generated=job.generates_every_time)
     stopped = None
     done = saved_steps(folder.checkpoints)
     last = max(done, default=0)
@@ -167,15 +167,16 @@ def training(job: Job) -> None:
             lambda epoch: _measure_epoch(job, epoch),
             lambda row, steps: _record_epoch(job, row, steps),
             original,
-            job.recipe.stopping.utility_floor,
+            job.recipe.stopping.utility_floor if job.method.starts_from_original else 0.0,
             settings.epochs,
             job.recipe.epochs_between_evaluations,
         )
         trainer = build_trainer(
-            job.adapted,
+            job.trained,
             job.forget,
             job.retain,
-            objective=job.recipe.objective,
+            job.substitutes,
+            objective=job.objective,
             training=settings,
             seed=job.recipe.seed,
             pad_token_id=job.encoder.pad_token_id,
@@ -195,7 +196,7 @@ def training(job: Job) -> None:
             f"{stopped} No epoch was finished before, so nothing was exported. Lower training.learning_rate or "
             "give a retain loss, and start anew with another --output."
         )
-    choice = choose([_candidate(row) for row in rows], original)
+    choice = job.method.choose([_candidate(row) for row in rows], original)
     folder.update(
         training={
             "steps": rows[-1]["step"],
@@ -216,26 +217,28 @@ def training(job: Job) -> None:
 def _measure_epoch(job: Job, epoch: int) -> tuple[Candidate, dict[str, Any]]:
     metrics: dict[str, Any] = {}
     score = utility = math.nan
-    if job.main_process:
-        log = job.benchmark.measure(job.adapted, job.encoder)
-        if log.finite:
-            if job.generates_every_time:
-                log = job.benchmark.generate(job.adapted, job.encoder, log)
-            log.model = job.model_facts(job.adapted, adapter=f"epoch {epoch}")
-            job.record(log, f"epoch-{epoch}")
-            score = job.benchmark.forget_score(log.metrics)
-            utility = job.benchmark.utility(log.metrics, generated=job.generates_every_time)
-            metrics = {name: metric.to_json() for name, metric in log.metrics.items()}
+    reached = False
+    with job.method.handed_over(job.base, job.trained) as model:
+        log = job.benchmark.measure(model, job.encoder)
+        if log.finite and job.generates_every_time:
+            log = job.benchmark.generate(model, job.encoder, log)
+    if log.finite and job.main_process:
+        log.model = job.model_facts(model, path=job.method.source.path, adapter=f"epoch {epoch}")
+        job.record(log, f"epoch-{epoch}")
+        score = job.benchmark.forget_score(log.metrics)
+        utility = job.benchmark.utility(log.metrics, generated=job.generates_every_time)
+        reached = all_reached(job.thresholds, log.metrics)
+        metrics = {name: metric.to_json() for name, metric in log.metrics.items()}
     if torch.distributed.is_initialized():
-        shared = torch.tensor([score, utility], dtype=torch.float64, device=processes().device)
+        shared = torch.tensor([score, utility, reached], dtype=torch.float64, device=processes().device)
         torch.distributed.broadcast(shared, src=0)
-        score, utility = shared.tolist()
-    return Candidate(epoch, score, utility), metrics
+        score, utility, reached = shared.tolist()
+    return Candidate(epoch, score, utility, bool(reached)), metrics
 
 
 def _candidate(row: dict[str, Any]) -> Candidate:
     utility = math.nan if row["utility"] is None else row["utility"]
-    return Candidate(row["epoch"], row["forget_score"], utility)
+    return Candidate(row["epoch"], row["forget_score"], utility, row["reached"])
 
 
 def _record_epoch(job: Job, row: dict[str, Any], steps: list[dict[str, Any]]) -> None:
@@ -248,40 +251,28 @@ def _record_epoch(job: Job, row: dict[str, Any], steps: list[dict[str, Any]]) ->
 def _load_best(job: Job) -> None:
     best = job.folder.state["training"]["best_epoch"]
     step = next(row["step"] for row in job.folder.epochs if row["epoch"] == best)
-    load_weights(job.adapted, saved_steps(job.folder.checkpoints)[step])
+    load_trained(job.trained, saved_steps(job.folder.checkpoints)[step])
 
 
 def evaluation(job: Job) -> None:
     """Take over the chosen epoch's evaluation, completed with generations where it has none yet."""
-    if not job.main_process:
-        return
     best = job.folder.state["training"]["best_epoch"]
     log = job.benchmark.read_log(job.folder.evaluation(f"epoch-{best}"))
-    if not log.generated:
+    if not log.generated and job.recipe.evaluation.generate != "never":
         _load_best(job)
-        log = job.benchmark.generate(job.adapted, job.encoder, log)
-    log.model["adapter"] = str(job.folder.adapter)
+        with job.method.handed_over(job.base, job.trained) as model:
+            log = job.benchmark.generate(model, job.encoder, log)
+    log.model["adapter"] = str(job.folder.path / job.method.forms[0])
     _record_metrics(job, "after", job.record(log, "after"))
 
 
 def export(job: Job) -> None:
-    """Write what is handed over: the adapter for the untouched base, and the merged model where asked for."""
+    """Write what is handed over, of the chosen epoch."""
     if not job.main_process:
         return
     _load_best(job)
-    export_adapter(
-        job.adapted, job.folder.adapter, base_name=job.recipe.model.path, revision=job.recipe.model.revision
-    )
-    job.folder.state["adapter"]["bytes"] = (job.folder.adapter / WEIGHTS_FILE).stat().st_size
-    if "merged" in job.recipe.export:
-        write_merged(job.recipe.model, job.tokenizer, job.folder.adapter, job.folder.merged)
-
-
-def write_merged(model: Model, tokenizer: Any, adapter_folder: Path, output: Path) -> None:
-    """Merge an exported adapter into its base, read anew in the checkpoint's own dtype."""
-    own = str(load_config(model).dtype or torch.float32).removeprefix("torch.")
-    base = load_model(model.model_copy(update={"dtype": own, "quantization": None}))
-    export_merged(base, tokenizer, adapter_folder, output)
+    with job.method.handed_over(job.base, job.trained) as model:
+        job.method.export(model, job.tokenizer, job.folder)
 
 
 def report(job: Job) -> None:
@@ -296,16 +287,25 @@ def _metrics(folder: RunFolder, name: str) -> dict[str, Metric]:
 
 
 def _record_metrics(job: Job, name: str, log: EvaluationLog) -> None:
-    job.folder.state["metrics"][name] = {key: metric.to_json() for key, metric in log.metrics.items()}
-    job.folder.save()
+    if job.main_process:
+        job.folder.state["metrics"][name] = {key: metric.to_json() for key, metric in log.metrics.items()}
+        job.folder.save()
 
 
 PHASES: dict[str, Callable[[Job], None]] = {
     "baseline": baseline,
     "importance": importance,
     "adapter": adapter,
+    "reinforcement": reinforcement,
     "training": training,
     "evaluation": evaluation,
     "export": export,
     "report": report,
+}
+
+#: Phases that some recipes do not need.
+ONLY_WHERE: dict[str, Callable[[Job], bool]] = {
+    "importance": lambda job: job.recipe.adapter.initialization in estimators,
+    "adapter": lambda job: job.method.adapts,
+    "reinforcement": lambda job: job.objective.needs("reinforced"),
 }

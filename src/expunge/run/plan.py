@@ -3,73 +3,112 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ..models.linear import linear_layers, matrix_shape
-from ..models.loading import dtype, empty_model, load_tokenizer
-from ..recipe import Recipe, dump_recipe, load_recipe
+from ..models.linear import matrix_shape
+from ..models.loading import empty_model
+from ..progress import say
+from ..recipe import Recipe, dump_recipe
+from ..recipe.requests import load_requests
 from ..training.train import steps_an_epoch
-from .job import check_adapter, check_inputs, encode_sets, make_benchmark, make_encoder
-
-QUANTIZED_BYTES = {"4bit": 0.5, "8bit": 1.0}
+from .continual import check_requests
+from .cost_model import Cost, CostModel
+from .job import Inputs, check_adapter
+from .surrogate import surrogate_size
 
 
 def plan(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The resolved recipe, optimiser steps, trainable parameters and an estimate of the peak memory.
+    """The resolved recipe, optimiser steps, trainable parameters, and what each phase will cost.
 
-    Reads the data and the model's configuration, not its weights. Raises `InputError` with every mistake.
+    Of a list of forget sets: the steps of all requests, the largest of their peaks, and under `requests` the plan of
+    each. Reads the data and the model's configuration, not its weights. Raises `InputError` with every mistake.
     """
-    recipe = load_recipe(source, overrides)
-    data = check_inputs(recipe)
-    encoder = make_encoder(load_tokenizer(recipe.model), recipe.data)
-    held_out, forget, _ = encode_sets(data, encoder, recipe)
-    make_benchmark(recipe, encoder, data, held_out)
-    longest = max(len(example) for example in forget)
-    model = empty_model(recipe.model)
-    targets = check_adapter(model, recipe)
-    trainable = sum(recipe.adapter.rank * sum(matrix_shape(module)) for module in targets.values())
-    steps = steps_an_epoch(len(forget), recipe.training)
-    memory = peak_memory(recipe, model, trainable, longest)
+    loaded = load_requests(source, overrides)
+    if isinstance(loaded, Recipe):
+        return _plan(Inputs(loaded))
+    plans = [_plan(inputs) for inputs in check_requests(loaded)]
     return {
-        "recipe": dump_recipe(recipe),
-        "format": data.format,
-        "forget_samples": len(data.forget.samples),
-        "retain_samples": len(data.retain.samples) if data.retain else 0,
-        "steps": steps * recipe.training.epochs,
-        "trainable_parameters": trainable,
-        "peak_memory_bytes": memory,
+        "recipe": loaded.dump(),
+        "requests": plans,
+        "format": plans[0]["format"],
+        "forget_samples": sum(each["forget_samples"] for each in plans),
+        "retain_samples": plans[0]["retain_samples"],
+        "steps": sum(each["steps"] for each in plans),
+        "trainable_parameters": plans[0]["trainable_parameters"],
+        "peak_memory_bytes": max((each["peak_memory_bytes"] for each in plans), key=lambda peak: peak or 0),
         "lines": [
-            f"data: {data.format}, {len(data.forget.samples)} samples to forget, "
-            f"{len(data.retain.samples) if data.retain else 0} to keep, longest {longest} tokens",
-            f"training: {recipe.training.epochs} epochs of {steps} steps",
-            f"adapter: {len(targets)} layers, {trainable:,} trainable parameters",
-            f"memory: about {memory / 1e9:.2f} GB at the peak of training (estimated)",
+            line
+            for number, (forget, each) in enumerate(zip(loaded.forget, plans, strict=True), start=1)
+            for line in (f"request {number}: forget {forget}", *(f"  {line}" for line in each["lines"]))
         ],
     }
 
 
-def peak_memory(recipe: Recipe, model: Any, trainable: int, longest: int) -> int:
-    """Bytes at the peak of training, estimated: weights, adapter with its optimiser, activations, logits.
+def _plan(inputs: Inputs) -> dict[str, Any]:
+    recipe, data = inputs.recipe, inputs.data
+    method = inputs.method
+    walked = inputs.retain if inputs.objective.over == "retain" else inputs.forget
+    longest = max(len(example) for example in walked)
+    model = empty_model(method.source)
+    part = method.part(model)
+    if method.adapts:
+        targets = check_adapter(part, recipe)
+        trainable = sum(recipe.adapter.rank * sum(matrix_shape(module)) for module in targets.values())
+        what = f"adapter: {len(targets)} layers, {trainable:,} trainable parameters"
+    else:
+        trainable = sum(parameter.numel() for parameter in part.parameters())
+        what = f"weights: all {trainable:,} parameters are trained"
+    steps = steps_an_epoch(len(walked), recipe.training)
+    costs = predicted_costs(inputs, model)
+    kept, itself = len(data.retain.samples) if data.retain else 0, recipe.data.retains_itself
+    if itself:
+        kept = surrogate_size(recipe.data, len(inputs.forget))
+    return {
+        "recipe": dump_recipe(recipe),
+        "format": data.format,
+        "forget_samples": len(data.forget.samples),
+        "retain_samples": kept,
+        "steps": steps * recipe.training.epochs,
+        "trainable_parameters": trainable,
+        "peak_memory_bytes": max((cost.peak_memory_bytes for cost in costs.values()), default=None),
+        "phases": {name: asdict(cost) for name, cost in costs.items()},
+        "lines": [
+            f"data: {data.format}, {len(data.forget.samples)} samples to forget, "
+            f"{kept} to keep{' (sampled from the model itself when it runs)' if itself else ''}, "
+            f"longest {longest} tokens",
+            f"training: {recipe.training.epochs} epochs of {steps} steps",
+            f"method: {recipe.method.name}: {method.formula}",
+            what,
+            *_lines(costs),
+        ],
+    }
 
-    Activations: per token, every linear layer keeps its input and output once, twice for what lies between them
-    (norms, attention, activation functions). Logits: every answer position keeps them in the model's dtype and once
-    in fp32, with one gradient.
-    """
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    chosen = dtype(recipe.model)
-    width = (
-        chosen.itemsize if isinstance(chosen, torch.dtype) else (model.config.dtype or torch.float32).itemsize
-    )
-    tokens = 2 * recipe.training.micro_batch_size * longest
-    layers = sum(sum(matrix_shape(module)) for module in linear_layers(model).values())
-    vocabulary = model.config.get_text_config().vocab_size
-    weights = parameters * (
-        QUANTIZED_BYTES[recipe.model.quantization] if recipe.model.quantization else width
-    )
-    adapter = trainable * (4 + 4 + 8 + 4)  # weight, gradient, Adam's two moments, anchor
-    activations = 2 * tokens * layers * width
-    logits = tokens * vocabulary * (2 * width + 4)
-    return int(weights + adapter + activations + logits)
+
+def predicted_costs(inputs: Inputs, model: Any) -> dict[str, Cost]:
+    """{phase: predicted cost}; empty, with a word why, for a model that cannot run without content."""
+    try:
+        return CostModel(inputs, model).phases()
+    except (NotImplementedError, RuntimeError, TypeError, AttributeError) as error:
+        # Code of other architectures (sparse experts, a model's own Python) may look at numbers that are not there.
+        say(f"The cost of this architecture cannot be predicted: {error}")
+        return {}
+
+
+def _lines(costs: dict[str, Cost]) -> list[str]:
+    if not costs:
+        return []
+    total = sum((cost for cost in costs.values()), Cost())
+    each = ", ".join(f"{name} {_duration(cost.seconds)}" for name, cost in costs.items())
+    highest = max(costs, key=lambda name: costs[name].peak_memory_bytes)
+    return [
+        f"time: about {_duration(total.seconds)} on this device as busy as it is now ({each})",
+        f"memory: about {total.peak_memory_bytes / 1e9:.2f} GB at the peak, in {highest}",
+    ]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,65 @@
+"""What an exported adapter was trained on: a file beside its weights, by which it is refused anywhere else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import InputError, Problem
+from ..storage import read_json, write_json
+from .anchor import WEIGHTS_FILE
+
+FINGERPRINT_FILE = "base_fingerprint.json"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The model that an adapter belongs to.
+
+    base:        its name
+    fingerprint: of the model that the adapter was trained on, the adapters beneath it included
+    original:    of that model without any adapter
+    beneath:     identities (see `identity`) of the adapters that had been added to it, in order
+    """
+
+    base: str | None
+    fingerprint: str
+    original: str
+    beneath: tuple[str, ...] = ()
+
+
+def identity(adapter: Path) -> str:
+    """A hash of an adapter's weights."""
+    return hashlib.sha256((adapter / WEIGHTS_FILE).read_bytes()).hexdigest()[:32]
+
+
+def origin_on(base: str | None, fingerprint: str, beneath: Sequence[Path]) -> Origin:
+    """The origin of an adapter that was trained on the model `base` with the adapters `beneath` added."""
+    original = read_origin(beneath[0]).original if beneath else fingerprint
+    return Origin(base, fingerprint, original, tuple(identity(folder) for folder in beneath))
+
+
+def write_origin(origin: Origin, adapter: Path) -> None:
+    write_json(adapter / FINGERPRINT_FILE, asdict(origin))
+
+
+def read_origin(adapter: Path, key: str | None = None) -> Origin:
+    """Raises `InputError`, naming `key` where there is one, where the folder holds no adapter that expunge exported."""
+    file = adapter / FINGERPRINT_FILE
+    if not file.is_file() or not (adapter / WEIGHTS_FILE).is_file():
+        missing = FINGERPRINT_FILE if (adapter / WEIGHTS_FILE).is_file() else WEIGHTS_FILE
+        where = f"{key}: {adapter}" if key else str(adapter)
+        raise InputError(
+            Problem(where, f"it holds no {missing}, so its base is unknown.",
+                    "Give an adapter that expunge exported.")
+        )  # fmt: skip
+    content = read_json(file)
+    # Adapters of version 0.1.0 know of no adapter beneath them.
+    return Origin(
+        content["base"],
+        content["fingerprint"],
+        content.get("original", content["fingerprint"]),
+        tuple(content.get("beneath", ())),
+    )

@@ -1,0 +1,161 @@
+"""Adapters on top of one another: each was trained on the model that the ones before it had left.
+
+Their changes are added to the base's weights in memory; the base's files stay as they are. Any of them can be left
+out: that rolls its request back. The later ones were trained with it in place, so what they do without it has to be
+measured.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers.pytorch_utils import Conv1D
+
+from ..errors import InputError, Problem
+from ..models.fingerprint import fingerprint
+from ..progress import say
+from ..storage import atomic_folder
+from .anchor import WEIGHTS_FILE
+from .export import balanced_factors, refuse_foreign
+from .origin import Origin, identity, origin_on, read_origin, write_origin
+
+KEY = "model.adapters"
+_PREFIX = "base_model.model."
+
+
+def read_origins(adapters: Sequence[str | Path]) -> list[Origin]:
+    """Raises `InputError` with every folder that holds no exported adapter."""
+    origins, problems = [], []
+    for adapter in adapters:
+        try:
+            origins.append(read_origin(Path(adapter), KEY))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return origins
+
+
+def add_adapters(model: Any, adapters: Sequence[str | Path]) -> None:
+    """Add the changes of exported adapters to the weights of `model`, W + Σ BA, in memory.
+
+    The sum is formed in float64 and rounded once, by way of fp32: so the fingerprint of the result is the same on
+    every device, and for a base that was loaded in fp32 or in bf16.
+
+    Raises `InputError`, naming both fingerprints, where an adapter belongs to another base, or was not trained on
+    the adapters before it in this order. One that is left out is no mistake, and is said.
+    """
+    folders = [Path(adapter) for adapter in adapters]
+    origins = read_origins(folders)
+    identities = [identity(folder) for folder in folders]
+    original = fingerprint(model)
+    for number, (folder, origin) in enumerate(zip(folders, origins, strict=True)):
+        before = identities[:number]
+        if origin.original == original and _is_part(before, origin.beneath):
+            if missing := len(origin.beneath) - number:
+                say(
+                    f"Left out beneath {folder}: {missing} adapter{'s' * (missing > 1)} that it was trained on"
+                )
+            continue
+        _add(model, folders[:number])
+        raise InputError(
+            Problem(f"{KEY}: {folder}",
+                    f"it was trained on a model with fingerprint {origin.fingerprint}, but the model before it has "
+                    f"fingerprint {fingerprint(model)}.",
+                    "Name the base that it belongs to, and the adapters in the order in which they were made.")
+        )  # fmt: skip
+    _add(model, folders)
+
+
+def combine_adapters(
+    adapters: Sequence[str | Path], folder: str | Path, *, base_name: str | None = None,
+    revision: str | None = None,
+) -> Path:  # fmt: skip
+    """Write the sum of the changes of exported adapters as one, which loads on the original base with plain PEFT.
+
+    Its rank is the sum of their ranks: the factors are concatenated, and brought to a balanced form of that rank by
+    QR and a small SVD in float64. Raises `InputError` where they belong to different bases.
+    """
+    folder, folders = Path(folder), [Path(adapter) for adapter in adapters]
+    refuse_foreign(folder, "adapter_config.json")
+    origins = read_origins(folders)
+    for place, origin in zip(folders, origins, strict=True):
+        if origin.original != origins[0].original:
+            raise InputError(
+                Problem(str(place), f"it belongs to the base with fingerprint {origin.original}, but the first one "
+                        f"to that with fingerprint {origins[0].original}.", "Combine adapters of one base.")
+            )  # fmt: skip
+    configs = [json.loads((place / "adapter_config.json").read_text()) for place in folders]
+    loaded = [_factors(place) for place in folders]
+    names = sorted({name for factors in loaded for name in factors})
+    rank = sum(config["r"] for config in configs)
+    weights = {}
+    for name in names:
+        parts = [factors[name] for factors in loaded if name in factors]
+        A = torch.cat([A for A, _ in parts])
+        B = torch.cat([B for _, B in parts], dim=1)
+        missing = rank - len(A)  # PEFT reads one rank for all layers
+        A = torch.cat([A, A.new_zeros(missing, A.shape[1])])
+        B = torch.cat([B, B.new_zeros(len(B), missing)], dim=1)
+        A, B = balanced_factors(A, B)
+        weights[f"{_PREFIX}{name}.lora_A.weight"] = A.contiguous()
+        weights[f"{_PREFIX}{name}.lora_B.weight"] = B.contiguous()
+    targets = [config["target_modules"] for config in configs]
+    alike = all(sorted(each) == sorted(targets[0]) for each in targets)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=rank,
+        target_modules=targets[0] if alike else names,
+        lora_dropout=0.0,
+        bias="none",
+        fan_in_fan_out=configs[0]["fan_in_fan_out"],
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base_name or origins[0].base,
+        revision=revision,
+        inference_mode=True,
+    )
+    with atomic_folder(folder) as partial:
+        config.save_pretrained(str(partial))
+        save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
+        write_origin(origin_on(base_name or origins[0].base, origins[0].original, ()), partial)
+    return folder
+
+
+def _is_part(these: Sequence[str], of: Iterable[str]) -> bool:
+    """Whether `these` are among `of`, in the same order."""
+    rest = iter(of)
+    return all(any(one == other for other in rest) for one in these)
+
+
+def _factors(adapter: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """Module name → A (r, d_in), B (d_out, r); an exported adapter's scaling is 1."""
+    weights = load_file(adapter / WEIGHTS_FILE)
+    names = [key.removesuffix(".lora_A.weight") for key in weights if key.endswith(".lora_A.weight")]
+    return {
+        name.removeprefix(_PREFIX): (weights[f"{name}.lora_A.weight"], weights[f"{name}.lora_B.weight"])
+        for name in names
+    }
+
+
+def _add(model: Any, folders: Sequence[Path]) -> None:
+    changes: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for folder in folders:
+        for name, factors in _factors(folder).items():
+            changes.setdefault(name, []).append(factors)
+    for name, parts in changes.items():
+        module = model.get_submodule(name)
+        weight = module.weight
+        place = torch.device("cpu") if weight.device.type == "mps" else weight.device  # it has no float64
+        total = weight.detach().to(place, torch.float64)
+        for A, B in parts:
+            change = B.to(place, torch.float64) @ A.to(place, torch.float64)
+            total = total + (change.T if isinstance(module, Conv1D) else change)
+        with torch.no_grad():
+            weight.copy_(total.float())

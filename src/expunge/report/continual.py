@@ -1,0 +1,214 @@
+"""report.html of several requests: every forget set after each of them, and what stays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..evaluation.metric import Metric
+from ..storage import read_json, write_text
+from . import quantities
+from .evidence import Evidence, Finding, Forgetting, Tone
+from .page import templates
+from .run_folder import read_metrics
+from .tables import METRICS, Cell, label
+from .truth_ratio import shift, truth_ratios
+from .verdict import judge, limits
+
+#: How the names of metrics begin that say nothing of the forget set; they are the same for every request.
+KEPT = ("retain_", "real_authors_", "world_facts_", "holdout_", "model_utility")
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    label: str
+    n: str
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class Table:
+    """what: heading of the first column; columns: those of the cells."""
+
+    label: str
+    better: str
+    what: str
+    columns: list[str]
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Overall:
+    tone: Tone
+    headline: str
+    findings: list[Finding]
+
+
+def write_continual_report(folder: Path) -> Path:
+    """Write `report.html` from `continual.json` and the logs of the requests that are over, and return its path.
+
+    The same files give the same bytes. No text of the data sets is in it.
+    """
+    state = read_json(folder / "continual.json")
+    text = (
+        templates()
+        .get_template("continual.html.j2")
+        .render(
+            run={
+                "name": state["name"],
+                "command": " ".join(state["command"]),
+                "versions": state["versions"],
+                "recipe": (folder / "recipe.yaml").read_text(encoding="utf-8"),
+            },
+            planned=len(state["data"]["forget"]),
+            verdict=overall(folder, state),
+            limits=limits(_evidence(folder, state, 1)) if state["requests"] else [],
+            rows=_request_rows(state),
+            forget=forget_tables(state),
+            kept=kept_table(state),
+            adapter=state["adapter"],
+        )
+    )
+    path = folder / "report.html"
+    write_text(path, text)
+    return path
+
+
+def forget_tables(state: Mapping[str, Any]) -> list[Table]:
+    """A table for each metric of the forget sets: a row a set, a column a model, from the original to the last."""
+    requests = state["requests"]
+    columns = [*_models(len(requests)), "Reference"]
+    tables = []
+    for name in _names(state, kept=False):
+        rows = []
+        for number, request in enumerate(requests, start=1):
+            found = {number - 1: read_metrics(request["metrics"]["before"]).get(name)}
+            for after, later in enumerate(requests[number - 1 :], start=number):
+                found[after] = read_metrics(later["forget_sets"][str(number)]).get(name)
+            reference = read_metrics(request["metrics"]["reference"]).get(name)
+            metrics = [*(found.get(after) for after in range(len(requests) + 1)), reference]
+            rows.append(_row(str(number), f"Forget set {number}", metrics))
+        title, better = label(name)
+        tables.append(Table(title, better, "Forget set", columns, rows))
+    return tables
+
+
+def kept_table(state: Mapping[str, Any]) -> Table:
+    """What says nothing of the forget sets: a row a metric, a column a model, and last the original's share."""
+    requests = state["requests"]
+    rows = []
+    for name in _names(state, kept=True):
+        found = [read_metrics(requests[0]["metrics"]["before"]).get(name)]
+        found += [read_metrics(request["metrics"]["after"]).get(name) for request in requests]
+        row = _row(name, label(name)[0], found)
+        first, last = found[0], found[-1]
+        share = last.value / first.value if first and last and first.value else None
+        shown = quantities.NONE if share is None else quantities.percent(share)
+        rows.append(Row(row.name, row.label, row.n, [*row.cells, Cell(share, shown)]))
+    return Table("", "", "Measure", [*_models(len(requests)), "Share of the original"], rows)
+
+
+def overall(folder: Path, state: Mapping[str, Any]) -> Overall:
+    """The verdict on every forget set as the last request left it, and on the utility."""
+    requests = state["requests"]
+    utility, share = _utility(state)
+    judged = [_judge(folder, state, number) for number in range(1, len(requests) + 1)]
+    forgotten = sum(forgetting is Forgetting.FORGOTTEN for forgetting, _ in judged)
+    findings = [finding for _, finding in judged]
+    headline = (
+        f"After {_requests(len(requests))} of {len(state['data']['forget'])}: {forgotten} of {len(judged)} forget sets "
+        "forgotten by the test, "
+        + ("utility not measured." if share is None else f"{quantities.percent(share)} of the utility left.")
+    )
+    tones = [finding.tone for finding in (*findings, utility)]
+    worst = next((tone for tone in (Tone.BAD, Tone.CAUTION, Tone.OPEN) if tone in tones), Tone.GOOD)
+    if state["state"] == "failed":
+        findings.append(Finding(Tone.BAD, "The run failed", state["error"]))
+        worst = Tone.BAD
+    return Overall(worst, headline, [utility, *findings])
+
+
+def _judge(folder: Path, state: Mapping[str, Any], number: int) -> tuple[Forgetting, Finding]:
+    """How much of a request's forget set is forgotten after the last request, against its own reference."""
+    verdict = judge(_evidence(folder, state, number))
+    finding = verdict.findings[0]
+    return verdict.forgetting, Finding(
+        finding.tone, f"Forget set {number}: {finding.title[0].lower()}{finding.title[1:]}", finding.text
+    )
+
+
+def _evidence(folder: Path, state: Mapping[str, Any], number: int) -> Evidence:
+    request, last = state["requests"][number - 1], state["requests"][-1]
+    after = "after" if number == len(state["requests"]) else f"request-{number}"
+    logs = [
+        folder / last["folder"] / "eval" / f"{after}.json",
+        folder / request["folder"] / "eval" / "reference.json",
+    ]
+    direction = None
+    if all(file.exists() for file in logs):
+        direction = shift(*(truth_ratios(read_json(file)) for file in logs))
+    return Evidence(
+        before=read_metrics(request["metrics"]["before"]),
+        after=read_metrics(last["forget_sets"][str(number)]),
+        reference=read_metrics(request["metrics"]["reference"]),
+        shift=direction,
+    )
+
+
+def _utility(state: Mapping[str, Any]) -> tuple[Finding, float | None]:
+    original, after = state["utility"]["original"], state["utility"]["after"]
+    if not original or not after or after[-1] is None:
+        text = "What the model should keep was not measured before and after."
+        return Finding(Tone.OPEN, "Utility not measured", text), None
+    shares = [value / original for value in after]
+    floor = state["requests"][-1]["training"]["utility_floor"]
+    steps = ", ".join(quantities.percent(share) for share in shares)
+    text = (
+        f"After each request, of the original model's: {steps}. The rule asks for at least {100 * floor:g} %."
+    )
+    if shares[-1] >= floor:
+        return Finding(Tone.GOOD, "Utility kept", text), shares[-1]
+    return Finding(Tone.BAD, "Utility not kept", text), shares[-1]
+
+
+def _names(state: Mapping[str, Any], kept: bool) -> list[str]:
+    found = {name for request in state["requests"] for name in read_metrics(request["metrics"]["after"])}
+    known = [name for name in METRICS if name in found]
+    ordered = [*known, *sorted(found - set(known))]
+    return [name for name in ordered if name.startswith(KEPT) is kept]
+
+
+def _models(requests: int) -> list[str]:
+    return ["Original", *(f"After {number}" for number in range(1, requests + 1))]
+
+
+def _row(name: str, text: str, metrics: list[Metric | None]) -> Row:
+    counts = sorted({metric.n for metric in metrics if metric})
+    cells = [
+        Cell(metric.value, quantities.number(metric.value), quantities.interval(metric.low, metric.high))
+        if metric
+        else Cell(None, quantities.NONE)
+        for metric in metrics
+    ]
+    return Row(name, text, " / ".join(quantities.count(count) for count in counts), cells)
+
+
+def _requests(number: int) -> str:
+    return f"{number} request{'s' * (number != 1)}"
+
+
+def _request_rows(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    over = state["requests"]
+    return [
+        {
+            "number": number,
+            "source": forget["source"],
+            "n": forget["n"],
+            "hash": forget["hash"][:12],
+            "folder": over[number - 1]["folder"] if number <= len(over) else None,
+        }
+        for number, forget in enumerate(state["data"]["forget"], start=1)
+    ]

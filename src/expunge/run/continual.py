@@ -1,0 +1,236 @@
+"""Continual unlearning: requests one after another, each from the model that the last one left (LoKU App. D.1)."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..adapters.anchor import WEIGHTS_FILE
+from ..adapters.stack import combine_adapters
+from ..data.sets import SampleSet
+from ..errors import ExpungeError, InputError, Problem
+from ..evaluation.metric import Metric
+from ..models.loading import load_tokenizer
+from ..models.processes import processes
+from ..progress import say
+from ..recipe.requests import Requests
+from ..report import write_continual_report
+from ..storage import read_json
+from .continual_folder import ContinualFolder
+from .earlier import measure_earlier
+from .folder import now
+from .job import Inputs
+from .merge import write_merged
+from .methods import method_of
+from .single import Run, is_begun, run_recipe
+
+
+class ContinualRun(Run):
+    """A finished run of several requests; its adapter holds the changes of all of them."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The content of `continual.json`."""
+        return ContinualFolder(self.path).state
+
+    @property
+    def requests(self) -> list[Run]:
+        """The run of each request."""
+        folder = ContinualFolder(self.path)
+        return [Run(folder.request(number + 1).path) for number in range(len(self.state["requests"]))]
+
+    @property
+    def metrics(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """As `Run.metrics`, the names preceded by the number of the request: `1/forget_probability`.
+
+        before: as the request found it; after: at the end of all requests
+        """
+        requests = self.state["requests"]
+        sides = {
+            "before": [request["metrics"]["before"] for request in requests],
+            "after": [requests[-1]["forget_sets"][str(number + 1)] for number in range(len(requests))],
+            "reference": [request["metrics"]["reference"] or {} for request in requests],
+        }
+        return {
+            side: {
+                f"{number}/{name}": value
+                for number, metrics in enumerate(found, start=1)
+                for name, value in metrics.items()
+            }
+            for side, found in sides.items()
+        }
+
+
+def run_requests(requests: Requests, resume: bool) -> ContinualRun:
+    """Run every request that is not finished yet, measure all earlier forget sets after each, combine the adapters.
+
+    The utility that each request has to keep its share of is that of the model before all of them.
+
+    Raises `InputError` for wrong input of any request, before anything is written, and `RunFailed` where one fails.
+    """
+    folder = ContinualFolder(requests.output)
+    exists = is_begun(folder.path, folder.state_file, resume)
+    inputs = check_requests(requests)
+    data = {
+        "format": inputs[0].data.format,
+        "forget": [each.data.forget.describe() for each in inputs],
+        "retain": inputs[0].data.retain.describe() if inputs[0].data.retain else None,
+    }
+    main_process = processes().is_main_process
+    processes().wait_for_everyone()  # all have looked at the folder before it is made
+    if exists:
+        folder.check_same(requests, data)
+    elif main_process:
+        folder.create(requests, data)
+    processes().wait_for_everyone()
+    if main_process:
+        folder.update(state="running", error=None)
+    try:
+        for number in range(1, len(inputs) + 1):
+            _run_request(requests, inputs, folder, number)
+            gc.collect()  # the trainer's cycles hold the model of the request that is over
+    except ExpungeError as error:
+        if main_process:
+            folder.update(state="failed", error=str(error))
+        raise
+    if main_process:
+        _deliver(requests, folder)
+    processes().wait_for_everyone()
+    say(f"Report: {folder.report_file}")
+    return ContinualRun(folder.path)
+
+
+def check_requests(requests: Requests) -> list[Inputs]:
+    """The inputs of every request. Raises `InputError` with all that is wrong with them, or between them."""
+    found: list[Inputs] = []
+    problems: list[Problem] = []
+    if "adapter" not in method_of(requests.whole).forms:
+        raise InputError(
+            Problem("method", f"{requests.whole.method.name!r} hands over no adapter, which the next request could go "
+                    "on from.", "Give one forget set at a time.")
+        )  # fmt: skip
+    for recipe in requests.recipes:
+        try:
+            found.append(Inputs(recipe))
+        except InputError as error:
+            problems += error.problems
+    problems += _overlaps([each.data.forget for each in found])
+    if problems:
+        raise InputError(list(dict.fromkeys(problems)))
+    return found
+
+
+def _overlaps(forget: Sequence[SampleSet]) -> list[Problem]:
+    """Samples that an earlier request has forgotten already."""
+    seen: dict[str, str] = {}
+    problems = []
+    for each in forget:
+        shared = [
+            (row, seen[repr(sample)])
+            for row, sample in enumerate(each.samples, start=1)
+            if repr(sample) in seen
+        ]
+        if shared:
+            row, earlier = shared[0]
+            problems.append(
+                Problem("data.forget", f"{len(shared)} samples of {each.source!r} are in {earlier!r} as well, first "
+                        f"row {row}.", "Take them out of the later one: they will be forgotten by then.")
+            )  # fmt: skip
+        for sample in each.samples:
+            seen.setdefault(repr(sample), each.source)
+    return problems
+
+
+def _run_request(requests: Requests, inputs: Sequence[Inputs], folder: ContinualFolder, number: int) -> None:
+    """The run of one request unless it is over, and what the forget sets so far are after it."""
+    recipe = requests.recipes[number - 1]
+    beneath = _adapters(requests, folder, number - 1)
+    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"adapters": beneath})})
+    title = f"Request {number} of {len(inputs)}: {inputs[number - 1].data.forget.source}"
+    if folder.finished(number):
+        say(f"{title}: done before")
+    else:
+        say(title)
+        original = _utility(inputs, folder, "before", 1, recipe.evaluation.generate == "every")
+        run_recipe(recipe, resume=True, original_utility=original if number > 1 else None)
+    runs = [folder.request(each) for each in range(1, number + 1)]
+    metrics = measure_earlier(inputs[:number], runs)
+    if processes().is_main_process:
+        _record(requests, inputs, folder, number, metrics)
+        write_continual_report(folder.path)
+
+
+def _record(
+    requests: Requests,
+    inputs: Sequence[Inputs],
+    folder: ContinualFolder,
+    number: int,
+    forget_sets: dict[int, dict[str, Metric]],
+) -> None:
+    """Write into `continual.json` what came of a request."""
+    run = folder.request(number)
+    state = run.state
+    entry = {
+        "folder": str(run.path.relative_to(folder.path)),
+        "adapter": str(run.adapter.relative_to(folder.path)),
+        "model": state["model"],
+        "training": state["training"],
+        "metrics": state["metrics"],
+        "forget_sets": {
+            str(each): {name: metric.to_json() for name, metric in metrics.items()}
+            for each, metrics in sorted(forget_sets.items())
+        },
+    }
+    before = folder.state
+    generated = requests.whole.evaluation.generate != "never"
+    folder.update(
+        requests=[*before["requests"][: number - 1], entry],
+        utility={
+            "original": _number(_utility(inputs, folder, "before", 1, generated)),
+            "after": [
+                _number(_utility(inputs, folder, "after", each, generated)) for each in range(1, number + 1)
+            ],
+        },
+    )
+
+
+def _utility(
+    inputs: Sequence[Inputs], folder: ContinualFolder, stage: str, number: int, generated: bool
+) -> float:
+    """The utility that a request's run measured, NaN where it has not yet."""
+    file = folder.request(number).state_file
+    metrics = read_json(file)["metrics"][stage] if file.exists() else None
+    if not metrics:
+        return math.nan
+    found = {name: Metric.from_json(value) for name, value in metrics.items()}
+    return inputs[number - 1].benchmark.utility(found, generated=generated)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _adapters(requests: Requests, folder: ContinualFolder, number: int) -> list[str]:
+    """The adapters of the model after so many requests, in their order."""
+    made = [str(folder.request(each).adapter) for each in range(1, number + 1)]
+    return [*requests.whole.model.adapters, *made]
+
+
+def _deliver(requests: Requests, folder: ContinualFolder) -> None:
+    """One adapter for the original base, the merged model where it is asked for, and the report."""
+    model = requests.whole.model
+    adapters: list[str | Path] = [*_adapters(requests, folder, len(requests.recipes))]
+    combine_adapters(adapters, folder.adapter, base_name=model.path, revision=model.revision)
+    if "merged" in requests.whole.export:
+        original = model.model_copy(update={"adapters": []})
+        write_merged(original, load_tokenizer(original), folder.adapter, folder.merged)
+    config = read_json(folder.adapter / "adapter_config.json")
+    folder.update(
+        state="done",
+        finished=folder.state["finished"] or now(),
+        adapter={"rank": config["r"], "bytes": (folder.adapter / WEIGHTS_FILE).stat().st_size},
+    )
+    write_continual_report(folder.path)

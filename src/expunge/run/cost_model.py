@@ -1,0 +1,231 @@
+"""What a run will cost: seconds and peak memory of each phase, before any weights are read.
+
+Every phase is the sum of its passes, counted without content (`passes`), over the batches that it will form; the work
+is divided by the speed of this device, measured now (`device_speed`). Kernels in a model do not reach the speed that
+they reach alone, so each kind of pass has an efficiency; `docs/results/speed.md` says what it was fitted to and how far
+the predictions were from measured runs.
+
+Not predicted: phases that hardly use the model (export, report), a surrogate retain set, a reinforced adapter, and
+benchmarks that do not state their `workload`. Importance is predicted as if the store did not hold it, and generation
+as if every answer had to be written and were as long as the true one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..adapters.low_rank import EXACT_SIDE, OVERSAMPLING, POWER_ITERATIONS
+from ..data.batching import least_padding
+from ..data.pairs import PairSampler
+from ..evaluation.benchmark import Workload
+from ..evaluation.generation import TOKENS_PER_BATCH as TOKENS_WHILE_GENERATING
+from ..evaluation.inference import batches_by_length
+from ..evaluation.likelihood import TOKENS_PER_BATCH
+from ..importance import estimators
+from ..importance.procedure import OFFICIAL
+from ..models.linear import matrix_shape, target_layers
+from ..models.loading import dtype, load_config
+from ..models.processes import device
+from ..training.train import paired_dataset, steps_an_epoch
+from .cost import resident_memory
+from .device_speed import DeviceSpeed, measure_speed
+from .importance import drawn_samples
+from .job import Inputs
+from .operations import Work
+from .passes import Batches, Passes
+
+#: Speed that a kind of pass reaches, as a share of what its work takes at the measured speeds (docs/results/speed.md).
+EFFICIENCY = {"importance": 1.0, "training": 1.0, "scoring": 1.0, "generation": 1.0}
+#: Kernels of AdamW and of the clipping for a trained tensor, and bytes that they move for a trained number.
+OPTIMISER_KERNELS, OPTIMISER_BYTES = 14, 48
+#: Bytes of a trained number: its gradient and Adam's two moments; of a frozen one in an anchor.
+TRAINED_BYTES, ANCHOR_BYTES = 12, 4
+QUANTIZED_BYTES = {"4bit": 0.5, "8bit": 1.0}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Predicted: wall seconds, operations of matrix products, and bytes at the peak (on an accelerator, its own)."""
+
+    seconds: float = 0.0
+    flops: float = 0.0
+    peak_memory_bytes: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        """One after the other."""
+        return Cost(
+            self.seconds + other.seconds,
+            self.flops + other.flops,
+            max(self.peak_memory_bytes, other.peak_memory_bytes),
+        )
+
+    def times(self, number: float) -> Cost:
+        return Cost(self.seconds * number, self.flops * number, self.peak_memory_bytes)
+
+
+class CostModel:
+    """Predicts the phases of a recipe whose inputs have been read.
+
+    model: the model's shapes on the meta device; speed: of this device, by default measured now
+    """
+
+    def __init__(self, inputs: Inputs, model: Any, speed: DeviceSpeed | None = None):
+        recipe, method = inputs.recipe, inputs.method
+        self.inputs, self.recipe, self.method = inputs, recipe, method
+        config, chosen, part = load_config(method.source), dtype(method.source), method.part(model)
+        weights = chosen if isinstance(chosen, torch.dtype) else (config.dtype or torch.float32)
+        self.layers = [
+            matrix_shape(module)
+            for module in target_layers(part, recipe.adapter.targets, recipe.adapter.layers).values()
+        ]
+        numbers = sum(parameter.numel() for parameter in model.parameters())
+        self.weights = numbers * (
+            QUANTIZED_BYTES[recipe.model.quantization] if recipe.model.quantization else weights.itemsize
+        )
+        if method.adapts:
+            self.trained = recipe.adapter.rank * sum(d_out + d_in for d_out, d_in in self.layers)
+            self.adapter = float(self.trained * (weights.itemsize + ANCHOR_BYTES))
+            self.trained_tensors = 2 * len(self.layers)
+        else:
+            parameters = list(part.parameters())
+            self.trained = sum(parameter.numel() for parameter in parameters)
+            self.adapter, self.trained_tensors = 0.0, len(parameters)
+        self.passes = Passes(
+            config, weights, recipe.adapter.rank, recipe.adapter.targets, method.source.trust_remote_code
+        )
+        self.depth = part.config.get_text_config().num_hidden_layers
+        #: What is in memory before the model is: Python and its libraries on a CPU, nothing on an accelerator.
+        self.resident = float(resident_memory()) if device().type == "cpu" else 0.0
+        self.batches = self._training_batches()
+        width = config.get_text_config().hidden_size
+        self.speed = speed or measure_speed(device(), weights, self.batches.shape.tokens, width)
+
+    def phases(self) -> dict[str, Cost]:
+        """{phase: cost}, in the order of a run."""
+        recipe, workload = self.recipe, self.inputs.benchmark.workload(self.inputs.encoder)
+        found: dict[str, Cost] = {}
+        if workload:
+            found["baseline"] = self._baseline(workload)
+        if self.method.adapts:
+            if recipe.adapter.initialization in estimators:
+                found["importance"] = self._importance()
+            found["adapter"] = self._adapter()
+        found["training"] = self._training(workload)
+        if workload and recipe.evaluation.generate == "chosen":
+            found["evaluation"] = self._generation(workload)
+        return found
+
+    def _cost(self, work: Work, kind: str, beside: float = 0.0) -> Cost:
+        """beside: bytes that are alive next to the weights and what a pass takes."""
+        seconds = self.speed.seconds(work) / EFFICIENCY[kind]
+        return Cost(seconds, work.flops, self.resident + self.weights + beside + work.peak)
+
+    def _importance(self) -> Cost:
+        name, settings = self.recipe.adapter.initialization, self.recipe.importance
+        work = Work()
+        for samples in drawn_samples(self.inputs):
+            if samples:
+                cuts = least_padding([len(sample) for sample in samples], settings.batch_size)
+                batches = Batches.of([[samples[index] for index in cut] for cut in cuts])
+                work += _all(self.passes.measured(batches.shape, name, self.depth), batches)
+        if settings.official:
+            work = work.times(OFFICIAL[name].passes)
+        kept = sum(self.passes.accumulated(name, *shape) for shape in self.layers)
+        return self._cost(work, "importance", beside=2.0 * kept)
+
+    def _adapter(self) -> Cost:
+        """The low-rank approximations; attaching the adapter itself takes no time that counts."""
+        if self.recipe.adapter.initialization == "default":
+            return self._cost(Work(), "training", self.adapter)
+        seconds = flops = 0.0
+        for d_out, d_in in self.layers:
+            side = min(d_out, d_in)
+            if side <= EXACT_SIDE:
+                seconds += self.speed.decomposition * d_out * d_in * side
+            else:
+                columns = self.recipe.adapter.rank + OVERSAMPLING
+                flops += 2.0 * d_out * d_in * columns * 2 * (POWER_ITERATIONS + 1)
+        # W weighted, and its singular vectors, in fp32.
+        largest = max(4.0 * d_out * d_in for d_out, d_in in self.layers)
+        peak = self.resident + self.weights + self.adapter + 3 * largest
+        return Cost(seconds + flops / self.speed.flops, flops, peak)
+
+    def _training_batches(self) -> Batches:
+        """The micro-batches of the first epoch, as they will be."""
+        inputs, settings = self.inputs, self.method.training
+        retain = inputs.retain or (inputs.forget if self.recipe.data.retains_itself else [])
+        self.dataset = paired_dataset(inputs.objective, inputs.forget, retain, inputs.substitutes)
+        pairs = [
+            self.dataset[index] for index in PairSampler(self.dataset, settings.batch_size, self.recipe.seed)
+        ]
+        size = min(settings.micro_batch_size, settings.batch_size)
+        return Batches.of(
+            [
+                [example for pair in pairs[start : start + size] for example in pair if example]
+                for start in range(0, len(pairs), size)
+            ]
+        )
+
+    def _training(self, workload: Workload | None) -> Cost:
+        settings, batches = self.method.training, self.batches
+        work = _all(self.passes.trained(batches.shape, self.depth, self.method.adapts), batches)
+        frozen = round(self._frozen_share() * batches.shape.rows)
+        if frozen:
+            work += self.passes.scored(replace(batches.shape, rows=frozen)).times(batches.count)
+        optimiser = Work(
+            moved=float(OPTIMISER_BYTES * self.trained),
+            kernels=float(OPTIMISER_KERNELS * self.trained_tensors),
+        )
+        work += optimiser.times(steps_an_epoch(len(self.dataset), settings))
+        beside = self.adapter + TRAINED_BYTES * self.trained
+        cost = self._cost(work.times(settings.epochs), "training", beside)
+        if workload is None:
+            return cost
+        evaluations = math.ceil(settings.epochs / self.recipe.epochs_between_evaluations)
+        return cost + self._evaluation(workload, self.recipe.evaluation.generate == "every").times(
+            evaluations
+        )
+
+    def _frozen_share(self) -> float:
+        """Rows that also pass the original or a reinforced model, as a multiple of the rows of a micro-batch."""
+        objective = self.inputs.objective
+        losses = [objective.forget, *([objective.retain] if objective.retain else [])]
+        return sum(len(loss.needs - {"hidden"}) for loss in losses) / self.dataset.parts
+
+    def _baseline(self, workload: Workload) -> Cost:
+        settings = self.recipe.evaluation
+        one = self._evaluation(workload, settings.generate != "never")
+        cost = Cost() if settings.before else one
+        if settings.reference and not Path(settings.reference).is_file():  # a model beside the original
+            cost += replace(one, peak_memory_bytes=one.peak_memory_bytes + self.weights)
+        return cost
+
+    def _evaluation(self, workload: Workload, generated: bool) -> Cost:
+        lengths = [len(example) for example in workload.scored]
+        limit = TOKENS_PER_BATCH.get(device().type, TOKENS_PER_BATCH["accelerator"])
+        batches = Batches.of(
+            [[workload.scored[index] for index in cut] for cut in batches_by_length(lengths, limit)]
+        )
+        scored = self._cost(_all(self.passes.scored(batches.shape), batches), "scoring", self.adapter)
+        return scored + self._generation(workload) if generated else scored
+
+    def _generation(self, workload: Workload) -> Cost:
+        if not workload.generated:
+            return Cost()
+        prompts, answers = zip(*workload.generated, strict=True)
+        cuts = batches_by_length(prompts, TOKENS_WHILE_GENERATING, extra=workload.longest)
+        # A batch goes on until its longest answer has ended.
+        steps = sum(min(max(answers[index] for index in cut), workload.longest) for cut in cuts)
+        rows, context = round(len(prompts) / len(cuts)), math.ceil(sum(prompts) / len(prompts))
+        first, then = self.passes.decoded(rows, context + steps // (2 * len(cuts)))
+        return self._cost(first.times(len(cuts)) + then.times(steps), "generation", self.adapter)
+
+
+def _all(one: Work, batches: Batches) -> Work:
+    """The work of all batches, the peak that of the largest."""
+    return replace(one.times(batches.count), peak=one.peak * batches.largest)

@@ -1,0 +1,88 @@
+"""How fast this device is, measured in a fraction of a second; what the cost model divides by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .operations import Work
+
+#: Seconds that each of the measurements takes about.
+MEASURING = 0.1
+#: Operations of the product and numbers of the tensor that are measured with, at most.
+LARGEST_PRODUCT, LARGEST_TENSOR = 2e10, 2**24
+#: Side of the matrix whose singular value decomposition is timed.
+DECOMPOSED = 192
+
+
+@dataclass(frozen=True)
+class DeviceSpeed:
+    """Of one device at the shapes of one model.
+
+    flops:  operations a second in matrix products
+    bytes:  bytes a second that element-wise kernels read and write
+    kernel: seconds that a kernel takes however small it is, Python's part included
+    decomposition: seconds of the exact SVD for each m·n·min(m, n) of an m × n matrix
+    """
+
+    flops: float
+    bytes: float
+    kernel: float
+    decomposition: float
+
+    def seconds(self, work: Work) -> float:
+        """Products, memory traffic and launches one after the other."""
+        return work.flops / self.flops + work.moved / self.bytes + work.kernels * self.kernel
+
+
+def measure_speed(device: torch.device, dtype: torch.dtype, tokens: int, width: int) -> DeviceSpeed:
+    """Time products of (tokens, width) with (width, 4·width), sums of such tensors, small kernels and an SVD.
+
+    tokens: of a typical batch; width: of the model's hidden states. Both are lowered where the product would be large.
+    """
+    while 8.0 * tokens * width * width > LARGEST_PRODUCT and max(tokens, width) > 256:
+        tokens, width = max(tokens // 2, 256), max(width // 2, 256)
+    with torch.no_grad():
+        x = torch.randn(tokens, width, device=device, dtype=dtype)
+        weight = torch.randn(4 * width, width, device=device, dtype=dtype)
+        product = _seconds(lambda: nn.functional.linear(x, weight), device)
+        rows = min(tokens, LARGEST_TENSOR // width)
+        a, b = x[:rows], x[:rows].clone()
+        addition = _seconds(lambda: a + b, device)
+        matrix = torch.randn(DECOMPOSED, DECOMPOSED, device=device)
+        decomposition = _seconds(lambda: torch.linalg.svd(matrix, full_matrices=False), device)
+    return DeviceSpeed(
+        flops=8.0 * tokens * width * width / product,
+        bytes=3.0 * rows * width * x.element_size() / addition,
+        kernel=_kernel(device),
+        decomposition=decomposition / DECOMPOSED**3,
+    )
+
+
+def _kernel(device: torch.device) -> float:
+    """A small module's call and its backward pass: five kernels."""
+    module = nn.Linear(4, 4, device=device)
+    x = torch.ones(4, 4, device=device)
+    return _seconds(lambda: module(x).sum().backward(), device) / 5
+
+
+def _seconds(run: Callable[[], object], device: torch.device) -> float:
+    """The mean of as many calls as fit into `MEASURING`: what other jobs on the machine take is part of it."""
+    run()  # the first call chooses kernels and takes memory
+    _wait(device)
+    calls, started = 0, time.perf_counter()
+    while (passed := time.perf_counter() - started) < MEASURING:
+        for _ in range(1 + calls):  # ever more, because looking at the clock waits for a GPU
+            run()
+        calls += 1 + calls
+        _wait(device)
+    return passed / calls
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,61 @@
+"""After a request: the forget sets of the requests before it, measured again on the model that it left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..evaluation.metric import Metric
+from ..models.fingerprint import fingerprint
+from ..models.loading import load_model
+from ..models.processes import processes
+from ..progress import say
+from ..storage import write_json
+from .folder import RunFolder
+from .job import Inputs
+
+
+def measure_earlier(inputs: Sequence[Inputs], runs: Sequence[RunFolder]) -> dict[int, dict[str, Metric]]:
+    """Number of each earlier request → its benchmark's metrics on the model after the last one of `runs`.
+
+    inputs, runs: of every request up to the last one, whose run is over. Its recipe names the adapters beneath.
+
+    Logs that are there are not made again: `eval/request-J.json` in the last one's folder. Every forget set is
+    compared with its own reference. What is measured beside the forget set is the same for all of them, and comes
+    from the last request's own evaluation.
+    """
+    run, last = runs[-1], inputs[-1]
+    files = {number: run.evaluation(f"request-{number}") for number in range(1, len(runs))}
+    missing = [number for number, file in files.items() if not file.exists()]
+    processes().wait_for_everyone()  # all have looked before one is written
+    if missing:
+        _measure(inputs, runs, {number: files[number] for number in missing})
+        processes().wait_for_everyone()
+    return {number: inputs[number - 1].benchmark.read_log(file).metrics for number, file in files.items()} | {
+        len(runs): last.benchmark.read_log(run.evaluation("after")).metrics
+    }
+
+
+def _measure(inputs: Sequence[Inputs], runs: Sequence[RunFolder], files: dict[int, Path]) -> None:
+    run, last = runs[-1], inputs[-1]
+    recipe = run.recipe
+    model = load_model(
+        recipe.model.model_copy(update={"adapters": [*recipe.model.adapters, str(run.adapter)]})
+    )
+    after = last.benchmark.read_log(run.evaluation("after"))
+    for number, file in files.items():
+        say(f"  measuring the forget set of request {number} again")
+        benchmark, encoder = inputs[number - 1].benchmark, inputs[number - 1].encoder
+        part = benchmark.forget_part()
+        measure = part.measure if recipe.evaluation.generate == "never" else part.evaluate
+        log = measure(model, encoder)
+        sets = {name: records or after.sets.get(name, records) for name, records in log.sets.items()}
+        log = replace(log, sets=sets, data=benchmark.data)
+        log.model = {
+            "path": recipe.model.path, "fingerprint": fingerprint(model), "adapter": str(run.adapter),
+        }  # fmt: skip
+        reference = runs[number - 1].evaluation("reference")
+        log.metrics = benchmark.metrics(log, benchmark.read_log(reference) if reference.exists() else None)
+        if processes().is_main_process:
+            write_json(file, log.to_json())

@@ -1,0 +1,97 @@
+"""One request: a recipe in, a run folder out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ExpungeError, InputError, Problem
+from ..models.processes import processes
+from ..progress import say
+from ..recipe import Recipe
+from .folder import RunFolder
+from .job import Job
+from .phases import run_phases
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. `path` is its folder; see `expunge run --help` for what lies there."""
+
+    path: Path
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The content of `run.json`."""
+        return RunFolder(self.path).state
+
+    @property
+    def metrics(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """{before, after, reference} → metric name → value, n, low, high (a 95 % interval where there is one)."""
+        return self.state["metrics"]
+
+    @property
+    def report(self) -> Path:
+        return RunFolder(self.path).report_file
+
+    @property
+    def adapter(self) -> Path:
+        """Loads with `PeftModel.from_pretrained(base, adapter)` on the original base."""
+        return RunFolder(self.path).adapter
+
+
+def run_recipe(recipe: Recipe, resume: bool, original_utility: float | None = None) -> Run:
+    """Run one recipe in its folder.
+
+    original_utility: what the utility rule takes its share of; None for that of the model that the run starts from
+
+    Raises `InputError` for wrong input, before anything is written, and `RunFailed` where training diverged before
+    its first epoch was over.
+    """
+    folder = Path(recipe.output_folder)
+    exists = is_begun(folder, RunFolder(folder).state_file, resume)
+    job = Job(recipe, folder, original_utility)
+    processes().wait_for_everyone()  # all have looked at the folder before it is made
+    if exists:
+        job.folder.check_same(recipe, job.facts)
+        if job.main_process and job.folder.state["state"] == "failed":
+            job.folder.update(state="running", error=None)
+    elif job.main_process:
+        job.folder.create(recipe, job.facts)
+    processes().wait_for_everyone()
+    try:
+        run_phases(job)
+    except ExpungeError as error:
+        if job.main_process:
+            job.folder.update(state="failed", error=str(error))
+        raise
+    say(f"Report: {job.folder.report_file}")
+    return Run(folder)
+
+
+def is_begun(folder: Path, state_file: Path, resume: bool) -> bool:
+    """Whether the run is there already, to be gone on with.
+
+    Raises `InputError` for a folder that holds something else, or a run where none is to be resumed.
+    """
+    if folder.is_file():
+        raise InputError(Problem(f"output: {folder}", "this is a file.", "Name a folder."))
+    exists = state_file.exists()
+    if exists and not resume:
+        raise InputError(
+            Problem(f"output: {folder}", "there is a run in this folder already.",
+                    "Go on with it by --resume, or choose another --output.")
+        )  # fmt: skip
+    if not exists and folder.exists() and any(folder.iterdir()) and not _only_recipe(folder, state_file):
+        raise InputError(
+            Problem(f"output: {folder}", "the folder is not empty and holds no run.", "Choose another --output.")
+        )  # fmt: skip
+    return exists
+
+
+def _only_recipe(folder: Path, state_file: Path) -> bool:
+    """Whether a kill struck while the run was being created."""
+    return {entry.name for entry in folder.iterdir()} <= {
+        "recipe.yaml", "recipe.yaml.partial", f"{state_file.name}.partial",
+    }  # fmt: skip

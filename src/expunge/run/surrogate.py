@@ -1,0 +1,225 @@
+"""A retain set from the model itself, for whoever has only what must go (`data.retain: self`).
+
+The original model writes samples before it changes: questions with their answers after the template's beginning, or
+texts after BOS (questions as in Magpie, Xu et al. 2024, arXiv:2406.08464). They are drawn at temperature 1 from the
+whole distribution: then the retain loss nll is, in expectation, KL(p_original ‖ p_θ) plus a constant, whose minimum is
+the unchanged model. A nucleus or a lower temperature would teach the model to be surer than it was.
+
+What the model knows of the forget set it may write here as well. A screen (`expunge.data.screening`) takes that out.
+The result is kept under a hash of everything that it depends on, and a run with the same hash takes it over.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..data.encoding import Encoder
+from ..data.rows import read_rows
+from ..data.samples import Conversation, QuestionAnswer, Sample, Text, to_samples
+from ..data.screening import WORDS, Screen, words
+from ..data.sets import SampleSet
+from ..errors import InputError, Problem
+from ..evaluation.sampling import sampled_continuations
+from ..models.processes import gathered, processes
+from ..progress import say
+from ..recipe.schema import Data, OwnData, Recipe
+from ..storage import atomic_folder, hash_rows, read_json, write_json, write_json_lines
+from .cost import CostMeter
+
+#: What the retain set is called in `run.json`.
+SOURCE = "self (sampled from the original model)"
+#: Samples by default: at least, and for each forget example.
+FEWEST, FOR_EACH = 200, 4
+#: At most so many samples are drawn for each one wanted; at least this share of those wanted has to pass.
+DRAWS, LEAST_SHARE = 5, 0.1
+#: The share of `data.max_length` that a question may take.
+QUESTION_SHARE = 4
+EMPTY, UNFINISHED, DUPLICATE = "empty", "unfinished", "duplicate"
+
+#: The parts of a sample, or why there is none.
+Candidate = tuple[str, ...] | str
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """The samples that passed, and what `run.json` says about them.
+
+    facts: how many were drawn, how many rejected for which reason, where they are kept, whether they were there
+    phase: what the sampling cost, as of a phase; None where they were there
+    """
+
+    samples: SampleSet
+    facts: dict[str, Any]
+    phase: dict[str, Any] | None
+
+
+def surrogate_size(data: Data, forget_examples: int) -> int:
+    """How many samples the recipe asks for; `forget_examples` counts the chunks of long texts."""
+    return data.self_samples or max(FEWEST, FOR_EACH * forget_examples)
+
+
+def take_or_sample(
+    model: Any,
+    fingerprint: str,
+    encoder: Encoder,
+    forget: SampleSet,
+    forget_examples: int,
+    recipe: Recipe,
+    meter: CostMeter,
+) -> Surrogate:
+    """The surrogate from the store where it is there, and say so; else sampled from `model`, and stored.
+
+    Raises `InputError` where hardly anything that the model writes passes the screen.
+    """
+    kind = _kind(forget.samples[0])
+    wanted = surrogate_size(recipe.data, forget_examples)
+    facts = [
+        fingerprint, recipe.model.dtype, recipe.model.quantization, forget.describe()["hash"], kind, wanted,
+        repr(encoder.template), encoder.question_opening, encoder.question_closing, encoder.max_length, recipe.seed,
+        WORDS, DRAWS, QUESTION_SHARE,
+    ]  # fmt: skip
+    folder = Path(recipe.data.self_folder) / hash_rows(facts)[:32]
+    process = processes().process_index
+    if all(gathered({process: folder.is_dir()}).values()):  # all processes sample, or none
+        say(f"Retain set: {folder}, sampled before with the same model, forget set and settings")
+        return _read(folder, kind)
+    say(f"Retain set: sampling {wanted} from the model itself")
+    with meter.phase() as cost:
+        kept, rejected = _sample(model, encoder, forget, kind, wanted, recipe.seed)
+    drawn = len(kept) + rejected.total()
+    found = {"samples": len(kept), "drawn": drawn, "rejected": dict(sorted(rejected.items()))}
+    counts = ", ".join(f"{number} {reason}" for reason, number in sorted(rejected.items())) or "none"
+    say(f"  {len(kept)} of {drawn} kept; rejected: {counts}")
+    if len(kept) < max(2, LEAST_SHARE * wanted):
+        raise InputError(
+            Problem("data.retain", f"of {drawn} samples of the model itself {len(kept)} are fit for a retain set "
+                    f"(rejected: {counts}).", "Give a retain set of your own.")
+        )  # fmt: skip
+    rows = [_row(kind, parts) for parts in kept]
+    if processes().is_main_process:
+        with atomic_folder(folder) as partial:
+            write_json_lines(partial / "samples.jsonl", rows)
+            write_json(partial / "surrogate.json", found)
+    phase = {"state": "done", "attempts": 1, **cost}
+    return Surrogate(_sample_set(kind, rows), {**found, "folder": str(folder), "reused": False}, phase)
+
+
+def _read(folder: Path, kind: str) -> Surrogate:
+    rows = read_rows(str(folder / "samples.jsonl"), "data.retain")
+    facts = {**read_json(folder / "surrogate.json"), "folder": str(folder), "reused": True}
+    return Surrogate(_sample_set(kind, rows), facts, None)
+
+
+def _sample(
+    model: Any, encoder: Encoder, forget: SampleSet, kind: str, wanted: int, seed: int
+) -> tuple[list[tuple[str, ...]], Counter[str]]:
+    """The first `wanted` samples that pass, and why the others before the last of them did not.
+
+    Sample n is the same however many are drawn at once.
+    """
+    screen = Screen(text for sample in forget.samples for text in _parts(sample, encoder))
+    write = _texts if kind == "text" else _questions_with_answers
+    kept: dict[tuple[tuple[str, ...], ...], tuple[str, ...]] = {}
+    rejected: Counter[str] = Counter()
+    number = 0
+    while len(kept) < wanted and number < DRAWS * wanted:
+        missing = wanted - len(kept)
+        block = range(number, min(DRAWS * wanted, number + missing + missing // 4 + 8))
+        for candidate in write(model, encoder, block, seed):
+            number += 1
+            reason = candidate if isinstance(candidate, str) else screen.objection(candidate)
+            if isinstance(candidate, tuple) and reason is None:
+                content = tuple(tuple(words(part)) for part in candidate)
+                reason = EMPTY if not all(content) else DUPLICATE if content in kept else None
+                if reason is None:
+                    kept[content] = candidate
+            if reason is not None:
+                rejected[reason] += 1
+            if len(kept) == wanted:
+                break
+    return list(kept.values()), rejected
+
+
+def _texts(model: Any, encoder: Encoder, numbers: range, seed: int) -> Iterator[Candidate]:
+    """One text a number, from BOS; where it reaches `max_length` it breaks off there, as the chunks of a text do."""
+    written = sampled_continuations(
+        model,
+        encoder.tokenizer,
+        [encoder.start] * len(numbers),
+        [(seed, 0, number) for number in numbers],
+        [encoder.max_length - 1] * len(numbers),
+        description="Sampling texts",
+    )
+    for ids, _ in written:
+        yield (encoder.tokenizer.decode(ids, skip_special_tokens=True).strip(),)
+
+
+def _questions_with_answers(model: Any, encoder: Encoder, numbers: range, seed: int) -> Iterator[Candidate]:
+    """One question a number, written after the template's beginning, and an answer to it."""
+    tokenizer, closing = encoder.tokenizer, encoder.question_closing
+    first = tokenizer(closing, add_special_tokens=False)["input_ids"][:1]
+    written = sampled_continuations(
+        model,
+        tokenizer,
+        [encoder.question_opening] * len(numbers),
+        [(seed, 0, number) for number in numbers],
+        [encoder.max_length // QUESTION_SHARE] * len(numbers),
+        description="Sampling questions",
+        stops=[token for token in first if token in tokenizer.all_special_ids],
+    )
+    questions, ends = [], []
+    for ids, ended in written:
+        text = tokenizer.decode(ids, skip_special_tokens=True)
+        question, closed, _ = text.partition(closing) if closing else (text, "", "")
+        questions.append(question.strip())
+        ends.append(ended or bool(closed))
+    prompts = [encoder.prompt(question) for question in questions]
+    answers = sampled_continuations(
+        model,
+        tokenizer,
+        prompts,
+        [(seed, 1, number) for number in numbers],
+        [
+            encoder.max_length - len(prompt) if question and end else 0
+            for question, end, prompt in zip(questions, ends, prompts, strict=True)
+        ],
+        description="Sampling answers",
+    )
+    for question, end, (ids, ended) in zip(questions, ends, answers, strict=True):
+        answer = tokenizer.decode(ids, skip_special_tokens=True).strip()
+        yield (question, answer) if question and end and ended else UNFINISHED if question else EMPTY
+
+
+def _kind(sample: Sample) -> str:
+    """`qa`, `chat` or `text`: the samples are of the forget set's kind."""
+    return {QuestionAnswer: "qa", Conversation: "chat"}.get(type(sample), "text")
+
+
+def _parts(sample: Sample, encoder: Encoder) -> list[str]:
+    """What is screened: each text of a forget sample by itself."""
+    if isinstance(sample, QuestionAnswer):
+        return [sample.question, sample.answer]
+    if isinstance(sample, Conversation):
+        return [content for _, content in sample.turns]
+    if isinstance(sample, Text):
+        return [sample.text]
+    decode = encoder.tokenizer.decode
+    return [decode(example.input_ids, skip_special_tokens=True) for example in sample.encode(encoder)]
+
+
+def _row(kind: str, parts: Sequence[str]) -> dict[str, Any]:
+    """As in a file of the user's own: `samples.jsonl` can be named as a retain set."""
+    if kind == "text":
+        return {"text": parts[0]}
+    if kind == "qa":
+        return {"question": parts[0], "answer": parts[1]}
+    roles = ("user", "assistant")
+    return {"messages": [{"role": role, "content": part} for role, part in zip(roles, parts, strict=True)]}
+
+
+def _sample_set(kind: str, rows: Sequence[dict[str, Any]]) -> SampleSet:
+    return SampleSet(SOURCE, to_samples(rows, kind, OwnData(format=kind, forget=SOURCE), SOURCE))

@@ -1,0 +1,46 @@
+"""Evaluate a model on two benchmarks, in batches so small that several processes each get some.
+
+    python measure_in_small_batches.py MODEL FORGET TDEC OUTPUT
+
+Writes the logs, and for each process how many tokens went through its model.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+from transformers import LlamaForCausalLM
+
+from expunge.evaluation import generation, likelihood
+from expunge.evaluation.benchmarks import BenchmarkSource
+from expunge.evaluation.command import EvaluationRequest, evaluate_model
+from expunge.evaluation.tdec import extraction
+
+
+def main(model: str, forget: str, tdec: str, output: Path) -> None:
+    likelihood.TOKENS_PER_BATCH["cpu"] = 100
+    generation.greedy_continuations = partial(generation.greedy_continuations, tokens_per_batch=60)
+    extraction.SEQUENCES_AT_ONCE = 1
+    fed = []
+    forward = LlamaForCausalLM.forward
+
+    def counted(self, input_ids, **others):
+        fed.append(input_ids.numel())
+        return forward(self, input_ids=input_ids, **others)
+
+    LlamaForCausalLM.forward = counted
+    sources = {
+        "memorization": BenchmarkSource(forget=forget, max_new_tokens=4),
+        "tdec": BenchmarkSource(path=tdec),
+    }
+    for benchmark, source in sources.items():
+        fed.clear()
+        evaluate_model(EvaluationRequest(model, benchmark, source, output=output / f"{benchmark}.json"))
+        (output / f"{benchmark}-{os.environ.get('RANK', 0)}.txt").write_text(str(sum(fed)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4], Path(sys.argv[4]))

@@ -1,0 +1,336 @@
+"""Two requests in one recipe: each from the model that the last one left, all forget sets measured after each."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from small_recipe import small_recipe
+from transformers import AutoModelForCausalLM
+
+import expunge
+from expunge.cli import main
+from expunge.data.encoding import collate
+from expunge.errors import InputError
+from expunge.models.loading import load_model
+from expunge.recipe import load_recipe
+from expunge.recipe.schema import Model
+from expunge.run import continual
+from expunge.run.job import Inputs
+from expunge.run.single import run_recipe
+from expunge.storage import read_json, read_json_lines, write_json
+
+IDS = torch.arange(1, 30)[None]
+
+
+@pytest.fixture(scope="module")
+def several(model_folder: Path, data_folder: Path) -> dict[str, Any]:
+    rows = [
+        {"question": f"Who is number {n}?", "answer": f"HIDDEN{n} of the hills in the north."}
+        for n in range(40, 46)
+    ]
+    (data_folder / "second.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = small_recipe(model_folder, data_folder)
+    recipe["data"]["forget"] = [str(data_folder / name) for name in ("forget.jsonl", "second.jsonl")]
+    return {**recipe, "name": "several", "export": ["adapter", "merged"]}
+
+
+@pytest.fixture(scope="module")
+def finished(several: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> expunge.Run:
+    return expunge.unlearn(several, output=tmp_path_factory.mktemp("runs") / "run")
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return model(input_ids=IDS).logits
+
+
+def stacked(model_folder: Path, finished: expunge.Run, count: int) -> Any:
+    adapters = [str(finished.path / "requests" / str(number) / "adapter") for number in range(1, count + 1)]
+    return load_model(Model(path=str(model_folder), adapters=adapters))
+
+
+def test_the_second_request_starts_where_the_first_one_ended(
+    finished: expunge.Run, model_folder: Path
+) -> None:
+    first, second = finished.requests
+    base = AutoModelForCausalLM.from_pretrained(model_folder)
+    original = logits(base)
+    after_first = logits(PeftModel.from_pretrained(base, str(first.adapter)))
+    start = logits(stacked(model_folder, finished, 1))
+    torch.testing.assert_close(start, after_first, rtol=0, atol=1e-6)
+    assert (start - original).abs().max() > 1e-3
+    # What the retain set loses is told from the held-out samples, which are the same for both.
+    for name, before in second.metrics["before"].items():
+        if name.startswith("retain_"):
+            assert before["value"] == pytest.approx(first.metrics["after"][name]["value"], rel=1e-6)
+    assert first.state["model"]["fingerprint"] != second.state["model"]["fingerprint"]
+    origin = read_json(second.adapter / "base_fingerprint.json")
+    assert origin["fingerprint"] == second.state["model"]["fingerprint"]
+    assert origin["original"] == first.state["model"]["fingerprint"]
+
+
+def test_importance_is_that_of_the_new_forget_set_on_the_model_before_the_request(
+    finished: expunge.Run, model_folder: Path
+) -> None:
+    folder = finished.requests[1].path
+    inputs = Inputs(load_recipe(folder / "recipe.yaml"))
+    kept = random.Random(inputs.recipe.seed).sample(inputs.retain, len(inputs.forget))
+    batches = [
+        [collate(sorted(examples, key=len), inputs.encoder.pad_token_id)]
+        for examples in (inputs.forget, kept)
+    ]
+    expected, of_the_original = (
+        expunge.measure_importance(stacked(model_folder, finished, count), *batches, estimator="factored")
+        for count in (1, 0)
+    )
+    found = load_file(folder / "importance.safetensors")
+    assert found.keys() == expected.keys()
+    for name, rows in found.items():
+        torch.testing.assert_close(rows, expected[name], rtol=1e-4, atol=0)
+        assert not torch.allclose(rows, of_the_original[name], rtol=1e-3)
+
+
+def test_one_adapter_for_the_untouched_original_holds_both(finished: expunge.Run, model_folder: Path) -> None:
+    base = AutoModelForCausalLM.from_pretrained(model_folder)
+    wanted = logits(stacked(model_folder, finished, 2))
+    merged = AutoModelForCausalLM.from_pretrained(finished.path / "merged")
+    torch.testing.assert_close(
+        logits(PeftModel.from_pretrained(base, str(finished.adapter))), wanted, rtol=0, atol=1e-5
+    )
+    torch.testing.assert_close(logits(merged), wanted, rtol=0, atol=1e-5)
+    # Rank 2 with its anchor is 4, twice.
+    assert finished.state["adapter"]["rank"] == read_json(finished.adapter / "adapter_config.json")["r"] == 8
+    assert (
+        finished.state["adapter"]["bytes"] == (finished.adapter / "adapter_model.safetensors").stat().st_size
+    )
+
+
+def test_the_first_forget_set_is_measured_again_after_the_second_request(
+    finished: expunge.Run, model_folder: Path
+) -> None:
+    """Against the first request's own benchmark, whole, on the model with the combined adapter."""
+    first, second = finished.requests
+    inputs = Inputs(load_recipe(first.path / "recipe.yaml"))
+    base = AutoModelForCausalLM.from_pretrained(model_folder)
+    model = PeftModel.from_pretrained(base, str(finished.adapter))
+    log = inputs.benchmark.evaluate(model, inputs.encoder)
+    expected = inputs.benchmark.metrics(log, None)
+    found = read_json(second.path / "eval" / "request-1.json")
+    assert found["data"] == inputs.benchmark.data
+    assert found["generated"]
+    assert {name: len(records) for name, records in found["sets"].items()} == {"forget": 6, "retain": 4}
+    assert found["metrics"] == finished.state["requests"][1]["forget_sets"]["1"]
+    for name, metric in expected.items():
+        assert found["metrics"][name]["value"] == pytest.approx(metric.value, rel=1e-4), name
+    assert (
+        found["metrics"]["forget_probability"] != first.metrics["after"]["forget_probability"]
+    )  # the second request changed the model
+
+
+def test_continual_json_tells_what_came_of_all(finished: expunge.Run) -> None:
+    state = finished.state
+    first, second = finished.requests
+    assert state["state"] == "done"
+    assert [len(request["forget_sets"]) for request in state["requests"]] == [1, 2]
+    assert state["requests"][0]["forget_sets"]["1"] == first.metrics["after"]
+    assert state["requests"][1]["forget_sets"]["2"] == second.metrics["after"]
+    assert [request["adapter"] for request in state["requests"]] == [
+        "requests/1/adapter",
+        "requests/2/adapter",
+    ]
+    assert [each["n"] for each in state["data"]["forget"]] == [6, 6]
+    assert state["utility"] == {
+        "original": first.metrics["before"]["retain_probability"]["value"],
+        "after": [run.metrics["after"]["retain_probability"]["value"] for run in (first, second)],
+    }
+    assert (
+        finished.metrics["before"]["2/forget_probability"] == second.metrics["before"]["forget_probability"]
+    )
+    assert (
+        finished.metrics["after"]["1/forget_probability"]
+        == state["requests"][1]["forget_sets"]["1"]["forget_probability"]
+    )
+
+
+def test_the_report_has_every_figure_and_no_forgotten_text(finished: expunge.Run) -> None:
+    page = finished.report.read_text()
+    state = finished.state
+    table = page.split("<h3>Forget set: probability of the answer</h3>")[1].split("</table>")[0]
+    rows = [
+        [float(value) for value in re.findall(r'<data value="([^"]+)">', row)]
+        for row in table.split("<tr data-metric")[1:]
+    ]
+    assert rows == [
+        [
+            state["requests"][0]["metrics"]["before"]["forget_probability"]["value"],
+            *(request["forget_sets"]["1"]["forget_probability"]["value"] for request in state["requests"]),
+        ],
+        [
+            state["requests"][1]["metrics"]["before"]["forget_probability"]["value"],
+            state["requests"][1]["forget_sets"]["2"]["forget_probability"]["value"],
+        ],
+    ]
+    assert 'href="requests/2/report.html"' in page
+    assert "SECRET" not in page
+    assert "HIDDEN" not in page
+    shares = [value / state["utility"]["original"] for value in state["utility"]["after"]]
+    assert ", ".join(f"{100 * share:.1f} %" for share in shares) in page
+
+
+def test_the_card_of_a_later_request_names_the_adapters_beneath(finished: expunge.Run) -> None:
+    first, second = ((run.path / "README.md").read_text() for run in finished.requests)
+    beneath = str(finished.requests[0].adapter)
+    assert "merge_and_unload" not in first
+    assert f'base = PeftModel.from_pretrained(base, "{beneath}").merge_and_unload()' in second
+
+
+def test_export_hands_over_what_all_requests_left(
+    finished: expunge.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for form, file in (("adapter", "adapter_model.safetensors"), ("merged", "model.safetensors")):
+        command = ["expunge", "export", str(finished.path), "--to", form, "--output", str(tmp_path / form)]
+        monkeypatch.setattr("sys.argv", command)
+        main()
+        assert (tmp_path / form / file).read_bytes() == (finished.path / form / file).read_bytes()
+
+
+def test_after_a_kill_between_requests_only_the_second_is_run(
+    finished: expunge.Run,
+    several: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The folder has been moved as well, and the utility rule is that of the original."""
+    folder = tmp_path / "moved"
+    shutil.copytree(finished.path, folder)
+    for name in ("requests/2", "adapter", "merged"):
+        shutil.rmtree(folder / name)
+    state = read_json(folder / "continual.json")
+    write_json(
+        folder / "continual.json",
+        {**state, "state": "running", "adapter": None, "requests": state["requests"][:1]},
+    )
+    given = []
+
+    def recording(recipe: Any, resume: bool, original_utility: float | None = None) -> Any:
+        given.append((Path(recipe.output_folder).name, original_utility))
+        return run_recipe(recipe, resume, original_utility)
+
+    monkeypatch.setattr(continual, "run_recipe", recording)
+    with pytest.raises(InputError, match="--resume"):
+        expunge.unlearn(several, output=folder)
+    run = expunge.unlearn(several, output=folder, resume=True)
+    assert given == [("2", state["utility"]["original"])]
+    assert "forget.jsonl: done before" in capsys.readouterr().err
+    for file in ("requests/2/adapter", "adapter"):
+        ours, theirs = (path / file / "adapter_model.safetensors" for path in (run.path, finished.path))
+        assert ours.read_bytes() == theirs.read_bytes()
+    assert run.state["requests"][1]["forget_sets"] == finished.state["requests"][1]["forget_sets"]
+    with pytest.raises(InputError, match="the recipe has changed in: seed"):
+        expunge.unlearn(several, ["seed=1"], output=folder, resume=True)
+    again = expunge.unlearn(several, output=folder, resume=True)
+    assert len(given) == 1  # nothing was left to do
+    assert again.state["state"] == "done"
+
+
+def test_other_data_are_not_gone_on_with(
+    finished: expunge.Run, several: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("recipe.yaml", "continual.json"):
+        shutil.copy(finished.path / name, folder / name)
+    state = read_json(folder / "continual.json")
+    state["data"]["forget"][1]["hash"] = "another"
+    write_json(folder / "continual.json", state)
+    with pytest.raises(InputError, match="the data are not what the run was started with"):
+        expunge.unlearn(several, output=folder, resume=True)
+
+
+def test_the_utility_rule_takes_its_share_of_what_it_is_given(recipe: dict[str, Any]) -> None:
+    """A model that is already far below the original has no epoch that keeps enough."""
+    recipe["adapter"]["initialization"] = "default"
+    recipe["evaluation"]["generate"] = "never"
+    run = run_recipe(load_recipe(recipe), resume=False, original_utility=1.0)
+    assert not run.state["training"]["qualified"]
+    assert "of the original's at epoch 1" in run.state["training"]["stopped"]
+    assert [row["qualifies"] for row in read_json_lines(run.path / "metrics.jsonl")] == [False]
+
+
+def test_adapters_in_a_wrong_order_are_refused_by_a_run(
+    finished: expunge.Run, recipe: dict[str, Any], model_folder: Path
+) -> None:
+    first, second = (str(run.adapter) for run in finished.requests)
+    recipe["model"]["adapters"] = [second, first]
+    with pytest.raises(InputError) as refused:
+        expunge.unlearn(recipe)
+    original = finished.requests[0].state["model"]["fingerprint"]
+    (problem,) = refused.value.problems
+    assert problem.where == f"model.adapters: {first}"
+    assert f"trained on a model with fingerprint {original}, but the model before it has" in problem.reason
+    assert not Path(recipe["output"]).exists()
+
+
+def test_validate_shows_the_plan_of_each_request(
+    several: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(json.dumps(several))
+    monkeypatch.setattr("sys.argv", ["expunge", "validate", str(file), "--json"])
+    main()
+    found = json.loads(capsys.readouterr().out)
+    assert [each["steps"] for each in found["requests"]] == [4, 4]
+    assert found["steps"] == 8
+    assert found["forget_samples"] == 12
+    assert [line for line in found["lines"] if not line.startswith(" ")] == [
+        f"request {number}: forget {name}" for number, name in enumerate(several["data"]["forget"], start=1)
+    ]
+
+
+class TestBadLists:
+    def sentences(self, several: dict[str, Any], tmp_path: Path, *overrides: str) -> str:
+        with pytest.raises(InputError) as refused:
+            expunge.unlearn(several, overrides, output=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        return str(refused.value)
+
+    def test_forget_sets_that_overlap(self, several: dict[str, Any], tmp_path: Path) -> None:
+        first, second = (Path(file) for file in several["data"]["forget"])
+        both = tmp_path / "both.jsonl"
+        both.write_text(second.read_text() + first.read_text())
+        said = self.sentences(several, tmp_path, f"data.forget=[{first}, {both}]")
+        assert f"6 samples of '{both}' are in '{first}' as well, first row 7." in said
+
+    def test_a_forget_set_that_is_to_stay(self, several: dict[str, Any], tmp_path: Path) -> None:
+        """Of any request, not of the first alone."""
+        first, second = several["data"]["forget"]
+        retain = tmp_path / "retain.jsonl"
+        retain.write_text(Path(several["data"]["retain"]).read_text() + Path(second).read_text())
+        said = self.sentences(several, tmp_path, f"data.retain={retain}")
+        assert f"6 of the forget samples are in the retain set as well, first row 1 of '{second}'" in said
+        assert first not in said
+
+    def test_every_missing_file_is_named(self, several: dict[str, Any], tmp_path: Path) -> None:
+        said = self.sentences(several, tmp_path, "data.forget=[absent.jsonl, none.jsonl]")
+        assert "there is no file 'absent.jsonl'" in said
+        assert "there is no file 'none.jsonl'" in said
+
+    def test_a_method_without_an_adapter(
+        self, several: dict[str, Any], tmp_path: Path, model_folder: Path
+    ) -> None:
+        recipe = {key: value for key, value in several.items() if key not in ("adapter", "export")}
+        recipe["method"] = {"name": "uld", "layers": 1}
+        assert "'uld' hands over no adapter" in self.sentences(recipe, tmp_path)

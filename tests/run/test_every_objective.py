@@ -1,0 +1,163 @@
+"""Every loss of the registries through the whole job, and what a recipe says of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import expunge
+from expunge.errors import InputError
+from expunge.objectives import forget_losses
+from expunge.recipe import load_recipe
+from expunge.storage import read_json_lines
+
+#: What a loss needs beside its name.
+MORE = {"rmu": ["objective.retain=rmu", "objective.layer=1"], "pdu": ["objective.retain_bound=0.5"]}
+QUICK = ["adapter.initialization=default", "training.epochs=1", "evaluation.generate=never"]
+
+
+@pytest.mark.parametrize("forget", [name for name in forget_losses if name != "altpo"])
+def test_every_forget_loss_runs_and_its_loss_is_a_number(recipe: dict, forget: str) -> None:
+    run = expunge.unlearn(recipe, [f"objective.forget={forget}", *MORE.get(forget, []), *QUICK])
+    assert run.state["state"] == "done"
+    steps = read_json_lines(run.path / "steps.jsonl")
+    assert len(steps) == 2
+    assert all(abs(step["forget_loss"]) > 0 for step in steps)
+    weights = load_file(run.adapter / "adapter_model.safetensors")
+    assert any(weight.abs().max() > 0 for weight in weights.values())
+
+
+def test_alternates_are_checked_against_the_questions(
+    recipe: dict, data_folder: Path, tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in (data_folder / "forget.jsonl").read_text().splitlines()]
+    file = tmp_path / "alternates.jsonl"
+    file.write_text("".join(json.dumps({**row, "answer": "of the hills."}) + "\n" for row in rows))
+    run = expunge.unlearn(recipe, ["objective.forget=altpo", f"objective.substitutes={file}", *QUICK])
+    assert run.state["state"] == "done"
+    file.write_text("".join(json.dumps({**row, "question": "Who?"}) + "\n" for row in rows[1:]))
+    other = {"output": tmp_path / "other"}
+    with pytest.raises(InputError, match=r"row 1: its question is not(.|\n)*has 5 rows, the forget set 6"):
+        expunge.unlearn(recipe, ["objective.forget=altpo", f"objective.substitutes={file}"], **other)
+    with pytest.raises(InputError, match="another answer to each question"):
+        expunge.unlearn(recipe, ["objective.forget=altpo"], **other)
+    assert not other["output"].exists()
+
+
+def test_refusals_become_likely(recipe: dict, tmp_path: Path) -> None:
+    """idk with one refusal learns to say it: the loss falls."""
+    refusal = tmp_path / "refusals.txt"
+    refusal.write_text("I cannot say.\n\n")
+    changes = [f"objective.substitutes={refusal}", "objective.forget=idk", "training.epochs=8",
+               "training.learning_rate=0.2", "objective.retain=none", "adapter.initialization=default",
+               "evaluation.generate=never", "evaluation.every=8"]  # fmt: skip
+    run = expunge.unlearn(recipe, changes)
+    losses = [step["forget_loss"] for step in read_json_lines(run.path / "steps.jsonl")]
+    assert losses[-1] < losses[0] - 0.1  # a tiny random model whose output embedding is not adapted
+
+
+def test_text_has_no_refusals(recipe: dict, tmp_path: Path) -> None:
+    forget = tmp_path / "forget.txt"
+    forget.write_text("number 1 of the town by the sea")
+    recipe["data"] = {"format": "text", "forget": str(forget), "retain": recipe["data"]["retain"]}
+    with pytest.raises(InputError, match=r"forget.txt, row 1: plain text has no question|no column 'text'"):
+        expunge.unlearn(recipe, ["objective.forget=dpo"])
+
+
+def test_the_dual_variable_survives_an_interruption(recipe: dict, tmp_path: Path) -> None:
+    """λ goes on from the last step's value: the resumed run equals the uninterrupted one."""
+    changes = ["objective.forget=pdu", "objective.retain_bound=0.1", *QUICK[::2], "training.epochs=2"]
+    whole = expunge.unlearn(recipe, changes, output=tmp_path / "whole")
+    weights = [step["retain_weight"] for step in read_json_lines(whole.path / "steps.jsonl")]
+    assert len(weights) == 4
+    assert weights[0] == 1.0
+    losses = [step["retain_loss"] for step in read_json_lines(whole.path / "steps.jsonl")]
+    assert weights[1] == pytest.approx(1.0 + losses[0] - 0.1)
+
+    cut = tmp_path / "cut"
+    with pytest.MonkeyPatch.context() as patch:
+        from expunge.training.callback import EpochCallback
+
+        def killed(self, args, state, control, **kwargs):
+            if state.epoch > 1.2:
+                raise KeyboardInterrupt
+
+        patch.setattr(EpochCallback, "on_step_end", killed)
+        with pytest.raises(KeyboardInterrupt):
+            expunge.unlearn(recipe, changes, output=cut)
+    resumed = expunge.unlearn(recipe, changes, output=cut, resume=True)
+    assert [step["retain_weight"] for step in read_json_lines(resumed.path / "steps.jsonl")] == weights
+    ours, theirs = (load_file(run.adapter / "adapter_model.safetensors") for run in (whole, resumed))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_hyperparameters_in_a_recipe(recipe: dict) -> None:
+    settings = load_recipe(recipe, ["objective.forget=npo", "objective.beta=5e-1"]).objective
+    assert settings.hyperparameters == {"beta": 0.5}
+    assert load_recipe(recipe, ["objective=simnpo"]).objective.hyperparameters == {"beta": 2.5, "gamma": 0.0}
+    rmu = load_recipe(recipe, ["objective=rmu"]).objective
+    assert (rmu.retain, rmu.retain_weight, rmu.hyperparameters["layer"]) == ("rmu", 1200.0, 7.0)
+    assert load_recipe(recipe, ["objective=kl"]).objective.retain == "kl"
+    assert load_recipe(recipe, ["objective.beta=0.2"]).objective.hyperparameters == {}  # ihl has none
+    with pytest.raises(InputError, match="Did you mean 'beta'"):
+        load_recipe(recipe, ["objective.forget=npo", "objective.betta=0.5"])
+    with pytest.raises(InputError, match="no number"):
+        load_recipe(recipe, ["objective.forget=npo", "objective.beta=high"])
+
+
+def test_a_block_that_is_not_there(recipe: dict) -> None:
+    with pytest.raises(InputError, match="no block 7; the model has 2"):
+        expunge.unlearn(recipe, ["objective=rmu", *QUICK])
+
+
+def test_training_ends_where_the_thresholds_are_reached(recipe: dict) -> None:
+    changes = ["training.epochs=4", "evaluation.generate=never", "adapter.initialization=default"]
+    run = expunge.unlearn(
+        recipe,
+        ["stopping.rule=thresholds", "stopping.thresholds={forget_probability: 1.0}", *changes],
+    )
+    assert run.state["training"]["epochs"] == 1
+    assert run.state["training"]["best_epoch"] == 1
+    assert "thresholds" in run.state["training"]["stopped"]
+
+
+def test_thresholds_are_checked(recipe: dict, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="needs thresholds"):
+        load_recipe(recipe, ["stopping.rule=tdec"])
+    with pytest.raises(InputError, match="TDEC rule needs forget_extraction_likelihood"):
+        expunge.unlearn(recipe, ["stopping.rule=tdec", "stopping.thresholds={forget_probability: 0.1}"])
+    with pytest.raises(InputError, match="Did you mean 'forget_probability'"):
+        expunge.unlearn(
+            recipe,
+            ["stopping.rule=thresholds", "stopping.thresholds={forget_probabilty: 0.1}"],
+            output=tmp_path / "typo",
+        )
+
+
+def test_importance_is_measured_once(recipe: dict, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    from expunge.run.importance import measure_and_store
+
+    recipe["importance"] = {"folder": str(tmp_path / "store")}
+    changes = ["training.epochs=1", "evaluation.generate=never"]
+    file = measure_and_store(recipe, changes)
+    assert measure_and_store(recipe, changes) == file
+    assert measure_and_store(recipe, [*changes, "importance.batch_size=3"]) == file  # it changes nothing
+    for other in ("adapter.initialization=vila", "importance.samples=4", "seed=1", "adapter.targets=q_v"):
+        assert measure_and_store(recipe, [*changes, other]) != file
+    run = expunge.unlearn(recipe, changes, output=tmp_path / "reused")
+    assert f"taken from {file}" in capsys.readouterr().err
+    measured = expunge.unlearn(
+        recipe, [*changes, "importance.folder=elsewhere"], output=tmp_path / "measured"
+    )
+    assert run.state["importance"]["reused"] == str(file)
+    assert "importance" not in measured.state
+    for name in ("importance.safetensors", "adapter/adapter_model.safetensors"):
+        ours, theirs = load_file(run.path / name), load_file(measured.path / name)
+        for key in ours:
+            torch.testing.assert_close(ours[key], theirs[key], rtol=1e-5, atol=1e-7)
+    with pytest.raises(InputError, match="'pissa' needs no importance"):
+        measure_and_store(recipe, ["adapter.initialization=pissa"])

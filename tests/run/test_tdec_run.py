@@ -1,0 +1,65 @@
+"""The Training Data Extraction Challenge from the recipe to the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import expunge
+from expunge.errors import InputError
+from expunge.recipe import load_recipe
+from expunge.run.job import Job
+from expunge.run.plan import plan
+from expunge.storage import read_json
+from tdec_files import random_sequences, write_tdec
+
+VOCABULARY = 250
+
+
+@pytest.fixture
+def tdec_recipe(recipe: dict, tmp_path: Path) -> dict:
+    """Two sets of two sequences, of which the second is to be forgotten, and twelve paragraphs."""
+    write_tdec(tmp_path / "tdec", random_sequences(4, VOCABULARY))
+    (tmp_path / "wiki.txt").write_text("\n\n".join(f"Paragraph {n} of the text to keep ." for n in range(12)))
+    data = {"format": "tdec", "path": str(tmp_path / "tdec"), "forget": 1, "sequences": 2,
+            "retain": str(tmp_path / "wiki.txt")}  # fmt: skip
+    training = {**recipe["training"], "batch_size": 2, "micro_batch_size": 2, "epochs": 1}
+    return {**recipe, "data": data, "training": training, "evaluation": {"samples": 1}}
+
+
+def test_a_run_trains_on_the_sequences_and_measures_them(tdec_recipe: dict, tmp_path: Path) -> None:
+    job = Job(load_recipe(tdec_recipe), tmp_path / "job")
+    wanted = random_sequences(4, VOCABULARY)[2:].tolist()
+    assert [example.input_ids for example in job.forget] == wanted
+    assert all(example.label_count == 199 for example in job.forget)
+    assert [example.input_ids for example in job.benchmark.sets["forget"]] == wanted[:1]
+    assert len(job.retain) == 11  # one of the twelve paragraphs is measured, and only measured
+    assert job.benchmark.sets["retain"][0].input_ids not in [example.input_ids for example in job.retain]
+
+    run = expunge.unlearn(tdec_recipe, output=tmp_path / "run")
+    assert run.state["data"]["format"] == "tdec"
+    assert run.state["data"]["forget"]["n"] == 2
+    log = read_json(run.path / "eval" / "after.json")
+    assert log["benchmark"] == "tdec"
+    (record,) = log["sets"]["forget"]
+    likelihood = run.metrics["after"]["forget_extraction_likelihood"]["value"]
+    assert likelihood == record["scores"]["extraction_likelihood"]
+    before, after = (run.metrics[side]["forget_perplexity"]["value"] for side in ("before", "after"))
+    assert after > before
+    (epoch,) = [row for row in (run.path / "metrics.jsonl").read_text().splitlines() if row]
+    assert '"forget_memorization_accuracy"' in epoch
+    assert run.report.stat().st_size > 0
+
+
+def test_validate_and_what_is_wrong_with_the_recipe(tdec_recipe: dict) -> None:
+    found = plan(tdec_recipe)
+    assert (found["format"], found["forget_samples"], found["retain_samples"]) == ("tdec", 2, 12)
+    with pytest.raises(InputError, match=r"data\.path: .* have no forget set 2 of 2"):
+        plan(tdec_recipe, ["data.forget=2"])
+    with pytest.raises(InputError) as caught:
+        plan({**tdec_recipe, "data": {**tdec_recipe["data"], "sequence": 3}})
+    assert "data.sequence: there is no such key. Did you mean 'sequences'?" in str(caught.value)
+    own = {"forget": tdec_recipe["data"]["retain"], "format": "text"}
+    with pytest.raises(InputError, match="tdec needs TDEC's files"):
+        plan({**tdec_recipe, "data": own, "objective": "ga", "evaluation": {"benchmark": "tdec"}})
