@@ -34,14 +34,14 @@ def test_help_and_import_load_nothing_heavy() -> None:
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "HEAVY []" in printed
-    for command in ("quickstart", "run", "validate", "eval", "score", "export", "methods"):
+    for command in ("quickstart", "run", "validate", "importance", "finetune", "eval", "score", "export", "methods", "recipes"):
         assert command in printed
 
 
 def test_the_public_names_are_all_there() -> None:
     assert set(expunge.__all__) == {
         "ExpungeError", "InputError", "Problem", "Recipe", "Run", "RunFailed", "__version__", "attach_adapter",
-        "export_adapter", "load_recipe", "measure_importance", "unlearn",
+        "export_adapter", "load_assisted", "load_recipe", "measure_importance", "unlearn",
     }  # fmt: skip
     for name in expunge.__all__:
         assert getattr(expunge, name) is not None

@@ -131,3 +131,16 @@ def test_own_files_and_what_the_figures_are_quoted_with(monkeypatch, capsys, fol
     (record,) = written["sets"]["forget"]
     assert len(record["generation"].split()) <= 3
     assert any(line.startswith("forget_probability") and "N = 1" in line for line in lines)
+
+
+def test_a_spoilt_model_is_said_to_be_one(monkeypatch, capsys, folders, tiny_llama, tmp_path) -> None:
+    tiny_llama.model.norm.weight.data.fill_(float("nan"))
+    tiny_llama.save_pretrained(folders["base"])
+    forget = tmp_path / "forget.txt"
+    forget.write_text("w5 w6 w7")
+    arguments = ["eval", str(folders["base"]), "--benchmark", "memorization", "--forget", str(forget)]
+    monkeypatch.setattr("sys.argv", ["expunge", *arguments])
+    with pytest.raises(SystemExit) as leave:
+        main()
+    assert leave.value.code == 1
+    assert "its weights are spoilt or overflow" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import yaml
 from expunge.errors import InputError
 from expunge.recipe import dump_recipe, load_recipe
 from expunge.recipe.methods import LogitDifference, Retrain, TaskArithmetic, Unlearn
+from expunge.recipe.requests import load_requests
 
 
 def content(**changes: Any) -> dict[str, Any]:
@@ -65,3 +66,10 @@ def test_mistakes(method: Any, sentence: str) -> None:
     with pytest.raises(InputError) as caught:
         load_recipe(content(method=method))
     assert [str(problem)[: len(sentence)] for problem in caught.value.problems] == [sentence]
+
+
+def test_several_requests_need_a_method_that_leaves_an_adapter() -> None:
+    several = {**content(), "data": {"forget": ["f", "g"], "retain": "r"}}
+    assert load_requests({**several, "method": "task_arithmetic"})
+    with pytest.raises(InputError, match=r"recipe: method: 'uld' hands over no adapter"):
+        load_requests({**several, "method": "uld"})

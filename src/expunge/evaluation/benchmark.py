@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..data.encoding import Encoder
+from ..data.encoding import Encoder, Example
 from .log import EvaluationLog, read_log
 from .metric import Metric
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What one evaluation passes through the model, so that `validate` can tell its cost.
+
+    scored:    the examples of the teacher-forced pass
+    generated: (tokens of the prompt, tokens of the true answer) of every answer that is written
+    longest:   the most tokens that are written
+    """
+
+    scored: Sequence[Example]
+    generated: Sequence[tuple[int, int]]
+    longest: int
 
 
 class Benchmark(ABC):
@@ -42,6 +57,10 @@ class Benchmark(ABC):
     def evaluate(self, model: Any, encoder: Encoder) -> EvaluationLog:
         """Measure and generate."""
         return self.generate(model, encoder, self.measure(model, encoder))
+
+    def workload(self, encoder: Encoder) -> Workload | None:
+        """What `evaluate` will have to do; None where the benchmark does not say."""
+        return None
 
     def read_log(self, path: str | Path) -> EvaluationLog:
         """A log of this benchmark from a file. Raises InputError for any other file."""

@@ -11,7 +11,7 @@ from ..adapters.assistant import ASSISTANT_FILE, load_assisted
 from ..adapters.export import check_base
 from ..data.encoding import Encoder
 from ..data.templates import TEMPLATES, choose_template
-from ..errors import InputError, Problem, nearest
+from ..errors import InputError, Problem, RunFailed, nearest
 from ..models.fingerprint import fingerprint
 from ..models.loading import load_model, load_tokenizer
 from ..models.processes import processes
@@ -53,7 +53,8 @@ def evaluate_model(request: EvaluationRequest) -> EvaluationLog:
     """Measure a base, adapted or merged model; the log names metric version, data hash and model fingerprint.
 
     Of thresholds, the log's metrics are those that the benchmark calls `calibrated`. Several processes share the work
-    and the first writes. Raises `InputError` with what is wrong with the arguments, the files, or the adapter's base.
+    and the first writes. Raises `InputError` with what is wrong with the arguments, the files, or the adapter's base,
+    and `RunFailed` for a model whose losses are no numbers.
     """
     problems = _problems(request)
     if problems:
@@ -69,6 +70,8 @@ def evaluate_model(request: EvaluationRequest) -> EvaluationLog:
     reference = benchmark.read_log(request.reference) if request.reference else None
     model, facts = _load(where, request.adapter)
     log = benchmark.evaluate(model, encoder)
+    if not log.finite:
+        raise RunFailed(f"The losses of {request.model} are no numbers: its weights are spoilt or overflow.")
     log.model = facts
     log.metrics = benchmark.metrics(log, reference)
     if request.calibrate:

@@ -15,6 +15,9 @@ from ..progress import track
 from .inference import batches_by_length, inference
 from .log import QuestionRecord
 
+#: Rows × (prompt + new tokens) in one batch: it bounds the key-value cache.
+TOKENS_PER_BATCH = 32768
+
 
 class Continuation(NamedTuple):
     """Token ids that a model wrote, without the end-of-sequence token; whether it wrote one."""
@@ -32,7 +35,7 @@ def greedy_continuations(
     tokenizer: Any,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int = 200,
-    tokens_per_batch: int = 32768,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
     description: str = "Generating",
 ) -> list[str]:
     """What the model writes after each prompt (token ids) by greedy decoding, as text, in the order given.
@@ -48,7 +51,7 @@ def continuations(
     tokenizer: Any,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
-    tokens_per_batch: int = 32768,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
     description: str = "Generating",
     *,
     choice: Choice | None = None,

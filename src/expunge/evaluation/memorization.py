@@ -19,7 +19,7 @@ from ..data.sets import SampleSet, load_set
 from ..errors import InputError, Problem
 from ..recipe.schema import OwnData
 from ..storage import hash_rows
-from .benchmark import Benchmark
+from .benchmark import Benchmark, Workload
 from .benchmarks import BenchmarkSource
 from .generation import answers_to_prompts
 from .gradient_norm import gradient_norms
@@ -129,6 +129,18 @@ class MemorizationBenchmark(Benchmark):
                 for record, norm in zip(sets[name], norms, strict=True)
             ]
         return replace(log, sets=sets, generated=True)
+
+    def workload(self, encoder: Encoder) -> Workload:
+        """Without the gradient norms that a holdout asks for."""
+        items = [item for part in self.sets.values() for item in part]
+        prompted = [
+            item for name in ("forget", "retain") for item in self.sets[name] if item.prompt is not None
+        ]
+        return Workload(
+            [item.example for item in items],
+            [(len(item.prompt or []), item.example.label_count) for item in prompted],
+            self.max_new_tokens,
+        )
 
     def metrics(self, log: EvaluationLog, reference: EvaluationLog | None = None) -> dict[str, Metric]:
         """Of every set that is not empty. `reference` plays a part in membership inference alone."""

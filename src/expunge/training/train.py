@@ -48,7 +48,7 @@ def build_trainer(
             Problem("training.batch_size", f"{training.batch_size} cannot be shared by {count} processes with "
                     f"{micro} samples each at a time.", f"Use a multiple of {micro * count}.")
         )  # fmt: skip
-    dataset = _dataset(objective, forget, retain, substitutes)
+    dataset = paired_dataset(objective, forget, retain, substitutes)
     steps = steps_an_epoch(len(dataset), training)
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
@@ -102,12 +102,13 @@ def build_objective(settings: ObjectiveSettings) -> Objective:
     return Objective.named(settings.forget, settings.retain, weight, settings.hyperparameters)
 
 
-def _dataset(
+def paired_dataset(
     objective: Objective,
     forget: Sequence[Example],
     retain: Sequence[Example],
     substitutes: Sequence[Example],
 ) -> PairedDataset:
+    """What an epoch of this objective walks through."""
     if objective.over == "retain":
         return PairedDataset(retain, [])
     kept = retain if objective.retain is not None else []

@@ -137,6 +137,6 @@ def _not_measured(name: str, task: Any) -> list[Problem]:
     elif not means(task):
         problems.append(
             Problem(f"task {name}", "none of its metrics is a mean over questions, so it has no interval here.",
-                    "Run it with lm-eval, or for perplexity use --benchmark perplexity.")
+                    "Run it with lm-eval, or for perplexity use --benchmark memorization --forget FILE.")
         )  # fmt: skip
     return problems

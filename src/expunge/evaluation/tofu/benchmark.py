@@ -11,7 +11,7 @@ from typing import Any
 from ...data.encoding import Encoder, Example
 from ...errors import InputError, Problem
 from ...storage import hash_rows
-from ..benchmark import Benchmark
+from ..benchmark import Benchmark, Workload
 from ..benchmarks import BenchmarkSource
 from ..generation import answers_to_prompts
 from ..likelihood import AnswerLoss, answer_losses
@@ -94,6 +94,14 @@ class TofuBenchmark(Benchmark):
             for name, part in log.sets.items()
         }
         return replace(log, sets=sets, generated=True)
+
+    def workload(self, encoder: Encoder) -> Workload:
+        groups = [_encode(encoder, question) for part in self.sets.values() for question in part]
+        return Workload(
+            [example for group in groups for example in group],
+            [(len(true) - true.label_count, true.label_count) for true, *_ in groups],
+            self.max_new_tokens,
+        )
 
     def read_log(self, path: str | Path) -> EvaluationLog:
         """Expunge's own log, the TOFU authors' or open-unlearning's (see `read_tofu_log`)."""

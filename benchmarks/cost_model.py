@@ -1,0 +1,151 @@
+"""The cost model against runs: predicted and measured seconds and peak memory of every phase.
+
+    python benchmarks/cost_model.py
+
+Each recipe below is predicted as `expunge validate` does it and then run, in a process of its own. Nothing is fitted
+here: the efficiencies of `run/cost_model.py` are constants. On one thread both sides count CPU seconds of the process,
+so that other jobs on the machine cannot lengthen either by waiting; on more threads wall seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from side_by_side import clock, parser, write
+from transformers import AutoTokenizer
+from workload import SHAPES, random_llama
+
+COLUMNS = ["recipe", "phase", "predicted s", "measured s", "time ÷ measured", "predicted memory", "measured memory",
+           "memory ÷ measured"]  # fmt: skip
+
+
+def recipes(shared: Path, folder: Path) -> dict[str, dict[str, Any]]:
+    """Name → recipe: models from 0.7 to 27 M parameters, two architectures, several losses and estimators."""
+    tofu = {"format": "tofu", "path": str(shared / "data" / "tofu"), "forget": "forget01"}
+    tiny = {"path": str(shared / "models" / "tofu-tiny" / "full")}
+    return {
+        "tofu-tiny, factored, ihl": {
+            "model": tiny,
+            "data": tofu,
+            "adapter": {"initialization": "factored"},
+            "importance": {"batch_size": 16},
+            "training": {"epochs": 2, "micro_batch_size": 16},
+            "evaluation": {"generate": "never", "samples": 40},
+        },
+        "tofu-tiny, vila, npo, generation": {
+            "model": tiny,
+            "data": tofu,
+            "adapter": {"initialization": "vila", "rank": 16},
+            "objective": {"forget": "npo"},
+            "training": {"epochs": 2, "micro_batch_size": 8},
+            "evaluation": {"generate": "chosen", "samples": 20, "every": 2, "max_new_tokens": 40},
+        },
+        "tofu-tiny, fila, q_v, gd": {
+            "model": tiny,
+            "data": {**tofu, "forget": "forget05"},
+            "adapter": {"initialization": "fila", "targets": "q_v"},
+            "importance": {"samples": 100},
+            "objective": "gd",
+            "training": {"epochs": 1, "micro_batch_size": 32},
+            "evaluation": {"generate": "never", "samples": 20},
+        },
+        "tinystories, pissa, ihl": {
+            "model": {"path": str(shared / "models" / "tinystories-656k")},
+            "data": tofu,
+            "adapter": {"initialization": "pissa"},
+            "training": {"epochs": 2, "micro_batch_size": 8},
+            "evaluation": {"generate": "never", "samples": 20},
+        },
+        "27 M, narrow, factored, ihl": {
+            "model": {"path": str(_saved(shared, folder, "narrow"))},
+            "data": tofu,
+            "adapter": {"initialization": "factored"},
+            "training": {"epochs": 1, "micro_batch_size": 8},
+            "evaluation": {"generate": "never", "samples": 4},
+        },
+        "26 M, wide, vila, kl": {
+            "model": {"path": str(_saved(shared, folder, "wide"))},
+            "data": tofu,
+            "adapter": {"initialization": "vila"},
+            "objective": "kl",
+            "training": {"epochs": 1, "micro_batch_size": 4},
+            "evaluation": {"generate": "never", "samples": 4},
+        },
+    }
+
+
+def _saved(shared: Path, folder: Path, shape: str) -> Path:
+    """A random model with tofu-tiny's tokenizer, in a folder."""
+    place = folder / shape
+    if not place.exists():
+        random_llama(SHAPES[shape]).save_pretrained(place)
+        AutoTokenizer.from_pretrained(shared / "models" / "tofu-tiny" / "full").save_pretrained(place)
+    return place
+
+
+def compare(recipe: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """Predict and run one recipe in this process: a row a phase."""
+    from expunge.models.loading import empty_model
+    from expunge.recipe import load_recipe
+    from expunge.run import cost, device_speed
+    from expunge.run.cost_model import CostModel
+    from expunge.run.job import Inputs
+    from expunge.run.unlearn import unlearn
+
+    if clock()[0] != "wall seconds":
+        for module in (cost, device_speed):
+            module.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[attr-defined]
+    inputs = Inputs(load_recipe(recipe))
+    predicted = CostModel(inputs, empty_model(inputs.method.source)).phases()
+    measured = unlearn(recipe, output=folder).state["phases"]
+    return [
+        {
+            "phase": name,
+            "predicted s": cost.seconds,
+            "measured s": measured[name]["seconds"],
+            "time ÷ measured": cost.seconds / measured[name]["seconds"],
+            "predicted memory": cost.peak_memory_bytes,
+            "measured memory": measured[name]["peak_memory_bytes"],
+            "memory ÷ measured": cost.peak_memory_bytes / measured[name]["peak_memory_bytes"],
+        }
+        for name, cost in predicted.items()
+    ]
+
+
+def main() -> None:
+    made = parser(__doc__, "cost_model", repetitions=1)
+    made.add_argument("--shared", type=Path, default=Path("../shared"))
+    made.add_argument("--only", help="one recipe, by its name; prints JSON")
+    made.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = made.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.only:
+        chosen = recipes(options.shared.resolve(), options.folder)[options.only]
+        with tempfile.TemporaryDirectory() as name:
+            print(json.dumps(compare(chosen, Path(name) / "run")))
+        return
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        for recipe in recipes(options.shared.resolve(), Path(name)):
+            command = [sys.executable, sys.argv[0], "--shared", str(options.shared), "--threads", str(options.threads),
+                       "--folder", name, "--only", recipe]  # fmt: skip
+            output = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ)).stdout
+            rows += [{"recipe": recipe, **row} for row in json.loads(output.splitlines()[-1])]
+            print(f"  {recipe} done", file=sys.stderr)
+    errors = [abs(row["time ÷ measured"] - 1) for row in rows]
+    within = sum(error <= 0.2 for error in errors)
+    write(options, COLUMNS, rows, {"recipes": len({row["recipe"] for row in rows})}, within_20_percent=f"{within}/{len(rows)}")
+
+
+if __name__ == "__main__":
+    main()
