@@ -51,7 +51,9 @@ COLUMNS = ["variant", "seconds", "× bare", "reference VILA ÷ it", "reference F
 def bare(model: Any, data: list[reference.Batch], weights: bool = False) -> None:
     """A forward and a backward pass of every batch, answer positions only."""
     model.requires_grad_(weights)
-    hook = model.get_input_embeddings().register_forward_hook(lambda _m, _i, output: output.requires_grad_(True))
+    hook = model.get_input_embeddings().register_forward_hook(
+        lambda _m, _i, output: output.requires_grad_(True)
+    )
     try:
         for batch in data:
             answer_tokens(model, batch).log_probability.sum().backward()
@@ -76,9 +78,13 @@ def variants(work: Workload, reference_batches: int) -> dict[str, Variant]:
     model = work.model()
     forget, retain = batches(work.forget), batches(work.retain)
     found = {"bare": Variant(lambda: bare(model, forget + retain))}
-    found["bare, weights"] = Variant(lambda: bare(model, forget + retain, weights=True), note="all weight gradients")
+    found["bare, weights"] = Variant(
+        lambda: bare(model, forget + retain, weights=True), note="all weight gradients"
+    )
     for name in estimators:
-        found[name] = Variant(lambda name=name: measure_importance(model, forget, retain, estimator=name, rank=RANK))
+        found[name] = Variant(
+            lambda name=name: measure_importance(model, forget, retain, estimator=name, rank=RANK)
+        )
     for name, (kind, passes) in REFERENCES.items():
         data = reference.padded_batches(work.forget)[:reference_batches]
         count = len(reference.padded_batches(work.forget)) + len(reference.padded_batches(work.retain))

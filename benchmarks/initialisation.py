@@ -2,11 +2,11 @@
 
     python benchmarks/initialisation.py
 
-Matrices whose singular values fall like i^(−1/2), as those of trained layers roughly do, with row weights d spread over
-a factor of ten. Against the exact SVD: ours (exact up to a smaller side of 2048, randomised above; the randomised one is
-also shown below that), and the public code's (`svd_lowrank` with exactly `rank` columns). Excess: how much the error
-‖diag(d)(W − s·BA)‖² exceeds the least possible one, relative to what rank r can take away. Overlap: mean squared cosine
-between the found and the exact subspace of the rows.
+Matrices whose singular values fall like i^(−1/2), as those of trained layers roughly do, with row weights d spread
+over a factor of ten. Against the exact SVD: ours (exact up to a smaller side of 2048, randomised above; the randomised
+one is also shown below that), and the public code's (`svd_lowrank` with exactly `rank` columns). Excess: how much the
+error ‖diag(d)(W − s·BA)‖² exceeds the least possible one, relative to what rank r can take away. Overlap: mean squared
+cosine between the found and the exact subspace of the rows.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ METHODS: dict[str, Method] = {
 }
 
 
-def quality(W: Tensor, d: Tensor, found: tuple[Tensor, Tensor], best: tuple[Tensor, Tensor]) -> tuple[float, float]:
+def quality(
+    W: Tensor, d: Tensor, found: tuple[Tensor, Tensor], best: tuple[Tensor, Tensor]
+) -> tuple[float, float]:
     """Excess error and overlap."""
     weighted = (d[:, None] * W).double()
 
@@ -74,6 +76,13 @@ def quality(W: Tensor, d: Tensor, found: tuple[Tensor, Tensor], best: tuple[Tens
     return excess, float((bases[0].T @ bases[1]).square().sum() / RANK)
 
 
+def _kept(found: dict[str, Any], name: str, method: Method, W: Tensor, d: Tensor) -> Callable[[], None]:
+    def run() -> None:
+        found[name] = method(W, d)
+
+    return run
+
+
 def main() -> None:
     options = parser(__doc__, "initialisation", repetitions=3).parse_args()
     torch.set_num_threads(options.threads)
@@ -81,10 +90,7 @@ def main() -> None:
     for size in SIZES:
         W, d = matrix(*size)
         found: dict[str, tuple[Tensor, Tensor]] = {}
-        chosen = {
-            name: Variant(lambda name=name, method=method: found.update({name: method(W, d)}))
-            for name, method in METHODS.items()
-        }
+        chosen = {name: Variant(_kept(found, name, method, W, d)) for name, method in METHODS.items()}
         seconds = in_turn(chosen, options.repetitions)
         for name in chosen:
             excess, overlap = quality(W, d, found[name], found["exact SVD"])

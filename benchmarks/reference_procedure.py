@@ -201,7 +201,9 @@ def answer_loss(model: Any, data: Sequence[Batch]) -> list[float]:
     return losses
 
 
-def greedy_answers(model: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, end: int) -> list[list[int]]:
+def greedy_answers(
+    model: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, end: int
+) -> list[list[int]]:
     """Continuations in batches of 4 as they come, each until its slowest row has ended."""
     answers: list[list[int]] = []
     with torch.no_grad():

@@ -3,9 +3,9 @@
     python benchmarks/scaling.py
 
 From a base of 8 sequences of 64 tokens, width 256, 2 layers, rank 8 and 2,048 tokens in the vocabulary, each size is
-raised twice; seconds ∝ size^exponent is fitted by least squares on the logarithms. The exponent of the
-operations that the phase needs for the same sizes, counted by torch, is beside it: where the measured one is lower, fixed
-costs are not yet small. Random tokens, so that the lengths are exact; half of each sequence is an answer.
+raised twice; seconds ∝ size^exponent is fitted by least squares on the logarithms. The exponent of the operations
+that the phase needs for the same sizes, counted by torch, is beside it: where the measured one is lower, fixed costs
+are not yet small. Random tokens, so that the lengths are exact; half of each sequence is an answer.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ def main() -> None:
             runs = {value: phases({**BASE, size: value}, Path(name)) for value in values}
             for phase in runs[values[0]]:
                 variants = {str(value): Variant(found[phase]) for value, found in runs.items()}
-                seconds = {value: min(times) for value, times in in_turn(variants, options.repetitions).items()}
+                seconds = {
+                    value: min(times) for value, times in in_turn(variants, options.repetitions).items()
+                }
                 needed = [operations(found[phase]) for found in runs.values()]
                 rows.append({
                     "size": size,

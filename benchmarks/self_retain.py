@@ -135,13 +135,13 @@ def run(trial: Trial, shared: Path, output: Path) -> None:
 def trials() -> list[Trial]:
     found = [
         Trial("retain95"),
-        *(Trial("self", weight=weight) for weight in (1.0, 0.3, 0.6)),
-        *(Trial("self", "kl", weight) for weight in (0.3,)),
+        *(Trial("self", weight=weight) for weight in (1.0, 0.6, 0.4, 0.3)),
+        Trial("self", "kl", 0.3),
         Trial("own answers"),
         Trial("none"),
     ]
     for seed in (43, 44):
-        found += [Trial("self", weight=0.6, seed=seed), Trial("retain95", seed=seed)]
+        found += [Trial("retain95", seed=seed), Trial("self", weight=0.4, seed=seed)]
     return found
 
 

@@ -115,11 +115,15 @@ def report_peak(prepare_and_run: Callable[[], Any]) -> None:
 
 def parser(description: str | None, name: str, repetitions: int = 3) -> argparse.ArgumentParser:
     """The options that every benchmark has."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     made.add_argument("--repetitions", type=int, default=repetitions)
     made.add_argument("--threads", type=int, default=1)
     made.add_argument("--output", type=Path, default=Path("runs") / "benchmarks" / f"{name}.json")
-    made.add_argument("--no-memory", action="store_true", help="leave out the peak memory (a process a variant)")
+    made.add_argument(
+        "--no-memory", action="store_true", help="leave out the peak memory (a process a variant)"
+    )
     made.add_argument("--peak-of", help=argparse.SUPPRESS)
     return made
 
@@ -155,7 +159,7 @@ def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
 def _cell(column: str, value: Any) -> str:
     if value is None:
         return ""
-    if column.endswith("bytes") or column.endswith("memory"):
+    if column.endswith(("bytes", "memory")):
         return f"{value / 1e6:,.3g} MB" if value < 1e9 else f"{value / 1e9:.3g} GB"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 

@@ -71,7 +71,9 @@ def theirs(work: Workload, objective: str, micro_batch: int) -> Variant:
     trainer = reference.ReferenceTrainer.prepare(work.model(), objective)
     forget, retain = (reference.padded_batches(side, micro_batch)[0] for side in (work.forget, work.retain))
     count = len(work.forget) // micro_batch
-    return Variant(lambda: trainer.step([(forget, retain)]), scale=count, note=f"1 of {count} micro-batches timed")
+    return Variant(
+        lambda: trainer.step([(forget, retain)]), scale=count, note=f"1 of {count} micro-batches timed"
+    )
 
 
 def variant(work: Workload, name: str, micro_batch: int) -> Variant:

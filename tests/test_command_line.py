@@ -34,7 +34,18 @@ def test_help_and_import_load_nothing_heavy() -> None:
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "HEAVY []" in printed
-    for command in ("quickstart", "run", "validate", "importance", "finetune", "eval", "score", "export", "methods", "recipes"):
+    for command in (
+        "quickstart",
+        "run",
+        "validate",
+        "importance",
+        "finetune",
+        "eval",
+        "score",
+        "export",
+        "methods",
+        "recipes",
+    ):
         assert command in printed
 
 

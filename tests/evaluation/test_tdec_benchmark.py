@@ -93,7 +93,7 @@ def folders(tiny_llama, word_tokenizer, tmp_path: Path) -> dict[str, Path]:
     tiny_llama.save_pretrained(model)
     word_tokenizer.save_pretrained(model)
     (tmp_path / "retain.txt").write_text("w5 w6 w7 w8\n\nw9 w10\n")
-    text = " ".join(f"w{token}" for token in random_sequences(1, 64, seed=1)[0])
+    text = " ".join(f"w{token}" for token in random_sequences(33, 64)[32])
     (tmp_path / "held.jsonl").write_text(json.dumps({"text": text}))
     data = write_tdec(tmp_path / "tdec", random_sequences(33, 64))
     return {"model": model, "data": data, "retain": tmp_path / "retain.txt", "held": tmp_path / "held.jsonl"}
@@ -105,19 +105,18 @@ def run_eval(monkeypatch, capsys, *options: str) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
-def test_eval_writes_a_log_that_names_what_the_figures_rest_on(
+def test_eval_and_calibrate_say_what_the_figures_rest_on(
     monkeypatch, capsys, folders, tiny_llama, tmp_path: Path
 ) -> None:
-    output = tmp_path / "log.json"
+    output, thresholds = tmp_path / "log.json", tmp_path / "thresholds.json"
     found = run_eval(
         monkeypatch, capsys, str(folders["model"]), "--data", str(folders["data"]), "--forget", "1",
         "--retain", str(folders["retain"]), "--output", str(output),
     )  # fmt: skip
     log = EvaluationLog.from_json(read_json(output))
     (record,) = log.sets["forget"]
-    loops = GreedyLoops(tiny_llama)
     sequence = random_sequences(33, 64)[32].tolist()
-    assert record.correct / 199 == pytest.approx(loops.memorization_accuracy(sequence))
+    assert record.correct / 199 == pytest.approx(GreedyLoops(tiny_llama).memorization_accuracy(sequence))
     assert found["metrics"]["forget_memorization_accuracy"]["n"] == 1
     assert found["metrics"]["retain_perplexity"]["n"] == 2
     assert found["metric_version"] == log.metric_version == "1"
@@ -125,20 +124,15 @@ def test_eval_writes_a_log_that_names_what_the_figures_rest_on(
     assert found["data"]["hash"] == log.data["hash"]
     assert log.data["names"] == {"forget": "forget set 1", "retain": str(folders["retain"])}
 
-
-def test_calibrate_writes_the_thresholds(monkeypatch, capsys, folders, tmp_path: Path) -> None:
-    output = tmp_path / "thresholds.json"
-    arguments = [str(folders["model"]), "--calibrate", str(folders["held"]), "--output", str(output)]
-    found = run_eval(monkeypatch, capsys, *arguments)["metrics"]
-    written = read_json(output)
+    # The held-out text is the same sequence, as text.
+    arguments = [str(folders["model"]), "--calibrate", str(folders["held"]), "--output", str(thresholds)]
+    calibrated = run_eval(monkeypatch, capsys, *arguments)["metrics"]
+    assert set(calibrated) == {"forget_extraction_likelihood", "forget_memorization_accuracy"}
+    assert calibrated == {name: found["metrics"][name] for name in calibrated}
+    written = read_json(thresholds)
     assert written["schema"] == "expunge.thresholds/1"
-    assert written["thresholds"] == {name: metric["value"] for name, metric in found.items()}
-    assert written["metrics"] == found
-    assert set(found) == {"forget_extraction_likelihood", "forget_memorization_accuracy"}
-    # The held-out text is measured as a forget set of the same tokens would be.
-    data = write_tdec(tmp_path / "same", random_sequences(1, 64, seed=1))
-    same = run_eval(monkeypatch, capsys, str(folders["model"]), "--data", str(data))["metrics"]
-    assert {name: same[name] for name in found} == found
+    assert written["metrics"] == calibrated
+    assert written["thresholds"] == {name: metric["value"] for name, metric in calibrated.items()}
 
 
 def test_calibration_is_refused_where_there_are_no_thresholds(monkeypatch, capsys, folders) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_two_processes import run
 from transformers import PhiConfig, PhiForCausalLM
 
 import expunge
@@ -20,6 +21,7 @@ from expunge.recipe import load_recipe
 from expunge.run import phases, surrogate
 from expunge.run.job import Job
 from expunge.run.plan import plan
+from expunge.storage import read_json
 from tiny_models import random_model
 
 WANTED = 12
@@ -64,7 +66,7 @@ def recipe_of(writer: Path, data_folder: Path, folder: Path) -> dict[str, Any]:
             "max_length": 64,
         },
         "adapter": {"initialization": "factored", "rank": 2, "alpha": 4},
-        "training": {"epochs": 1, "batch_size": 3, "micro_batch_size": 3, "learning_rate": 1e-2, "warmup": 0},
+        "training": {"epochs": 1, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-2, "warmup": 0},
         "evaluation": {"generate": "never"},
         "output": str(folder / "run"),
     }
@@ -202,10 +204,10 @@ def test_importance_and_training_see_the_samples(finished, own, monkeypatch) -> 
         return real(model, tokenizer, prompts, [(7, *seed) for seed in seeds], limits, **named)
 
     monkeypatch.setattr(surrogate, "sampled_continuations", reseeded)
-    run = expunge.unlearn(own)
-    importance, other = (each.path / "importance.safetensors" for each in (finished, run))
-    assert importance.read_bytes() != other.read_bytes()
-    assert adapter_bytes(run) != adapter_bytes(finished)
+    other = expunge.unlearn(own)
+    importance, reseeded_importance = (each.path / "importance.safetensors" for each in (finished, other))
+    assert importance.read_bytes() != reseeded_importance.read_bytes()
+    assert adapter_bytes(other) != adapter_bytes(finished)
 
 
 def test_stopped_while_sampling_and_in_training_and_gone_on_with(finished, own, monkeypatch) -> None:
@@ -242,6 +244,15 @@ def test_the_stored_samples_are_a_retain_set_of_their_own(own) -> None:
     assert job.benchmark.sets == itself.benchmark.sets
     assert job.data.retain.describe()["hash"] == itself.data.retain.describe()["hash"]
     assert job.surrogate is None
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_samples_of_one(finished, own, tmp_path) -> None:
+    path = run(tmp_path, own, "two", "-m", "torch.distributed.run", "--nproc_per_node", "2")
+    facts = read_json(path / "run.json")["data"]["surrogate"]
+    ours, theirs = (Path(each["folder"]) for each in (facts, finished.state["data"]["surrogate"]))
+    for name in ("samples.jsonl", "surrogate.json"):
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes()
 
 
 def test_texts_and_conversations(own, tmp_path) -> None:

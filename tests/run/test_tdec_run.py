@@ -28,7 +28,7 @@ def tdec_recipe(recipe: dict, tmp_path: Path) -> dict:
     return {**recipe, "data": data, "training": training, "evaluation": {"samples": 1}}
 
 
-def test_a_run_trains_on_the_sequences_and_measures_them(tdec_recipe: dict, tmp_path: Path) -> None:
+def test_the_sequences_are_trained_on_as_they_are(tdec_recipe: dict, tmp_path: Path) -> None:
     job = Job(load_recipe(tdec_recipe), tmp_path / "job")
     wanted = random_sequences(4, VOCABULARY)[2:].tolist()
     assert [example.input_ids for example in job.forget] == wanted
@@ -37,6 +37,11 @@ def test_a_run_trains_on_the_sequences_and_measures_them(tdec_recipe: dict, tmp_
     assert len(job.retain) == 11  # one of the twelve paragraphs is measured, and only measured
     assert job.benchmark.sets["retain"][0].input_ids not in [example.input_ids for example in job.retain]
 
+
+def test_a_run_from_the_recipe_to_the_report(tdec_recipe: dict, tmp_path: Path) -> None:
+    texts = [f"{name} lives in the town by the sea" for name in ("Ada", "Bertil", "Cyra", "Dorotea")]
+    (tmp_path / "sequences.csv").write_text("\n".join(["text", *texts]) + "\n")
+    tdec_recipe["data"]["path"] = str(tmp_path / "sequences.csv")
     run = expunge.unlearn(tdec_recipe, output=tmp_path / "run")
     assert run.state["data"]["format"] == "tdec"
     assert run.state["data"]["forget"]["n"] == 2
@@ -49,7 +54,9 @@ def test_a_run_trains_on_the_sequences_and_measures_them(tdec_recipe: dict, tmp_
     assert after > before
     (epoch,) = [row for row in (run.path / "metrics.jsonl").read_text().splitlines() if row]
     assert '"forget_memorization_accuracy"' in epoch
-    assert run.report.stat().st_size > 0
+    report = run.report.read_text()
+    assert "memorisation accuracy (MA)" in report
+    assert "extraction likelihood (EL₁₀)" in report
 
 
 def test_validate_and_what_is_wrong_with_the_recipe(tdec_recipe: dict) -> None:

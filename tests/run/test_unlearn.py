@@ -126,7 +126,7 @@ def test_plain_text_without_a_retain_set(recipe: dict, tmp_path: Path) -> None:
     assert run.state["data"]["format"] == "text"
     assert run.state["data"]["retain"] is None
     assert set(run.metrics["after"]) == {
-        "forget_probability", "forget_exact_memorization", "forget_extraction_strength",
+        "forget_probability", "forget_exact_memorization", "forget_extraction_strength", "forget_perplexity",
     }  # fmt: skip
 
 
@@ -164,7 +164,7 @@ class TestBadInput:
         [
             ("training", "epoch", 3, "training.epoch: there is no such key. Did you mean 'epochs'?"),
             ("objective", "forget", "npoo", "there is no forget loss 'npoo'. Did you mean 'npo'?"),
-            ("adapter", "initialization", "fisher", "Known: default, factored, fila, pissa, vila."),
+            ("adapter", "initialization", "fisher", "Did you mean 'lora_fisher'? Known: absolute, default,"),
             ("data", "forget", "absent.jsonl", "there is no file 'absent.jsonl'"),
             ("data", "answer_column", "reply", "there is no column 'reply'"),
             ("model", "path", "/no/such/model", "there is no folder '/no/such/model'"),

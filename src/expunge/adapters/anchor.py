@@ -115,7 +115,7 @@ def load_weights(model: PeftModel, folder: Path) -> None:
     set_peft_model_state_dict(model, load_file(folder / WEIGHTS_FILE), adapter_name=UNLEARN)
 
 
-def restore(model: Any, folder: Path, reinforced: Path) -> PeftModel:
+def restore(model: Any, folder: Path, reinforced: Path | None = None) -> PeftModel:
     """Wrap `model` as it was at step 0, from the `initial_adapter` folder and, where it is there, `reinforced`."""
     wrapped = wrap(model, LoraConfig.from_pretrained(str(folder)))
     load_weights(wrapped, folder)
@@ -125,7 +125,7 @@ def restore(model: Any, folder: Path, reinforced: Path) -> PeftModel:
     }
     if any(torch.count_nonzero(B) for _, B in factors.values()):
         place(wrapped, factors)
-    if reinforced.is_dir():
+    if reinforced is not None and reinforced.is_dir():
         wrapped.add_adapter(REINFORCED, LoraConfig.from_pretrained(str(reinforced)))
         set_peft_model_state_dict(wrapped, load_file(reinforced / WEIGHTS_FILE), adapter_name=REINFORCED)
         wrapped.set_adapter(UNLEARN)

@@ -69,5 +69,6 @@ def _result(folder: Path) -> _Result:
         original = several.requests.whole.model.model_copy(update={"adapters": []})
         return _Result(several.path, bool(several.state["adapter"]), ("adapter", "merged"), original)
     run = RunFolder(folder)
+    there = run.done("export")  # says so where the folder is no run's
     recipe = run.recipe
-    return _Result(run.path, run.done("export"), METHODS[recipe.method.name].forms, recipe.model)
+    return _Result(run.path, there, METHODS[recipe.method.name].forms, recipe.model)

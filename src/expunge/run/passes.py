@@ -81,6 +81,7 @@ class Passes:
         targets: str | list[str] = ALL_LINEAR,
         trust_remote_code: bool = False,
     ):
+        self.dtype = dtype
         self.depth = int(config.get_text_config().num_hidden_layers)
         self.rank = rank
         self.targets = targets
@@ -145,7 +146,8 @@ class Passes:
                     for name, (d_out, d_in) in shapes.items()
                 },
             )
-        return wrapped
+        # PEFT makes them fp32; mixed precision computes them in the model's dtype.
+        return wrapped.to(self.dtype)
 
     def _measured(self, model: Any, shape: Shape, estimator: str) -> Work:
         layers = target_layers(model, self.targets)
@@ -153,12 +155,15 @@ class Passes:
             name: estimators[estimator](Layer(name, *matrix_shape(module), self.rank), META)
             for name, module in layers.items()
         }
-        inputs: dict[int, Tensor] = {}
+        last: dict[int, Tensor] = {}
 
         def observe(name: str, x: Tensor, delta: Tensor) -> None:
             # Layers that read one input see one tensor, as when importance is measured.
-            same = inputs.setdefault(x.untyped_storage()._cdata, x.float())
-            measured[name].sums(same, delta.float())
+            memory = x.untyped_storage()._cdata
+            if memory not in last:
+                last.clear()
+                last[memory] = x.float()
+            measured[name].sums(last[memory], delta.float())
 
         with counted() as found, captured_gradients(model, layers, observe):
             _answers(model, shape).log_probability.sum().backward()

@@ -40,8 +40,10 @@ DRAWS, LEAST_SHARE = 5, 0.1
 QUESTION_SHARE = 4
 EMPTY, UNFINISHED, DUPLICATE = "empty", "unfinished", "duplicate"
 
-#: The parts of a sample, or why there is none.
-Candidate = tuple[str, ...] | str
+#: A question and its answer, or a text; its words; what is drawn: the parts of a sample, or why there is none.
+Parts = tuple[str, ...]
+Content = tuple[tuple[str, ...], ...]
+Candidate = Parts | str
 
 
 @dataclass(frozen=True)
@@ -116,14 +118,14 @@ def _read(folder: Path, kind: str) -> Surrogate:
 
 def _sample(
     model: Any, encoder: Encoder, forget: SampleSet, kind: str, wanted: int, seed: int
-) -> tuple[list[tuple[str, ...]], Counter[str]]:
+) -> tuple[list[Parts], Counter[str]]:
     """The first `wanted` samples that pass, and why the others before the last of them did not.
 
     Sample n is the same however many are drawn at once.
     """
     screen = Screen(text for sample in forget.samples for text in _parts(sample, encoder))
     write = _texts if kind == "text" else _questions_with_answers
-    kept: dict[tuple[tuple[str, ...], ...], tuple[str, ...]] = {}
+    kept: dict[Content, Parts] = {}
     rejected: Counter[str] = Counter()
     number = 0
     while len(kept) < wanted and number < DRAWS * wanted:
@@ -131,14 +133,17 @@ def _sample(
         block = range(number, min(DRAWS * wanted, number + missing + missing // 4 + 8))
         for candidate in write(model, encoder, block, seed):
             number += 1
-            reason = candidate if isinstance(candidate, str) else screen.objection(candidate)
-            if isinstance(candidate, tuple) and reason is None:
-                content = tuple(tuple(words(part)) for part in candidate)
-                reason = EMPTY if not all(content) else DUPLICATE if content in kept else None
-                if reason is None:
-                    kept[content] = candidate
-            if reason is not None:
+            if isinstance(candidate, str):
+                rejected[candidate] += 1
+                continue
+            content = tuple(tuple(words(part)) for part in candidate)
+            reason = (
+                EMPTY if not all(content) else DUPLICATE if content in kept else screen.objection(candidate)
+            )
+            if reason:
                 rejected[reason] += 1
+                continue
+            kept[content] = candidate
             if len(kept) == wanted:
                 break
     return list(kept.values()), rejected

@@ -1,0 +1,113 @@
+"""What 8, 70 and 405 billion parameters need: predictions of the cost model, nothing is measured.
+
+    python benchmarks/large_models.py
+
+Llama-3.1's shapes; forget10 of TOFU's size (400 forget samples and as many retain samples of about 64 tokens, 42 of
+them the answer), rank 8 on all linear layers, `factored`, five epochs of ihl in micro-batches of one pair. Passes are
+counted without content; seconds divide them by the speed of one GPU that is *assumed*: the data sheet's bf16 products
+and memory bandwidth of an H200, times 0.4 and 0.6. Memory needs no assumption but that nothing is wasted.
+With n GPUs FSDP2 would keep 1/n of the weights on each, and gather one block at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from side_by_side import parser, write
+from transformers import LlamaConfig
+
+from expunge.run.cost_model import ANCHOR_BYTES, QUANTIZED_BYTES, TRAINED_BYTES
+from expunge.run.device_speed import DeviceSpeed
+from expunge.run.passes import Passes, Shape
+
+SHAPES = {
+    "8B": {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+    },
+    "70B": {
+        "hidden_size": 8192,
+        "intermediate_size": 28672,
+        "num_hidden_layers": 80,
+        "num_attention_heads": 64,
+    },
+    "405B": {
+        "hidden_size": 16384,
+        "intermediate_size": 53248,
+        "num_hidden_layers": 126,
+        "num_attention_heads": 128,
+    },
+}
+COMMON = {"num_key_value_heads": 8, "vocab_size": 128256, "tie_word_embeddings": False}
+RANK, SAMPLES, EPOCHS = 8, 400, 5
+#: Rows, padded tokens, label tokens: a batch of extraction, and a micro-batch of one pair.
+EXTRACTION, TRAINING = Shape(4, 66, 42), Shape(2, 80, 42)
+#: An H200's data sheet (989 Tflop/s in bf16, 4.8 TB/s), times what is assumed to be reached of it.
+ASSUMED = DeviceSpeed(flops=0.4 * 989e12, bytes=0.6 * 4.8e12, kernel=5e-6, decomposition=0.0)
+#: Bytes of one GPU that are used: 0.9 of an H100's 80 GB and of an H200's 141 GB.
+CARDS = {"80 GB": 0.9 * 80e9, "141 GB": 0.9 * 141e9}
+COLUMNS = ["model", "base", "weights GB", "adapter and optimiser GB", "extraction GB", "training GB",
+           "80 GB cards", "141 GB cards", "extraction s", "training s"]  # fmt: skip
+
+
+def predicted(name: str, base: str) -> dict[str, Any]:
+    """One row: a model with its base in bf16 or in 4 bits."""
+    config = LlamaConfig(**SHAPES[name], **COMMON)
+    passes = Passes(config, torch.bfloat16, RANK)
+    hidden, inner, blocks = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    keys = hidden * config.num_key_value_heads // config.num_attention_heads
+    layers = [
+        (hidden, hidden),
+        (keys, hidden),
+        (keys, hidden),
+        (hidden, hidden),
+        (inner, hidden),
+        (inner, hidden),
+        (hidden, inner),
+    ]
+    linear = blocks * sum(d_out * d_in for d_out, d_in in layers)
+    embeddings = 2 * config.vocab_size * hidden
+    # Only linear layers are quantised; the embeddings stay in bf16.
+    weights = 2.0 * embeddings + linear * (QUANTIZED_BYTES["4bit"] if base == "4 bit" else 2.0)
+    trained = blocks * RANK * sum(d_out + d_in for d_out, d_in in layers)
+    adapter = trained * (2.0 + ANCHOR_BYTES + TRAINED_BYTES)
+    statistics = 2.0 * blocks * sum(passes.accumulated("factored", *layer) for layer in layers)
+    extraction = passes.measured(EXTRACTION, "factored")
+    training = passes.trained(TRAINING)
+    needs = {"extraction": extraction.peak + statistics, "training": training.peak + adapter}
+    return {
+        "model": name,
+        "base": base,
+        "weights GB": weights / 1e9,
+        "adapter and optimiser GB": adapter / 1e9,
+        "extraction GB": needs["extraction"] / 1e9,
+        "training GB": needs["training"] / 1e9,
+        **{
+            f"{card} cards": cards(weights, max(needs.values()), linear / blocks * 2.0, room)
+            for card, room in CARDS.items()
+        },
+        "extraction s": ASSUMED.seconds(extraction) * 2 * SAMPLES / EXTRACTION.rows,
+        "training s": ASSUMED.seconds(training) * EPOCHS * 2 * SAMPLES / TRAINING.rows,
+    }
+
+
+def cards(weights: float, needs: float, block: float, room: float) -> int | None:
+    """GPUs until a share of the weights, one gathered block and what a pass needs fit into `room`; None: never."""
+    if weights + needs <= room:
+        return 1
+    left = room - needs - block
+    return math.ceil(weights / left) if left > 0 else None
+
+
+def main() -> None:
+    options = parser(__doc__, "large_models", repetitions=1).parse_args()
+    rows = [predicted(name, base) for name in SHAPES for base in ("bf16", "4 bit")]
+    write(options, COLUMNS, rows, {"samples": SAMPLES, "epochs": EPOCHS, "rank": RANK, "predicted": True})
+
+
+if __name__ == "__main__":
+    main()

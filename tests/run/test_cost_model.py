@@ -1,0 +1,208 @@
+"""The cost model: counts against what really ran, and seconds against arithmetic by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from expunge.data.encoding import IGNORED, Example
+from expunge.importance import measure_importance
+from expunge.importance.estimator import Layer
+from expunge.importance.factored import Factored
+from expunge.models.answers import answer_tokens
+from expunge.models.linear import linear_layers, matrix_shape
+from expunge.models.loading import empty_model
+from expunge.recipe import load_recipe
+from expunge.run.cost_model import EFFICIENCY, CostModel
+from expunge.run.device_speed import DeviceSpeed, measure_speed
+from expunge.run.job import Inputs
+from expunge.run.operations import Work, counted
+from expunge.run.passes import Batches, Passes, Shape
+from tiny_models import SHAPES, VOCABULARY, random_model
+
+SPEED = DeviceSpeed(flops=1e9, bytes=1e8, kernel=1e-5, decomposition=1e-9)
+META = torch.device("meta")
+
+
+def full_batch(shape: Shape) -> dict[str, torch.Tensor]:
+    """Rows without padding whose last `answers` tokens are labels."""
+    ids = torch.randint(1, VOCABULARY, (shape.rows, shape.length), generator=torch.Generator().manual_seed(0))
+    labels = ids.clone()
+    labels[:, : shape.length - shape.answers] = IGNORED
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+
+
+class TestCounting:
+    def test_a_product_its_traffic_and_its_memory(self) -> None:
+        """(3 × 4)(4 × 5): 2·60 operations; 12 + 20 + 15 numbers moved; 15 alive. The sum of two such: 45 moved."""
+        a, b = torch.empty(3, 4, device=META), torch.empty(4, 5, device=META)
+        with counted() as found:
+            product = a @ b
+        assert found.work == Work(flops=120.0, moved=47 * 4.0, kernels=1.0, peak=60.0)
+        with counted() as found:
+            product + product
+        assert found.work == Work(flops=0.0, moved=45 * 4.0, kernels=1.0, peak=60.0)
+
+    def test_the_peak_is_what_is_alive_at_once(self) -> None:
+        x = torch.empty(100, device=META)
+        with counted() as found:
+            kept = x + 1  # 400 bytes
+            passing = kept + 1  # 800
+            del passing
+            other = kept + 1  # 800 again
+        del other
+        assert found.work.peak == 800
+
+    def test_views_cost_nothing(self) -> None:
+        with counted() as found:
+            torch.empty(6, 4, device=META)[:, 1:].transpose(0, 1).unsqueeze(0)
+        assert found.work.moved == 6 * 4 * 4  # `empty` alone
+        assert found.work.kernels == 1
+
+    def test_attention_forms_no_matrix_of_scores_but_its_products_count(self) -> None:
+        """Scores and values: 2 · 2·heads·T²·d; with two keys and values for four queries these are repeated first."""
+        query, key = torch.empty(1, 4, 64, 8, device=META), torch.empty(1, 2, 64, 8, device=META)
+        with counted() as found:
+            nn.functional.scaled_dot_product_attention(query, key, key, enable_gqa=True)
+        assert found.work.flops == 2 * 2 * 4 * 64 * 64 * 8
+        assert found.work.peak < 4 * 64 * 64 * 4
+
+    def test_depth_is_extrapolated(self) -> None:
+        one, two = Work(10, 20, 3, 100), Work(14, 26, 4, 130)
+        assert one.of_depth(two, 1) == one
+        assert one.of_depth(two, 2) == two
+        assert one.of_depth(two, 5) == Work(10 + 4 * 4, 20 + 4 * 6, 3 + 4 * 1, 100 + 4 * 30)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_scored_batch_costs_its_linear_layers_its_answers_and_its_attention(shape: str) -> None:
+    """2·N for each of the positions that predict something, 2·V·d for each answer, 4·T²·d a layer for attention."""
+    model, batch = random_model(shape), Shape(rows=3, length=9, answers=4)
+    blocks = model.config.num_hidden_layers
+    linear = sum(math.prod(matrix_shape(module)) for module in linear_layers(model).values())
+    head = math.prod(model.get_output_embeddings().weight.shape)
+    width = model.config.hidden_size
+    wanted = 3 * (2 * linear * 8 + 2 * head * 4 + 4 * 8 * 8 * width * blocks)
+    assert Passes(model.config, torch.float32).scored(batch).flops == wanted
+
+
+@pytest.mark.parametrize("estimator", ["factored", "vila", "fila"])
+def test_a_measured_batch_counts_what_really_ran(estimator: str) -> None:
+    """Against torch's counter on the real computation, which leaves out attention on a CPU: 4·T²·d forward, 10 back."""
+    model, batch = random_model(), Shape(rows=3, length=9, answers=4)
+    with FlopCounterMode(display=False) as counter:
+        measure_importance(model, [full_batch(batch)], estimator=estimator)
+    maps = 2 * 8 * sum(math.prod(matrix_shape(layer)) for layer in linear_layers(model).values())
+    of_the_rows = maps if estimator == "vila" else 0  # (d_out × 8)(8 × d_in), once for the set
+    attention = 3 * 14 * 8 * 8 * 24 * 2
+    found = Passes(model.config, torch.float32).measured(batch, estimator)
+    assert found.flops == pytest.approx(counter.get_total_flops() - of_the_rows + attention, rel=0.01)
+
+
+def test_training_counts_what_really_ran() -> None:
+    model, batch = random_model(), Shape(rows=4, length=9, answers=4)
+    with FlopCounterMode(display=False) as counter:
+        answer_tokens(model, full_batch(batch)).log_probability.sum().backward()
+    attention = 4 * 14 * 8 * 8 * 24 * 2
+    found = Passes(model.config, torch.float32).trained(batch, adapters=False)
+    assert found.flops == pytest.approx(counter.get_total_flops() + attention, rel=0.01)
+    adapted = Passes(model.config, torch.float32, rank=2).trained(batch)
+    assert adapted.flops < found.flops  # no weight gradients
+
+
+def test_depth_and_context_are_counted() -> None:
+    config = random_model().config
+    shallow = Passes(config, torch.float32).scored(Shape(2, 9, 4))
+    config.num_hidden_layers = 5
+    config.layer_types = None
+    deep = Passes(config, torch.float32)
+    block = 3 * 24 * 40 + 4 * 24 * 24
+    assert deep.scored(Shape(2, 9, 4)).flops - shallow.flops == 3 * 2 * (2 * block * 8 + 4 * 8 * 8 * 24)
+    (first, then), (_, later) = deep.decoded(2, 10), deep.decoded(2, 20)
+    assert first.flops > 9 * then.flops
+    # Ten more keys and values in each of five layers.
+    assert later.flops - then.flops == 2 * 5 * 4 * 10 * 24
+
+
+def test_statistics_of_an_estimator_are_counted_as_it_keeps_them() -> None:
+    sums = Factored(Layer("", 600, 500, 8), torch.device("cpu")).sums(
+        torch.ones(1, 2, 500), torch.ones(1, 2, 600)
+    )
+    wanted = sum(value.numel() * 4 for value in sums.values())
+    assert Passes(random_model().config, torch.float32).accumulated("factored", 600, 500) == wanted
+    assert wanted == 4 * (600 * 33 + 500 * 9)
+
+
+def test_batches_of_one_typical_shape_have_as_many_tokens() -> None:
+    def example(length: int, answer: int) -> Example:
+        return Example([1] * length, [IGNORED] * (length - answer) + [1] * answer)
+
+    found = Batches.of([[example(10, 4), example(6, 2)], [example(20, 9), example(19, 9)]])
+    assert found.shape == Shape(rows=2, length=15, answers=6)
+    assert (found.count, found.largest) == (2, 40 / 30)
+
+
+def test_seconds_are_operations_traffic_and_launches() -> None:
+    assert SPEED.seconds(Work(flops=2e9, moved=3e8, kernels=1e5)) == pytest.approx(2 + 3 + 1)
+
+
+def test_the_speed_of_this_device_is_measured() -> None:
+    found = measure_speed(torch.device("cpu"), torch.float32, tokens=64, width=64)
+    assert 1e7 < found.flops < 1e14
+    assert 1e7 < found.bytes < 1e14
+    assert 1e-8 < found.kernel < 1e-1
+    assert 1e-13 < found.decomposition < 1e-3
+
+
+class TestPhases:
+    def model(self, recipe: dict, **changes: object) -> CostModel:
+        inputs = Inputs(load_recipe(recipe, [f"{key}={value}" for key, value in changes.items()]))
+        return CostModel(inputs, empty_model(inputs.method.source), SPEED)
+
+    def test_the_phases_of_a_run_and_their_sums(self, recipe: dict) -> None:
+        model = self.model(recipe)
+        phases = model.phases()
+        assert list(phases) == ["baseline", "importance", "adapter", "training"]
+        # 6 forget samples, batch 4, micro-batch 2: three micro-batches of two pairs in each of two epochs.
+        assert model.batches.count == 3
+        assert model.batches.shape.rows == 4
+        evaluations = phases["baseline"]  # one measurement, with generations, as after each epoch
+        work = model.passes.trained(model.batches.shape).times(3)
+        assert phases["training"].flops == 2 * (work.flops + evaluations.flops)
+        layers = 2 * (4 * 24 * 24 * 24 + 3 * 24 * 40 * 24)
+        assert phases["adapter"].seconds == pytest.approx(SPEED.decomposition * layers)
+
+    def test_what_a_recipe_leaves_out_costs_nothing(self, recipe: dict) -> None:
+        every = self.model(recipe).phases()
+        chosen = self.model(recipe, **{"evaluation.generate": "chosen"}).phases()
+        never = self.model(recipe, **{"evaluation.generate": "never"}).phases()
+        assert "evaluation" in chosen
+        assert "evaluation" not in never
+        assert every["training"].seconds > chosen["training"].seconds == never["training"].seconds
+        assert "importance" not in self.model(recipe, **{"adapter.initialization": "pissa"}).phases()
+        longer = self.model(recipe, **{"training.epochs": 6}).phases()
+        assert longer["training"].seconds == pytest.approx(3 * every["training"].seconds)
+
+    def test_a_loss_that_asks_for_the_original_pays_for_its_pass(self, recipe: dict) -> None:
+        """NPO: the forget rows, half of a micro-batch, pass the original as well."""
+        plain, npo = self.model(recipe), self.model(recipe, **{"objective.forget": "npo"})
+        shape = plain.batches.shape
+        extra = plain.passes.scored(Shape(shape.rows // 2, shape.length, shape.answers)).flops * 3 * 2
+        assert npo.phases()["training"].flops - plain.phases()["training"].flops == pytest.approx(extra)
+
+    def test_memory_grows_by_what_is_trained_and_by_what_a_batch_keeps(self, recipe: dict) -> None:
+        small, large = (self.model(recipe, **{"training.micro_batch_size": size}) for size in (1, 4))
+        assert large.phases()["training"].peak_memory_bytes > small.phases()["training"].peak_memory_bytes
+        for model in (small, large):
+            model.resident = 0.0
+        work = small.passes.trained(small.batches.shape)
+        trained = 2 * sum(sum(shape) for shape in small.layers)
+        wanted = small.weights + trained * (4 + 4 + 12) + work.peak * small.batches.largest
+        assert small._training(None).peak_memory_bytes == pytest.approx(wanted)
+
+    def test_the_efficiencies_are_shares(self) -> None:
+        assert all(0.1 < share < 2.0 for share in EFFICIENCY.values())
