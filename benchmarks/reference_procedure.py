@@ -107,10 +107,11 @@ def vila_importance(
 
 
 def fila_importance(model: Any, data: Sequence[Batch], passes: int = PASSES["fila"]) -> dict[str, Tensor]:
-    """{layer name: mean square of the batch gradients}, (d_out, d_in)."""
-    layers = linear_layers(model)
-    model.requires_grad_(False)
-    weights = {name: layer.weight.requires_grad_(True) for name, layer in layers.items()}
+    """{layer name: mean square of the batch gradients}, (d_out, d_in).
+
+    Nothing is frozen: the model is as it was loaded, so the embeddings get their gradients as well.
+    """
+    weights = {name: layer.weight for name, layer in linear_layers(model.requires_grad_(True)).items()}
     statistics, count = accumulate(model, weights, data, passes, squares_only=True)
     return {name: found["square"] / count for name, found in statistics.items()}
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from expunge.data.batching import least_padding
 from expunge.data.encoding import Encoder, Example, collate
 from expunge.data.sets import load_data
 from expunge.recipe.schema import TofuData
@@ -103,11 +104,9 @@ def add_workload_options(parser: argparse.ArgumentParser) -> None:
 
 
 def batches(examples: Sequence[Example], batch_size: int = BATCH) -> list[dict[str, torch.Tensor]]:
-    """Batches as a run makes them: sorted by length, padded to their longest."""
-    by_length = sorted(examples, key=len)
-    return [
-        collate(by_length[start : start + batch_size], 0) for start in range(0, len(by_length), batch_size)
-    ]
+    """Batches as a run makes them: of like length, padded to their longest."""
+    cuts = least_padding([len(example) for example in examples], batch_size)
+    return [collate([examples[index] for index in cut], 0) for cut in cuts]
 
 
 def _describe(examples: Sequence[Example]) -> dict[str, float]:
