@@ -176,10 +176,14 @@ def importance(recipe: RecipeFile, overrides: Overrides = None) -> None:
 @app.command()
 def finetune(
     recipe: RecipeFile,
-    on: Annotated[str, typer.Option(help="full: forget and retain set; retain: a model that never saw the forget set")],
+    on: Annotated[
+        str, typer.Option(help="full: forget and retain set; retain: a model that never saw the forget set")
+    ],
     output: Annotated[Path, typer.Option(help="folder for the model")],
     overrides: Overrides = None,
-    lora: Annotated[bool, typer.Option("--lora", help="train and merge a LoRA adapter, not all weights")] = False,
+    lora: Annotated[
+        bool, typer.Option("--lora", help="train and merge a LoRA adapter, not all weights")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted finetuning")] = False,
 ) -> None:
     """Make a benchmark's models: one that knows everything, and the reference; prints the recipe's line for it."""

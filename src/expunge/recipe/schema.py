@@ -35,7 +35,8 @@ class Model(Section):
     quantization: Literal["4bit", "8bit"] | None = Field(None, description="of the base, by bitsandbytes")
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
     adapters: list[Location] = Field(
-        [], description="adapters of earlier runs, added to the model in memory, in this order, when it is loaded"
+        [],
+        description="adapters of earlier runs, added to the model in memory, in this order, when it is loaded",
     )
 
     @model_validator(mode="after")
