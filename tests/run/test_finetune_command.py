@@ -174,6 +174,8 @@ def test_every_mistake_is_said_before_anything_is_written(quick, model_folder: P
     with pytest.raises(InputError, match=r"--on: there is no choice 'retian'\. Did you mean 'retain'"):
         finetune_recipe(quick, on="retian", output=tmp_path / "new")
     quick["model"] = {"path": str(model_folder)}
+    with pytest.raises(InputError, match=r"data\.retain: 'self' is what a model writes that knows the data"):
+        finetune_recipe(quick, ["data.retain=self"], on="full", output=tmp_path / "new")
     with pytest.raises(InputError, match=r"adapter\.rank: 99 exceeds the smaller side"):
         finetune_recipe(quick, ["adapter.rank=99"], on="full", output=tmp_path / "new", lora=True)
     assert {entry.name for entry in tmp_path.iterdir()} == {"out"}

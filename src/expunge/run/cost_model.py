@@ -1,9 +1,8 @@
 """What a run will cost: seconds and peak memory of each phase, before any weights are read.
 
 Every phase is the sum of its passes, counted without content (`passes`), over the batches that it will form; the work
-is divided by the speed of this device, measured now (`device_speed`). Kernels in a model do not reach the speed that
-they reach alone, so each kind of pass has an efficiency; `docs/results/speed.md` says what it was fitted to and how far
-the predictions were from measured runs.
+is divided by the speed of this device, measured now (`device_speed`). `docs/results/speed.md` says how far the
+predictions were from measured runs.
 
 Not predicted: phases that hardly use the model (export, report), a surrogate retain set, a reinforced adapter, and
 benchmarks that do not state their `workload`. Importance is predicted as if the store did not hold it, and generation
@@ -14,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,18 @@ from .job import Inputs
 from .operations import Work
 from .passes import Batches, Passes
 
-#: Speed that a kind of pass reaches, as a share of what its work takes at the measured speeds (docs/results/speed.md).
-EFFICIENCY = {"importance": 1.0, "training": 1.0, "scoring": 1.0, "generation": 1.0}
+#: Work beside the passes, as so many kernels' launches: the Trainer's beginning, its part in a micro-batch, a checkpoint,
+#: and the attaching of one layer's adapter (measured on a model of two small blocks).
+STARTING_KERNELS, BATCH_KERNELS, SAVING_KERNELS, ATTACHING_KERNELS = 6000, 400, 1400, 230
 #: Kernels of AdamW and of the clipping for a trained tensor, and bytes that they move for a trained number.
 OPTIMISER_KERNELS, OPTIMISER_BYTES = 14, 48
 #: Bytes of a trained number: its gradient and Adam's two moments; of a frozen one in an anchor.
 TRAINED_BYTES, ANCHOR_BYTES = 12, 4
+#: Bytes moved and kernels launched to reduce the statistics of both sets: for each weight, and for each layer.
+REDUCING_BYTES, REDUCING_KERNELS = 40, 30
+#: On a CPU: libraries that a run loads after its inputs, and resident bytes for each byte alive in a pass (the C library
+#: keeps what is freed; without that the 528 MB predicted for a training pass were 540 MB).
+LATER_LIBRARIES, RESIDENT_SHARE = 90e6, 2.0
 QUANTIZED_BYTES = {"4bit": 0.5, "8bit": 1.0}
 
 
@@ -99,8 +105,10 @@ class CostModel:
             config, weights, recipe.adapter.rank, recipe.adapter.targets, method.source.trust_remote_code
         )
         self.depth = part.config.get_text_config().num_hidden_layers
+        on_cpu = device().type == "cpu"
         #: What is in memory before the model is: Python and its libraries on a CPU, nothing on an accelerator.
-        self.resident = float(resident_memory()) if device().type == "cpu" else 0.0
+        self.resident = resident_memory() + LATER_LIBRARIES if on_cpu else 0.0
+        self.share = RESIDENT_SHARE if on_cpu else 1.0
         self.batches = self._training_batches()
         width = config.get_text_config().hidden_size
         self.speed = speed or measure_speed(device(), weights, self.batches.shape.tokens, width)
@@ -118,31 +126,43 @@ class CostModel:
         found["training"] = self._training(workload)
         if workload and recipe.evaluation.generate == "chosen":
             found["evaluation"] = self._generation(workload)
+        if device().type == "cpu":  # what is freed stays with the process
+            highest = accumulate((cost.peak_memory_bytes for cost in found.values()), max)
+            found = {
+                name: replace(cost, peak_memory_bytes=peak)
+                for (name, cost), peak in zip(found.items(), highest, strict=True)
+            }
         return found
 
-    def _cost(self, work: Work, kind: str, beside: float = 0.0) -> Cost:
+    def _cost(self, work: Work, beside: float = 0.0) -> Cost:
         """beside: bytes that are alive next to the weights and what a pass takes."""
-        seconds = self.speed.seconds(work) / EFFICIENCY[kind]
-        return Cost(seconds, work.flops, self.resident + self.weights + beside + work.peak)
+        peak = self.resident + self.weights + beside + self.share * work.peak
+        return Cost(self.speed.seconds(work), work.flops, peak)
 
     def _importance(self) -> Cost:
         name, settings = self.recipe.adapter.initialization, self.recipe.importance
+        kept = sum(self.passes.accumulated(name, *shape) for shape in self.layers)
         work = Work()
         for samples in drawn_samples(self.inputs):
             if samples:
                 cuts = least_padding([len(sample) for sample in samples], settings.batch_size)
                 batches = Batches.of([[samples[index] for index in cut] for cut in cuts])
                 work += _all(self.passes.measured(batches.shape, name, self.depth), batches)
+                work += Work(moved=3.0 * kept).times(batches.count)  # added to the sums
         if settings.official:
             work = work.times(OFFICIAL[name].passes)
-        kept = sum(self.passes.accumulated(name, *shape) for shape in self.layers)
-        return self._cost(work, "importance", beside=2.0 * kept)
+        numbers = sum(d_out * d_in for d_out, d_in in self.layers)
+        work += Work(
+            moved=float(REDUCING_BYTES * numbers), kernels=float(REDUCING_KERNELS * len(self.layers))
+        )
+        return self._cost(work, beside=2.0 * kept)
 
     def _adapter(self) -> Cost:
-        """The low-rank approximations; attaching the adapter itself takes no time that counts."""
+        """The low-rank approximations, and attaching their factors."""
+        attaching = Work(kernels=float(ATTACHING_KERNELS * len(self.layers)))
         if self.recipe.adapter.initialization == "default":
-            return self._cost(Work(), "training", self.adapter)
-        seconds = flops = 0.0
+            return self._cost(attaching, self.adapter)
+        seconds, flops = self.speed.seconds(attaching), 0.0
         for d_out, d_in in self.layers:
             side = min(d_out, d_in)
             if side <= EXACT_SIDE:
@@ -174,6 +194,7 @@ class CostModel:
     def _training(self, workload: Workload | None) -> Cost:
         settings, batches = self.method.training, self.batches
         work = _all(self.passes.trained(batches.shape, self.depth, self.method.adapts), batches)
+        work += Work(kernels=float(BATCH_KERNELS)).times(batches.count)
         frozen = round(self._frozen_share() * batches.shape.rows)
         if frozen:
             work += self.passes.scored(replace(batches.shape, rows=frozen)).times(batches.count)
@@ -182,8 +203,9 @@ class CostModel:
             kernels=float(OPTIMISER_KERNELS * self.trained_tensors),
         )
         work += optimiser.times(steps_an_epoch(len(self.dataset), settings))
-        beside = self.adapter + TRAINED_BYTES * self.trained
-        cost = self._cost(work.times(settings.epochs), "training", beside)
+        work += Work(kernels=float(SAVING_KERNELS))
+        work = work.times(settings.epochs) + Work(kernels=float(STARTING_KERNELS))
+        cost = self._cost(work, self.adapter + TRAINED_BYTES * self.trained)
         if workload is None:
             return cost
         evaluations = math.ceil(settings.epochs / self.recipe.epochs_between_evaluations)
@@ -211,7 +233,7 @@ class CostModel:
         batches = Batches.of(
             [[workload.scored[index] for index in cut] for cut in batches_by_length(lengths, limit)]
         )
-        scored = self._cost(_all(self.passes.scored(batches.shape), batches), "scoring", self.adapter)
+        scored = self._cost(_all(self.passes.scored(batches.shape), batches), self.adapter)
         return scored + self._generation(workload) if generated else scored
 
     def _generation(self, workload: Workload) -> Cost:
@@ -223,7 +245,7 @@ class CostModel:
         steps = sum(min(max(answers[index] for index in cut), workload.longest) for cut in cuts)
         rows, context = round(len(prompts) / len(cuts)), math.ceil(sum(prompts) / len(prompts))
         first, then = self.passes.decoded(rows, context + steps // (2 * len(cuts)))
-        return self._cost(first.times(len(cuts)) + then.times(steps), "generation", self.adapter)
+        return self._cost(first.times(len(cuts)) + then.times(steps), self.adapter)
 
 
 def _all(one: Work, batches: Batches) -> Work:

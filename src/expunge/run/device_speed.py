@@ -15,13 +15,17 @@ from .operations import Work
 MEASURING = 0.1
 #: Operations of the product and numbers of the tensor that are measured with, at most.
 LARGEST_PRODUCT, LARGEST_TENSOR = 2e10, 2**24
-#: Side of the matrix whose singular value decomposition is timed.
-DECOMPOSED = 192
+#: Side of the matrix whose singular value decomposition is timed, at most.
+LARGEST_DECOMPOSED = 512
+#: What a model reaches of the speeds that kernels reach alone: in products, in element-wise kernels (most do more than
+#: add), and in launches (the Python of a model's modules). Fitted to 35 single passes of models of 1 to 27 M
+#: parameters on a CPU by `benchmarks/cost_model_fit.py`, which they then miss by 18 % (root mean square).
+REACHED_IN_PRODUCTS, REACHED_IN_TRAFFIC, REACHED_IN_LAUNCHES = 0.92, 0.5, 0.3
 
 
 @dataclass(frozen=True)
 class DeviceSpeed:
-    """Of one device at the shapes of one model.
+    """Of one device at the shapes of one model, each kind of kernel alone.
 
     flops:  operations a second in matrix products
     bytes:  bytes a second that element-wise kernels read and write
@@ -35,8 +39,12 @@ class DeviceSpeed:
     decomposition: float
 
     def seconds(self, work: Work) -> float:
-        """Products, memory traffic and launches one after the other."""
-        return work.flops / self.flops + work.moved / self.bytes + work.kernels * self.kernel
+        """Products, memory traffic and launches one after the other, at what a model reaches of these speeds."""
+        return (
+            work.flops / (self.flops * REACHED_IN_PRODUCTS)
+            + work.moved / (self.bytes * REACHED_IN_TRAFFIC)
+            + work.kernels * self.kernel / REACHED_IN_LAUNCHES
+        )
 
 
 def measure_speed(device: torch.device, dtype: torch.dtype, tokens: int, width: int) -> DeviceSpeed:
@@ -53,13 +61,14 @@ def measure_speed(device: torch.device, dtype: torch.dtype, tokens: int, width: 
         rows = min(tokens, LARGEST_TENSOR // width)
         a, b = x[:rows], x[:rows].clone()
         addition = _seconds(lambda: a + b, device)
-        matrix = torch.randn(DECOMPOSED, DECOMPOSED, device=device)
+        side = min(width, LARGEST_DECOMPOSED)
+        matrix = torch.randn(side, side, device=device)
         decomposition = _seconds(lambda: torch.linalg.svd(matrix, full_matrices=False), device)
     return DeviceSpeed(
         flops=8.0 * tokens * width * width / product,
         bytes=3.0 * rows * width * x.element_size() / addition,
         kernel=_kernel(device),
-        decomposition=decomposition / DECOMPOSED**3,
+        decomposition=decomposition / side**3,
     )
 
 

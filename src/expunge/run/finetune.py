@@ -220,6 +220,11 @@ def _check(recipe: Recipe, on: str, output: Path) -> tuple[dict[str, SampleSet],
             Problem("model.quantization", "a finetuned model is written whole, so its weights must be whole.",
                     "Leave the key out.")
         )  # fmt: skip
+    if recipe.data.retains_itself:
+        problems.append(
+            Problem("data.retain", "'self' is what a model writes that knows the data; this makes such a model.",
+                    "Name a retain set.")
+        )  # fmt: skip
     found = []
     for check in (lambda: load_config(recipe.model), lambda: found.append(load_data(recipe.data, False))):
         try:
