@@ -17,7 +17,7 @@ from expunge.models.answers import answer_tokens
 from expunge.models.linear import linear_layers, matrix_shape
 from expunge.models.loading import empty_model
 from expunge.recipe import load_recipe
-from expunge.run.cost_model import EFFICIENCY, CostModel
+from expunge.run.cost_model import CostModel
 from expunge.run.device_speed import DeviceSpeed, measure_speed
 from expunge.run.job import Inputs
 from expunge.run.operations import Work, counted
@@ -147,7 +147,9 @@ def test_batches_of_one_typical_shape_have_as_many_tokens() -> None:
 
 
 def test_seconds_are_operations_traffic_and_launches() -> None:
-    assert SPEED.seconds(Work(flops=2e9, moved=3e8, kernels=1e5)) == pytest.approx(2 + 3 + 1)
+    """Of 10⁹ operations a second a model reaches 92 %, of 10⁸ bytes half; a launch takes 10 µs / 0.3."""
+    work = Work(flops=2e9, moved=3e8, kernels=1e5)
+    assert SPEED.seconds(work) == pytest.approx(2 / 0.92 + 3 / 0.5 + 1 / 0.3)
 
 
 def test_the_speed_of_this_device_is_measured() -> None:
@@ -174,7 +176,8 @@ class TestPhases:
         work = model.passes.trained(model.batches.shape).times(3)
         assert phases["training"].flops == 2 * (work.flops + evaluations.flops)
         layers = 2 * (4 * 24 * 24 * 24 + 3 * 24 * 40 * 24)
-        assert phases["adapter"].seconds == pytest.approx(SPEED.decomposition * layers)
+        attaching = SPEED.seconds(Work(kernels=230 * 14))
+        assert phases["adapter"].seconds == pytest.approx(SPEED.decomposition * layers + attaching)
 
     def test_what_a_recipe_leaves_out_costs_nothing(self, recipe: dict) -> None:
         every = self.model(recipe).phases()
@@ -185,7 +188,9 @@ class TestPhases:
         assert every["training"].seconds > chosen["training"].seconds == never["training"].seconds
         assert "importance" not in self.model(recipe, **{"adapter.initialization": "pissa"}).phases()
         longer = self.model(recipe, **{"training.epochs": 6}).phases()
-        assert longer["training"].seconds == pytest.approx(3 * every["training"].seconds)
+        start = SPEED.seconds(Work(kernels=6000))
+        once = every["training"].seconds - start
+        assert longer["training"].seconds == pytest.approx(start + 3 * once)
 
     def test_a_loss_that_asks_for_the_original_pays_for_its_pass(self, recipe: dict) -> None:
         """NPO: the forget rows, half of a micro-batch, pass the original as well."""
@@ -197,12 +202,13 @@ class TestPhases:
     def test_memory_grows_by_what_is_trained_and_by_what_a_batch_keeps(self, recipe: dict) -> None:
         small, large = (self.model(recipe, **{"training.micro_batch_size": size}) for size in (1, 4))
         assert large.phases()["training"].peak_memory_bytes > small.phases()["training"].peak_memory_bytes
-        for model in (small, large):
-            model.resident = 0.0
+        assert small.resident > 90e6
         work = small.passes.trained(small.batches.shape)
         trained = 2 * sum(sum(shape) for shape in small.layers)
-        wanted = small.weights + trained * (4 + 4 + 12) + work.peak * small.batches.largest
+        alive = small.share * work.peak * small.batches.largest
+        wanted = small.resident + small.weights + trained * (4 + 4 + 12) + alive
         assert small._training(None).peak_memory_bytes == pytest.approx(wanted)
 
-    def test_the_efficiencies_are_shares(self) -> None:
-        assert all(0.1 < share < 2.0 for share in EFFICIENCY.values())
+    def test_on_a_cpu_memory_stays_with_the_process(self, recipe: dict) -> None:
+        peaks = [cost.peak_memory_bytes for cost in self.model(recipe).phases().values()]
+        assert peaks == sorted(peaks)

@@ -39,8 +39,8 @@ from .job import Inputs
 from .operations import Work
 from .passes import Batches, Passes
 
-#: Work beside the passes, as so many kernels' launches: the Trainer's beginning, its part in a micro-batch, a checkpoint,
-#: and the attaching of one layer's adapter (measured on a model of two small blocks).
+#: Work beside the passes, as so many kernels' launches: the Trainer's beginning, its part in a micro-batch, a
+#: checkpoint, and the attaching of one layer's adapter (measured on a model of two small blocks).
 STARTING_KERNELS, BATCH_KERNELS, SAVING_KERNELS, ATTACHING_KERNELS = 6000, 400, 1400, 230
 #: Kernels of AdamW and of the clipping for a trained tensor, and bytes that they move for a trained number.
 OPTIMISER_KERNELS, OPTIMISER_BYTES = 14, 48
@@ -48,8 +48,8 @@ OPTIMISER_KERNELS, OPTIMISER_BYTES = 14, 48
 TRAINED_BYTES, ANCHOR_BYTES = 12, 4
 #: Bytes moved and kernels launched to reduce the statistics of both sets: for each weight, and for each layer.
 REDUCING_BYTES, REDUCING_KERNELS = 40, 30
-#: On a CPU: libraries that a run loads after its inputs, and resident bytes for each byte alive in a pass (the C library
-#: keeps what is freed; without that the 528 MB predicted for a training pass were 540 MB).
+#: On a CPU: libraries that a run loads after its inputs, and resident bytes for each byte alive in a pass (the C
+#: library keeps what is freed; told not to, a training pass took 540 MB, predicted were 528).
 LATER_LIBRARIES, RESIDENT_SHARE = 90e6, 2.0
 QUANTIZED_BYTES = {"4bit": 0.5, "8bit": 1.0}
 
