@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tdec_files import random_sequences, write_tdec
 
 from expunge.data.encoding import IGNORED
 from expunge.data.tdec import TokenSequence, forget_set, held_out_sequences, read_sequences, retain_texts
 from expunge.errors import InputError
+from tdec_files import random_sequences, write_tdec
 
 
 def ids_of(samples, encoder) -> list[list[int]]:
