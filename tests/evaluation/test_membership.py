@@ -61,7 +61,7 @@ def test_statistics_equal_a_loop_over_tokens(tiny_llama, tokens_per_batch):
 def test_chunks_of_the_vocabulary_change_nothing(tiny_llama, monkeypatch):
     examples = random_examples(5, tiny_llama.config.vocab_size)
     whole = answer_losses(tiny_llama, examples, 0, token_statistics=True)
-    monkeypatch.setattr("expunge.evaluation.likelihood.TOKENS_IN_FP32", 7)
+    monkeypatch.setattr("expunge.models.token_statistics.NUMBERS_IN_FP32", {"cpu": 700})
     monkeypatch.setattr("expunge.evaluation.likelihood.DISTRIBUTIONS_IN_FP32", 3)
     chunked = answer_losses(tiny_llama, examples, 0, token_statistics=True)
     for one, other in zip(whole[:-1], chunked[:-1], strict=True):

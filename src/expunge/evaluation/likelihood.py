@@ -20,10 +20,7 @@ from ..progress import track
 from .inference import batches_by_length, inference
 from .log import Likelihood
 
-#: Label tokens whose logits are in fp32 at a time: 1 GB of copies for a vocabulary of 128,000.
-TOKENS_IN_FP32 = 1024
-
-#: The same where log-probabilities of the whole vocabulary are formed, which takes three copies.
+#: Label tokens whose distributions are in fp32 at a time, which takes three copies of them.
 DISTRIBUTIONS_IN_FP32 = 256
 
 #: The least variance of log p over the vocabulary: at a place that is certain there is none to divide by.
@@ -87,33 +84,18 @@ def answer_losses(
             indices = [labelled[row] for row in rows]
             batch = collate([examples[index] for index in indices], pad_token_id)
             tokens = answer_tokens(model, {key: value.to(device) for key, value in batch.items()})
-            parts = _parts(tokens)
-            statistics = _statistics(tokens, parts) if token_statistics else [None] * len(rows)
+            statistics = _statistics(tokens) if token_statistics else [None] * len(rows)
             for index, (loss, count, correct, prefix), known in zip(
-                indices, _summaries(tokens, parts), statistics, strict=True
+                indices, _summaries(tokens), statistics, strict=True
             ):
                 results[index] = AnswerLoss(loss, int(count), int(correct), 1.0 - prefix / count, known)
     results = gathered(results)
     return [results.get(index, AnswerLoss(0.0, 0, 0, 0.0)) for index in range(len(examples))]
 
 
-def _parts(tokens: AnswerTokens) -> list[AnswerTokens]:
-    """The same tokens, as many at a time as may be in fp32."""
-    return [
-        AnswerTokens(logits, targets, sequence, tokens.sequences)
-        for logits, targets, sequence in zip(
-            tokens.logits.split(TOKENS_IN_FP32),
-            tokens.targets.split(TOKENS_IN_FP32),
-            tokens.sequence.split(TOKENS_IN_FP32),
-            strict=True,
-        )
-    ]
-
-
-def _summaries(tokens: AnswerTokens, parts: Sequence[AnswerTokens]) -> list[list[float]]:
+def _summaries(tokens: AnswerTokens) -> list[list[float]]:
     """Per sequence: summed loss, label tokens, hits and k, brought to the host in one copy."""
-    log_probability = torch.cat([part.log_probability for part in parts])
-    correct = torch.cat([part.correct for part in parts])
+    correct = tokens.correct
     counts = tokens.token_counts
     starts = counts.cumsum(0) - counts
     place = torch.arange(len(tokens.targets), device=counts.device) - starts[tokens.sequence] + 1
@@ -121,7 +103,7 @@ def _summaries(tokens: AnswerTokens, parts: Sequence[AnswerTokens]) -> list[list
     misses = torch.where(correct, 0, place)
     prefix = torch.zeros_like(counts).scatter_reduce(0, tokens.sequence, misses, "amax")
     columns: list[Tensor] = [
-        tokens.sum_by_sequence(-log_probability),
+        tokens.sum_by_sequence(-tokens.log_probability),
         counts.float(),
         tokens.sum_by_sequence(correct.float()),
         prefix.float(),
@@ -129,14 +111,9 @@ def _summaries(tokens: AnswerTokens, parts: Sequence[AnswerTokens]) -> list[list
     return torch.stack(columns, dim=1).tolist()
 
 
-def _statistics(tokens: AnswerTokens, parts: Sequence[AnswerTokens]) -> list[TokenStatistics]:
+def _statistics(tokens: AnswerTokens) -> list[TokenStatistics]:
     """Of every sequence, in one copy to the host."""
-    both = torch.stack(
-        [
-            torch.cat([part.log_probability for part in parts]),
-            torch.cat([_standardised(part) for part in parts]),
-        ]
-    ).cpu()
+    both = torch.stack([tokens.log_probability, _standardised(tokens)]).cpu()
     by_sequence = both.split(tokens.token_counts.tolist(), dim=1)
     return [TokenStatistics(*pair.numpy()) for pair in by_sequence]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..data.encoding import IGNORED
 from .blocks import block_outputs
+from .token_statistics import token_statistics
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class AnswerTokens:
     sequence:  (N,) int64, the row of the batch that a token belongs to
     sequences: number of rows, those without any label included
     hidden:    (N, d), the hidden states after one block at the positions that predict, where they were asked for
+    part_of:   the tokens that these are a part of, and which part
     """
 
     logits: Tensor
@@ -34,23 +36,30 @@ class AnswerTokens:
     sequence: Tensor
     sequences: int
     hidden: Tensor | None = None
+    part_of: tuple[AnswerTokens, slice] | None = field(default=None, repr=False)
 
     @cached_property
+    def _statistics(self) -> tuple[Tensor, ...]:
+        if self.part_of is None:
+            return token_statistics(self.logits, self.targets)
+        # Of the whole batch at once: its logits then get one gradient, not one for each part.
+        whole, part = self.part_of
+        return tuple(values[part] for values in whole._statistics)
+
+    @property
     def log_normaliser(self) -> Tensor:
         """log Σ_v exp(y_v), (N,) fp32."""
-        return torch.logsumexp(self.logits.float(), dim=-1)
+        return self._statistics[0]
 
-    @cached_property
+    @property
     def log_probability(self) -> Tensor:
         """log p(x_t | x_<t), (N,) fp32."""
-        return self.logits.gather(-1, self.targets[:, None]).squeeze(-1).float() - self.log_normaliser
+        return self._statistics[1]
 
-    @cached_property
+    @property
     def best_other_log_probability(self) -> Tensor:
-        """max over v ≠ x_t of log p(v | x_<t), (N,) fp32: no one-hot and no softmax matrix is formed."""
-        best = self.logits.topk(2, dim=-1)
-        is_target = best.indices[:, 0] == self.targets
-        return torch.where(is_target, best.values[:, 1], best.values[:, 0]).float() - self.log_normaliser
+        """max over v ≠ x_t of log p(v | x_<t), (N,) fp32."""
+        return self._statistics[2]
 
     @cached_property
     def correct(self) -> Tensor:
@@ -79,6 +88,7 @@ class AnswerTokens:
             self.sequence[part] - start,
             stop - start,
             None if self.hidden is None else self.hidden[part],
+            (self, part),
         )
 
 
