@@ -114,10 +114,12 @@ def test_row_importances_are_those_of_the_oracle(estimator: str, shape: str) -> 
 @pytest.mark.parametrize("size", [1, 7, 32])
 def test_the_batch_size_does_not_matter(estimator: str, size: int) -> None:
     model, forget, retain = random_model(), random_batch(32), random_batch(32, seed=3)
-    one = measured(estimator, model, forget, retain, size=13)
-    other = measured(estimator, model, forget, retain, size=size)
-    for name in one:
-        torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=0)
+    # E[g] of a retain entry may be near 0, and fp32 has few digits of a quotient by it: each set by itself then.
+    compared = [(forget, None), (retain, None)] if estimator == "expectation" else [(forget, retain)]
+    for sets in compared:
+        one, other = (measured(estimator, model, *sets, size=each) for each in (13, size))
+        for name in one:
+            torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("estimator", MAPS)
