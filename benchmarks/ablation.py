@@ -49,8 +49,8 @@ CURVE_RATES = {
 #: The same trials for every initialisation of an objective: (learning rate, λ), rates scaled by the initialisation.
 TRIALS = {
     "ihl": ((1e-2, 1.0), (5e-3, 1.0), (2e-2, 1.0), (1e-2, 2.0), (2e-2, 2.0), (2e-2, 4.0)),
-    "gd": ((2e-3, 2.0), (1e-3, 1.0), (4e-3, 4.0)),
-    "npo": ((2e-3, 4.0), (4e-3, 10.0), (8e-3, 20.0)),
+    "gd": ((5e-3, 2.0), (3e-3, 2.0), (8e-3, 4.0), (5e-3, 4.0), (3e-3, 4.0), (8e-3, 2.0)),
+    "npo": ((1e-2, 20.0), (5e-3, 10.0), (1e-2, 10.0), (2e-2, 20.0), (5e-3, 5.0), (1e-2, 40.0)),
 }
 SEEDS = (42, 43, 44)
 
