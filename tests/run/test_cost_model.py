@@ -114,6 +114,17 @@ def test_training_counts_what_really_ran() -> None:
     assert adapted.flops < found.flops  # no weight gradients
 
 
+def test_recomputed_blocks_pass_forward_once_more_and_keep_their_inputs() -> None:
+    model, batch = random_model(), Shape(rows=4, length=9, answers=4)
+    passes = Passes(model.config, torch.float32)
+    head = 2 * math.prod(model.get_output_embeddings().weight.shape) * 4 * 4
+    plain, again = (passes.trained(batch, adapters=False, recomputed=each) for each in (False, True))
+    assert again.flops - plain.flops == passes.scored(batch).flops - head
+    deep, deeper = (passes.trained(batch, depth=depth, recomputed=True).peak for depth in (10, 11))
+    assert deeper - deep == 4 * 9 * 24 * 4
+    assert deep < passes.trained(batch, depth=10).peak / 3
+
+
 def test_depth_and_context_are_counted() -> None:
     config = random_model().config
     shallow = Passes(config, torch.float32).scored(Shape(2, 9, 4))

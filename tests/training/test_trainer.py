@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from expunge import attach_adapter
 from expunge.adapters.anchor import UNLEARN
@@ -30,6 +32,8 @@ def examples(rows: int, seed: int) -> list[Example]:
     ]
 
 
+#: Hyper-parameters that a model of two blocks needs.
+SETTINGS = {"rmu": {"layer": 1}}
 FORGET, RETAIN = examples(32, 4), examples(50, 5)
 
 
@@ -47,7 +51,9 @@ def train(folder: Path, forget: str = "ihl", retain: str = "nll", callbacks=(), 
         model,
         FORGET,
         RETAIN,
-        objective=build_objective(ObjectiveSettings(forget=forget, retain=retain)),
+        objective=build_objective(
+            ObjectiveSettings(forget=forget, retain=retain, **SETTINGS.get(forget, {}))
+        ),
         training=training,
         seed=3,
         pad_token_id=0,
@@ -80,6 +86,20 @@ def gradient_of_one_step(model, objective: Objective, forget: list[Example], ret
             else:
                 objective.retain_loss(Outputs(tokens, reference), totals).backward()
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
+
+
+@contextmanager
+def count_block_passes():
+    """How often the MLP of any block has passed forward, as the only item of a list."""
+    count, forward = [0], LlamaMLP.forward
+
+    def counting(*arguments, **options):
+        count[0] += 1
+        return forward(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LlamaMLP, "forward", counting)
+        yield count
 
 
 class Gradients:
@@ -115,6 +135,24 @@ def test_32_at_once_and_8_times_4_give_the_gradient_of_the_whole_step(
     assert keeper.found.keys() == wanted.keys()
     for name, gradient in keeper.found.items():
         torch.testing.assert_close(gradient, wanted[name], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(("forget", "retain"), [("ihl", "nll"), ("npo", "kl"), ("rmu", "rmu")])
+def test_recomputed_activations_change_no_gradient(tmp_path: Path, forget: str, retain: str) -> None:
+    """Each block passes forward twice; losses that look at its hidden states see those of the first time."""
+    found, passes = {}, {}
+    for recomputed in (False, True):
+        keeper = Gradients()
+        with count_block_passes() as count:
+            train(
+                tmp_path / str(recomputed), forget, retain, [keeper], batch_size=32, max_grad_norm=0,
+                activation_checkpointing=recomputed,
+            )  # fmt: skip
+        found[recomputed], passes[recomputed] = keeper.found, count[0]
+    for name, gradient in found[True].items():
+        torch.testing.assert_close(gradient, found[False][name], rtol=1e-5, atol=1e-8)
+    # Four micro-batches of a model of two blocks.
+    assert passes[True] - passes[False] == 4 * 2
 
 
 def test_logged_losses_are_those_of_the_whole_step(tmp_path: Path) -> None:

@@ -60,6 +60,6 @@ class _TokenStatistics(torch.autograd.Function):
 
 def _parts(logits: Tensor) -> list[slice]:
     """Tokens whose logits are in fp32 at the same time."""
-    limit = NUMBERS_IN_FP32.get(logits.device.type, NUMBERS_IN_FP32["accelerator"])
+    limit = NUMBERS_IN_FP32["cpu" if logits.device.type == "cpu" else "accelerator"]
     few = max(1, limit // logits.shape[-1])
     return [slice(start, start + few) for start in range(0, len(logits), few)]

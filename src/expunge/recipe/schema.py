@@ -304,6 +304,10 @@ class Training(Section):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 for a bf16 model on a GPU"
     )
+    activation_checkpointing: bool = Field(
+        False,
+        description="keep only the blocks' inputs for the backward pass: less memory, a forward pass more",
+    )
     report_to: list[str] = Field(
         default_factory=list, description="trackers of the Trainer, e.g. [tensorboard]"
     )

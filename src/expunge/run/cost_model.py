@@ -193,7 +193,10 @@ class CostModel:
 
     def _training(self, workload: Workload | None) -> Cost:
         settings, batches = self.method.training, self.batches
-        work = _all(self.passes.trained(batches.shape, self.depth, self.method.adapts), batches)
+        one = self.passes.trained(
+            batches.shape, self.depth, self.method.adapts, settings.activation_checkpointing
+        )
+        work = _all(one, batches)
         work += Work(kernels=float(BATCH_KERNELS)).times(batches.count)
         frozen = round(self._frozen_share() * batches.shape.rows)
         if frozen:

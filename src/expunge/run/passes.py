@@ -83,6 +83,7 @@ class Passes:
     ):
         self.dtype = dtype
         self.depth = int(config.get_text_config().num_hidden_layers)
+        self.width = int(config.get_text_config().hidden_size)
         self.rank = rank
         self.targets = targets
         self._make = lambda blocks: _model(config, dtype, blocks, trust_remote_code)
@@ -112,10 +113,28 @@ class Passes:
         sums = layer.sums(torch.empty(1, 2, d_in, device=META), torch.empty(1, 2, d_out, device=META))
         return sum(value.numel() * value.element_size() for value in sums.values())
 
-    def trained(self, shape: Shape, depth: int | None = None, adapters: bool = True) -> Work:
-        """A forward and backward pass of training: of anchored adapters, or of all weights."""
-        models = self._adapted if adapters else self._plain
-        return self._deep(models, lambda model: _trained(model, shape), depth)
+    def trained(
+        self, shape: Shape, depth: int | None = None, adapters: bool = True, recomputed: bool = False
+    ) -> Work:
+        """A forward and backward pass of training: of anchored adapters, or of all weights.
+
+        recomputed: with `training.activation_checkpointing` each block passes forward twice, and all but one of them
+                    keep only their input
+        """
+        models, blocks = self._adapted if adapters else self._plain, depth or self.depth
+        one, two = (_trained(model, shape) for model in models)
+        work = one.of_depth(two, blocks)
+        if not recomputed:
+            return work
+        first, second = (_scored(model, shape) for model in models)
+        forward, without_blocks = first.of_depth(second, blocks), first.of_depth(second, 0)
+        kept = (blocks - 1) * shape.tokens * self.width * self.dtype.itemsize
+        return Work(
+            work.flops + forward.flops - without_blocks.flops,
+            work.moved + forward.moved - without_blocks.moved,
+            work.kernels + forward.kernels - without_blocks.kernels,
+            one.peak + kept,
+        )
 
     def decoded(self, rows: int, context: int) -> tuple[Work, Work]:
         """The pass over prompts of `context` tokens, and one over a further token with their keys and values kept."""

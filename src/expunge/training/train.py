@@ -62,6 +62,7 @@ def build_trainer(
         max_grad_norm=training.max_grad_norm,
         use_cpu=cpu_only(),
         bf16=_mixed_precision(model, training),
+        activation_checkpointing=training.activation_checkpointing,
         seed=seed,
         logging_strategy="steps",
         logging_steps=1,
