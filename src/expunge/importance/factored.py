@@ -46,20 +46,21 @@ class Factored(Estimator):
             width = replace(layer, name=f"width {layer.d_in}")
             self.of_inputs = width.gaussian("inputs", layer.d_in, ROW_SKETCH, std=ROW_SKETCH**-0.5).to(device)
             self.of_outputs = layer.gaussian(
-                "outputs", layer.d_out, COLUMN_SKETCH, std=COLUMN_SKETCH**-0.5
+                "outputs", COLUMN_SKETCH, layer.d_out, std=COLUMN_SKETCH**-0.5
             ).to(device)
 
     def sums(self, x: Tensor, delta: Tensor) -> Sums:
         if self.exact:
             return self._direct_margins(x, delta)
-        columns = (delta @ self.of_outputs).transpose(1, 2) @ x  # Ω'g of each sample, (n, 8, d_in)
+        # Ω'g of each sample, (n, 8, d_in). Products with few columns are slow on CPUs, those with few rows are not.
+        columns = self.of_outputs @ delta.transpose(1, 2) @ x
         length, d_in, d_out = x.shape[1], self.layer.d_in, self.layer.d_out
         gram = length * (d_in + d_out) < d_in * d_out
         return {
             "rows": self._gram_rows(x, delta) if gram else self._direct_rows(x, delta),
-            "mean_rows": delta.flatten(0, 1).T @ self._projected_input(x).flatten(0, 1),
+            "mean_rows": self._projected_input(x).flatten(0, 1).T @ delta.flatten(0, 1),
             "columns": torch.linalg.vecdot(columns, columns, dim=1).sum(0),
-            "mean_columns": columns.sum(0).T,
+            "mean_columns": columns.sum(0),
         }
 
     def _gram_rows(self, x: Tensor, delta: Tensor) -> Tensor:
@@ -92,9 +93,9 @@ class Factored(Estimator):
         return {"rows": rows, "columns": columns, "mean": mean}
 
     def rows(self, sums: Sums, count: int, rows: slice) -> Tensor:
-        by_row = sums["mean"] if self.exact else sums["mean_rows"]
-        by_column = sums["mean"].T if self.exact else sums["mean_columns"]
-        r = variance(sums["rows"], (by_row / count).square().sum(1), count)
-        c = variance(sums["columns"], (by_column / count).square().sum(1), count)
+        of_rows = sums["mean"].T if self.exact else sums["mean_rows"]  # (…, d_out)
+        of_columns = sums["mean"] if self.exact else sums["mean_columns"]  # (…, d_in)
+        r = variance(sums["rows"], (of_rows / count).square().sum(0), count)
+        c = variance(sums["columns"], (of_columns / count).square().sum(0), count)
         total = r.sum()
         return torch.outer(r[rows], c) / total if total > 0 else torch.zeros_like(torch.outer(r[rows], c))

@@ -11,7 +11,7 @@ STANDARD_DEVIATION = 0.05
 
 
 class Projected(Estimator):
-    """Statistics of g Aᵀ (d_out, r) and Bᵀ g (r, d_in), the gradients of B and of A; neither forms g.
+    """Statistics of g Aᵀ, kept transposed (r, d_out), and Bᵀ g (r, d_in), the gradients of B and of A: g is not formed.
 
     A and B are drawn N(0, 0.05²) and used as projections only: the gradients are those of the unperturbed model.
     With `importance.perturb` s·BA is added to W while measuring, as the authors do.
@@ -22,11 +22,16 @@ class Projected(Estimator):
     def __init__(self, layer: Layer, device: torch.device):
         super().__init__(layer, device)
         self.A = layer.gaussian("A", layer.rank, layer.d_in, std=STANDARD_DEVIATION).to(device)
-        self.B = layer.gaussian("B", layer.d_out, layer.rank, std=STANDARD_DEVIATION).to(device)
+        #: Transposed: products with few rows are faster on CPUs than those with few columns.
+        self.B_t = layer.gaussian("B", layer.rank, layer.d_out, std=STANDARD_DEVIATION).to(device)
+
+    @property
+    def B(self) -> Tensor:
+        return self.B_t.T
 
     def sums(self, x: Tensor, delta: Tensor) -> Sums:
-        of_B = delta.transpose(1, 2) @ (x @ self.A.T)  # (n, d_out, r)
-        of_A = (delta @ self.B).transpose(1, 2) @ x  # (n, r, d_in)
+        of_B = self.A @ x.transpose(1, 2) @ delta  # (g Aᵀ)ᵀ, (n, r, d_out)
+        of_A = self.B_t @ delta.transpose(1, 2) @ x  # Bᵀ g, (n, r, d_in)
         return {
             "B": of_B.sum(0),
             "B_squares": torch.linalg.vecdot(of_B, of_B, dim=0),
@@ -47,9 +52,9 @@ class Vila(Projected):
     least_samples = 2
 
     def rows(self, sums: Sums, count: int, rows: slice) -> Tensor:
-        of_B = variance(sums["B_squares"][rows], (sums["B"][rows] / count).square(), count)
+        of_B = variance(sums["B_squares"][:, rows], (sums["B"][:, rows] / count).square(), count)
         of_A = variance(sums["A_squares"], (sums["A"] / count).square(), count)
-        return of_B @ of_A
+        return of_B.T @ of_A
 
 
 @estimators("lora_fisher")
@@ -60,4 +65,4 @@ class LoraFisher(Projected):
     paper = "VILA, COLM 2025, the LoRA approximation alone"
 
     def rows(self, sums: Sums, count: int, rows: slice) -> Tensor:
-        return (sums["B_squares"][rows] / count) @ (sums["A_squares"] / count)
+        return (sums["B_squares"][:, rows].T / count) @ (sums["A_squares"] / count)
