@@ -131,11 +131,38 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     assert "broken.jsonl" in sentence(str(tmp_path / "broken.jsonl"))
 
 
+def test_every_broken_line_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "broken.jsonl"
+    file.write_text('{"question": "a", "answer": "b"}\n\n{"question": \n{"question": "a", "answer": "b"}\nnot\n')
+    found = sentence(str(file))
+    assert f"{file}, row 3: the line is not JSON" in found
+    assert f"{file}, row 5: the line is not JSON" in found
+    assert found.count("not JSON") == 2
+
+
+def test_a_line_ends_only_where_json_says_so(tmp_path: Path) -> None:
+    """U+2028 and U+0085 end a line for Python, and are common in text from the web."""
+    rows = [{"question": "Which\u2028line?", "answer": "This\u0085one."}, ROWS[1]]
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\r\n" for row in rows), encoding="utf-8")
+    assert load(str(file)).forget.samples == [QuestionAnswer(row["question"], row["answer"]) for row in rows]
+
+
 def test_rows_without_an_answer_are_all_named(tmp_path: Path) -> None:
     rows = [ROWS[0], {"question": "Who?", "answer": ""}, {"question": "Where?", "answer": None}]
     found = sentence(write(tmp_path / "a.jsonl", rows))
     assert "row 2: the 'answer' is empty" in found
     assert "row 3: the 'answer' is empty" in found
+
+
+def test_blank_texts_are_left_out(tmp_path: Path) -> None:
+    """WikiText has an empty row between any two paragraphs, the first row among them."""
+    rows = [{"text": text} for text in ("", " = Title = \n", None, " \n", "A paragraph.")]
+    assert load(write(tmp_path / "a.jsonl", rows)).forget.samples == [Text(" = Title = \n"), Text("A paragraph.")]
+    assert "holds no samples" in sentence(write(tmp_path / "b.jsonl", [{"text": ""}, {"text": None}]))
+    wrong = sentence(write(tmp_path / "c.jsonl", [*rows, {"text": 7}, {"title": "a"}]))
+    assert "row 6: the 'text' is 7, not text" in wrong
+    assert "row 7: there is no column 'text'" in wrong
 
 
 def test_an_overlap_names_how_many_and_where(tmp_path: Path) -> None:

@@ -65,6 +65,37 @@ def test_broken_lines_and_empty_files(tmp_path):
     assert "retain_perturbed.json: there are no questions" in problems(tmp_path)[0]
 
 
+def test_a_file_in_another_encoding_is_named(tmp_path):
+    write_tofu(tmp_path)
+    file = tmp_path / "forget01_perturbed.json"
+    file.write_bytes(file.read_bytes().replace(b'"question": "w', b'"question": "\xed', 1))
+    (found,) = problems(tmp_path)
+    assert f"'{file}' cannot be read: 'utf-8' codec" in found
+
+
+def write_plain(folder, rows) -> None:
+    lines = (json.dumps({key: row[key] for key in ("question", "answer")}) for row in rows)
+    (folder / "forget01.json").write_text("\n".join(lines) + "\n")
+
+
+def test_a_perturbed_file_must_ask_what_the_plain_one_does(tmp_path):
+    rows = tofu_rows()["forget01_perturbed.json"]
+    write_tofu(tmp_path)
+    write_plain(tmp_path, rows)
+    assert len(load_questions(tmp_path, "forget01")["forget"]) == 3
+    perturbed = tmp_path / "forget01_perturbed.json"
+    for plain, row, differ in (
+        ([rows[0], rows[2], rows[1]], 2, 2),  # two rows have changed places
+        (rows[:2], 3, 1),
+        ([*rows, rows[0]], 4, 1),
+        ([rows[0], {**rows[1], "answer": "w3"}, rows[2]], 2, 1),
+    ):
+        write_plain(tmp_path, plain)
+        (found,) = problems(tmp_path)
+        assert found.startswith(f"{perturbed}, row {row}: its question and answer are not those of the same row")
+        assert f"{tmp_path}/forget01.json ({differ} rows differ; the files hold 3 and {len(plain)})" in found
+
+
 def test_a_path_that_is_neither_folder_nor_hub_id(tmp_path):
     assert "there is no such folder" in problems(tmp_path / "nowhere")[0]
 

@@ -16,6 +16,9 @@ from ..errors import InputError, Problem
 
 Row = dict[str, Any]
 
+#: Broken lines of one file that are listed.
+LISTED = 10
+
 #: File ending → what reads it; filled below.
 READERS: dict[str, Callable[[Path], list[Any]]] = {}
 
@@ -48,17 +51,21 @@ def read_rows(source: str, key: str) -> list[Row]:
     return [row for file in files for row in _read_file(file, key)]
 
 
-def _read_file(file: Path, key: str) -> list[Row]:
+def read_file(file: Path, key: str) -> list[Any]:
+    """What one file holds, row by row, whatever a row is. Raises `InputError` where it cannot be read."""
     if file.suffix not in READERS:
         raise InputError(Problem(key, f"{str(file)!r} is of no known kind.", f"Use one of {_endings()}."))
     try:
-        rows = READERS[file.suffix](file)
+        return READERS[file.suffix](file)
     except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are among these
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             Problem(key, f"{str(file)!r} cannot be read: {reason}.", "Correct the file.")
         ) from error
-    rows = [{"text": row} if isinstance(row, str) else row for row in rows]
+
+
+def _read_file(file: Path, key: str) -> list[Row]:
+    rows = [{"text": row} if isinstance(row, str) else row for row in read_file(file, key)]
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise InputError(
@@ -72,7 +79,20 @@ def _read_json(file: Path) -> list[Any]:
     text = file.read_text(encoding="utf-8")
     if text.lstrip().startswith("["):
         return json.loads(text)
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+    rows: list[Any] = []
+    problems: list[Problem] = []
+    # Not `splitlines`: it also parts at characters that JSON allows within a text, U+2028 say.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            reason = f"the line is not JSON ({error.msg})."
+            problems.append(Problem(f"{file}, row {number}", reason, "Write one JSON object a line."))
+    if problems:
+        raise InputError(problems[:LISTED])
+    return rows
 
 
 def _read_csv(file: Path) -> list[Row]:

@@ -106,7 +106,10 @@ def recognise_format(rows: Sequence[Row], data: OwnData, source: str, key: str) 
 
 
 def to_samples(rows: Sequence[Row], kind: str, data: OwnData, source: str) -> list[Sample]:
-    """Rows → samples. Raises `InputError` with every row that is incomplete (at most ten are listed)."""
+    """Rows → samples; of texts the blank ones are left out, as WikiText has many between its paragraphs.
+
+    Raises `InputError` with every row that is incomplete (at most ten are listed).
+    """
     make = {"qa": _question_answer, "chat": _conversation, "text": _text}[kind]
     samples: list[Sample] = []
     problems: list[Problem] = []
@@ -114,7 +117,7 @@ def to_samples(rows: Sequence[Row], kind: str, data: OwnData, source: str) -> li
         made = make(row, data, f"{source}, row {number}")
         if isinstance(made, Problem):
             problems.append(made)
-        else:
+        elif made is not None:
             samples.append(made)
     if problems:
         raise InputError(problems[:10])
@@ -146,7 +149,10 @@ def _conversation(row: Row, data: OwnData, where: str) -> Sample | Problem:
     return Conversation(turns)
 
 
-def _text(row: Row, data: OwnData, where: str) -> Sample | Problem:
+def _text(row: Row, data: OwnData, where: str) -> Sample | Problem | None:
+    given = row.get(data.text_column, "no such column")
+    if given is None or (isinstance(given, str) and not given.strip()):
+        return None
     return _missing_text(row, data.text_column, "data.text_column", where) or Text(row[data.text_column])
 
 

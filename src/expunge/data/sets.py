@@ -137,10 +137,11 @@ def load_set(source: str, data: AnyData, key: str) -> tuple[SampleSet, str]:
         return SampleSet(split_label(data.path, source), texts), "text"
     columns = data if isinstance(data, OwnData) else OwnData(format="qa", forget=source)
     rows = read_rows(source, key)
-    if not rows:
+    kind = recognise_format(rows, columns, source, key) if rows else "text"
+    samples = to_samples(rows, kind, columns, source)
+    if not samples:
         raise InputError(Problem(key, f"{source!r} holds no samples.", "Give at least one."))
-    kind = recognise_format(rows, columns, source, key)
-    return SampleSet(source, to_samples(rows, kind, columns, source)), kind
+    return SampleSet(source, samples), kind
 
 
 def _load_tdec(source: str, data: TdecData, key: str) -> SampleSet:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from ...data.rows import read_file, read_rows
 from ...errors import InputError, Problem
 
 SETS = ("forget", "retain", "real_authors", "world_facts")
@@ -31,7 +32,8 @@ def set_names(forget: str) -> dict[str, str]:
 def load_questions(path: str | Path, forget: str) -> dict[str, list[Question]]:
     """The four evaluation sets from a folder of JSON lines or from a data set on the hub (`locuslab/TOFU`).
 
-    Raises InputError with every missing file, broken line and missing column at once.
+    Raises InputError with every missing file, broken line and missing column at once, and where a folder's file does
+    not ask what the plain file beside it does.
     """
     names = set_names(forget)
     folder = Path(path)
@@ -45,6 +47,8 @@ def load_questions(path: str | Path, forget: str) -> dict[str, list[Question]]:
     problems: list[Problem] = []
     for where, part in rows.values():
         problems += _problems(where, part)
+    if folder.is_dir() and not problems:
+        problems += _misaligned(folder, rows.values())
     if problems:
         raise InputError(problems)
     return {name: [_question(row) for row in part] for name, (_, part) in rows.items()}
@@ -60,13 +64,10 @@ def _read_folder(folder: Path, names: dict[str, str]) -> dict[str, tuple[str, li
             remedy = f"Download it from locuslab/TOFU. Perturbed files there are: {there}."
             problems.append(Problem(str(file), "the file is missing.", remedy))
             continue
-        rows[name] = (str(file), part := [])
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-            try:
-                part.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                reason = f"the line is not JSON ({error.msg})."
-                problems.append(Problem(f"{file}, row {number}", reason, "Write one JSON object a line."))
+        try:
+            rows[name] = (str(file), read_file(file, "data.path"))
+        except InputError as error:
+            problems += error.problems
     if problems:
         raise InputError(problems)
     return rows
@@ -102,6 +103,26 @@ def _problems(where: str, rows: list[Any]) -> Iterable[Problem]:
         if not isinstance(wrong, list) or not wrong or not all(isinstance(text, str) for text in wrong):
             reason = "the column 'perturbed_answer' is missing or is not a list of texts."
             yield Problem(place, reason, "Add at least one wrong answer to every row.")
+
+
+def _misaligned(folder: Path, sets: Iterable[tuple[str, list[Any]]]) -> Iterator[Problem]:
+    """Files whose rows are not those of the plain file beside them, which is what a run trains on."""
+    for where, rows in sets:
+        plain = folder / f"{Path(where).stem.removesuffix('_perturbed')}.json"
+        if not plain.is_file():  # there is none of `retain_perturbed`
+            continue
+        here, there = (
+            [(row.get("question"), row.get("answer")) for row in part]
+            for part in (rows, read_rows(str(plain), "data.path"))
+        )
+        apart = [row for row, pair in enumerate(zip_longest(here, there), start=1) if pair[0] != pair[1]]
+        if apart:
+            yield Problem(
+                f"{where}, row {apart[0]}",
+                f"its question and answer are not those of the same row of {plain} "
+                f"({len(apart)} rows differ; the files hold {len(here)} and {len(there)}).",
+                "Restore both files from locuslab/TOFU: the same questions in the same order.",
+            )
 
 
 def _question(row: dict[str, Any]) -> Question:
