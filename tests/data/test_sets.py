@@ -133,7 +133,9 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
 
 def test_every_broken_line_is_named(tmp_path: Path) -> None:
     file = tmp_path / "broken.jsonl"
-    file.write_text('{"question": "a", "answer": "b"}\n\n{"question": \n{"question": "a", "answer": "b"}\nnot\n')
+    file.write_text(
+        '{"question": "a", "answer": "b"}\n\n{"question": \n{"question": "a", "answer": "b"}\nnot\n'
+    )
     found = sentence(str(file))
     assert f"{file}, row 3: the line is not JSON" in found
     assert f"{file}, row 5: the line is not JSON" in found
@@ -158,7 +160,10 @@ def test_rows_without_an_answer_are_all_named(tmp_path: Path) -> None:
 def test_blank_texts_are_left_out(tmp_path: Path) -> None:
     """WikiText has an empty row between any two paragraphs, the first row among them."""
     rows = [{"text": text} for text in ("", " = Title = \n", None, " \n", "A paragraph.")]
-    assert load(write(tmp_path / "a.jsonl", rows)).forget.samples == [Text(" = Title = \n"), Text("A paragraph.")]
+    assert load(write(tmp_path / "a.jsonl", rows)).forget.samples == [
+        Text(" = Title = \n"),
+        Text("A paragraph."),
+    ]
     assert "holds no samples" in sentence(write(tmp_path / "b.jsonl", [{"text": ""}, {"text": None}]))
     wrong = sentence(write(tmp_path / "c.jsonl", [*rows, {"text": 7}, {"title": "a"}]))
     assert "row 6: the 'text' is 7, not text" in wrong

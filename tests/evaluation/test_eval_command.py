@@ -94,7 +94,11 @@ def test_an_adapter_of_another_base_and_wrong_options_are_refused(monkeypatch, c
 def test_both_truth_ratios_by_name(monkeypatch, capsys, folders, tmp_path) -> None:
     log = tmp_path / "log.json"
     plain = evaluate(monkeypatch, capsys, folders, "base", "--output", str(log))
-    other = evaluate(monkeypatch, capsys, folders, "base", "--truth-ratio", "arithmetic")
+    assert read_json(log)["data"]["truth_ratio"] == "geometric"
+    other = evaluate(
+        monkeypatch, capsys, folders, "base", "--truth-ratio", "arithmetic", "--output", str(log)
+    )
+    assert read_json(log)["data"]["truth_ratio"] == "arithmetic"
     assert other == {name: metric.value for name, metric in score_tofu(log, None, "arithmetic").items()}
     assert other["forget_truth_ratio"] != plain["forget_truth_ratio"]
     with pytest.raises(SystemExit):

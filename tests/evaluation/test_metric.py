@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from expunge.evaluation.metric import Metric, mean_with_interval
+from expunge.evaluation.metric import Metric, mean_of_means, mean_with_interval
 
 
 def test_interval_agrees_with_scipy_and_with_theory():
@@ -22,6 +22,17 @@ def test_interval_has_no_width_without_variation_and_is_reproducible():
     assert mean_with_interval([0.5, 0.5, 0.5]) == Metric(0.5, 3, 0.5, 0.5)
     values = [0.1, 0.9, 0.4, 0.7]
     assert mean_with_interval(values, seed=1) == mean_with_interval(values, seed=1)
+
+
+def test_the_mean_of_means_counts_groups_alike_and_resamples_each_by_itself():
+    generator = np.random.default_rng(4)
+    groups = [generator.normal(0.0, 1.0, 400), generator.normal(9.0, 3.0, 100)]
+    found = mean_of_means(groups)
+    assert (found.value, found.n) == (pytest.approx((groups[0].mean() + groups[1].mean()) / 2), 500)
+    error = np.sqrt(sum(group.var() / len(group) for group in groups)) / 2
+    assert [found.low, found.high] == pytest.approx(
+        [found.value - 1.96 * error, found.value + 1.96 * error], abs=0.3 * error
+    )
 
 
 def test_bounded_memory_changes_nothing(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from expunge.errors import InputError
@@ -74,12 +75,43 @@ def test_model_utility_is_the_harmonic_mean():
     assert found["model_utility"].n == 3
 
 
+def test_the_interval_of_model_utility_is_that_of_a_loop_that_draws_questions():
+    generator = np.random.default_rng(2)
+    sets = {
+        name: [
+            record(p, None, [p * r], generation="a b c d" if p > 0.5 else "a x")
+            for p, r in generator.uniform(0.1, 0.9, (n, 2))
+        ]
+        for name, n in (("retain", 40), ("real_authors", 25), ("world_facts", 30))
+    }
+    found = tofu_metrics(log(**sets))
+    values = []
+    for _ in range(300):
+        drawn = {
+            name: [rows[i] for i in generator.integers(0, len(rows), len(rows))]
+            for name, rows in sets.items()
+        }
+        means = tofu_metrics(log(**drawn))
+        parts = [
+            means[f"{name}_{kind}"].value for name in sets for kind in ("probability", "truth_ratio", "rouge")
+        ]
+        values.append(9 / sum(1 / part for part in parts))
+    assert found["model_utility"].n == 95
+    expected = np.percentile(values, [2.5, 97.5])
+    # Within a seventh of its width, about what 300 draws leave open.
+    assert [found["model_utility"].low, found["model_utility"].high] == pytest.approx(
+        expected, abs=(expected[1] - expected[0]) / 7
+    )
+
+
 def test_what_was_not_measured_has_no_metric():
     one = record(0.5, None, [0.25])
     found = tofu_metrics(log(retain=[one], real_authors=[one], world_facts=[one]))
     assert "model_utility_teacher_forced" in found
     assert not {"model_utility", "retain_rouge", "forget_quality"} & found.keys()
     assert not any("utility" in name for name in tofu_metrics(log(retain=[one])))
+    partly = [record(0.5, None, [0.25], generation="a b"), one]
+    assert "retain_rouge" not in tofu_metrics(log(retain=partly))
 
 
 def test_forget_quality_by_hand():

@@ -92,7 +92,9 @@ def test_a_perturbed_file_must_ask_what_the_plain_one_does(tmp_path):
     ):
         write_plain(tmp_path, plain)
         (found,) = problems(tmp_path)
-        assert found.startswith(f"{perturbed}, row {row}: its question and answer are not those of the same row")
+        assert found.startswith(
+            f"{perturbed}, row {row}: its question and answer are not those of the same row"
+        )
         assert f"{tmp_path}/forget01.json ({differ} rows differ; the files hold 3 and {len(plain)})" in found
 
 

@@ -56,7 +56,12 @@ class TofuBenchmark(Benchmark):
         }
         rows = (asdict(question) for questions in self.sets.values() for question in questions)
         self.names = set_names(forget)
-        self.data = {"path": str(path), "hash": hash_rows(rows), "names": self.names}
+        self.data = {
+            "path": str(path),
+            "hash": hash_rows(rows),
+            "names": self.names,
+            "truth_ratio": truth_ratio,
+        }
 
     def forget_part(self) -> TofuBenchmark:
         part = copy.copy(self)

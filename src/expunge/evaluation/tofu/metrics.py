@@ -15,7 +15,7 @@ from scipy.stats import hmean, ks_2samp
 
 from ...errors import InputError, Problem, nearest
 from ..log import EvaluationLog, QuestionRecord
-from ..metric import Metric, mean_with_interval
+from ..metric import Metric, interval, mean_with_interval
 from ..rouge import generated_pairs, rouge_scores
 
 #: Changes when the same log would give other figures.
@@ -107,33 +107,43 @@ def tofu_metrics(
 ) -> dict[str, Metric]:
     """Every metric that the log holds the numbers for, by name.
 
-    {set}_probability, {set}_truth_ratio and, where generated, {set}_rouge (ROUGE-L recall) for each set;
+    {set}_probability, {set}_truth_ratio and, where all is generated, {set}_rouge (ROUGE-L recall) for each set;
     model_utility, the harmonic mean of the nine of retain, real authors and world facts;
     model_utility_teacher_forced, that of the six that need no generation; forget quality with a reference.
     """
-    found: dict[str, Metric] = {}
+    values: dict[str, np.ndarray] = {}
     for name, records in log.sets.items():
         if not records:
             continue
-        ratios = truth_ratio_scores(name, log_truth_ratios(records, truth_ratio))
-        found[f"{name}_probability"] = mean_with_interval(probabilities(name, records))
-        found[f"{name}_truth_ratio"] = mean_with_interval(ratios)
+        values[f"{name}_probability"] = probabilities(name, records)
+        values[f"{name}_truth_ratio"] = truth_ratio_scores(name, log_truth_ratios(records, truth_ratio))
         scores = rouge_scores(generated_pairs(records))
-        if scores:
-            found[f"{name}_rouge"] = mean_with_interval([score.rougeL_recall for score in scores])
-    found |= _harmonic_mean("model_utility_teacher_forced", found, TEACHER_FORCED)
-    found |= _harmonic_mean("model_utility", found, (*TEACHER_FORCED, "rouge"))
+        if len(scores) == len(records):
+            values[f"{name}_rouge"] = np.array([score.rougeL_recall for score in scores])
+    found = {name: mean_with_interval(column) for name, column in values.items()}
+    found |= _harmonic_mean("model_utility_teacher_forced", values, TEACHER_FORCED)
+    found |= _harmonic_mean("model_utility", values, (*TEACHER_FORCED, "rouge"))
     if reference is not None:
         found |= forget_quality(log, reference, truth_ratio)
     return found
 
 
-def _harmonic_mean(name: str, metrics: Mapping[str, Metric], kinds: Sequence[str]) -> dict[str, Metric]:
-    parts = [f"{part}_{kind}" for part in UTILITY_SETS for kind in kinds]
-    if any(part not in metrics for part in parts):
+def _harmonic_mean(name: str, values: Mapping[str, np.ndarray], kinds: Sequence[str]) -> dict[str, Metric]:
+    """The harmonic mean of the sets' means; nothing where one is missing. The interval resamples questions by set."""
+    parts = [[f"{part}_{kind}" for kind in kinds] for part in UTILITY_SETS]
+    if any(column not in values for part in parts for column in part):
         return {}
-    questions = sum(metrics[f"{part}_probability"].n for part in UTILITY_SETS)
-    return {name: Metric(float(hmean([metrics[part].value for part in parts])), questions)}
+    tables = [np.stack([values[column] for column in part]) for part in parts]
+
+    def utility(*questions: np.ndarray, axis: int = -1) -> np.ndarray:
+        """questions: of each set the numbers of those that are drawn, (…, n)"""
+        drawn = (table[:, chosen.astype(int)] for table, chosen in zip(tables, questions, strict=True))
+        return hmean(np.concatenate([answers.mean(axis) for answers in drawn]), axis=0)
+
+    questions = [np.arange(table.shape[1]) for table in tables]
+    return {
+        name: Metric(float(utility(*questions)), sum(map(len, questions)), *interval(utility, *questions))
+    }
 
 
 def _average_losses(record: QuestionRecord) -> np.ndarray:
