@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -143,4 +144,10 @@ def test_a_diverged_model_gives_figures_and_not_overflows():
     assert found["real_authors_probability"].value == 0.0
     assert found["forget_quality_ks"].value == 1.0
     nan = [QuestionRecord(0, Likelihood(math.nan, 1), None, (Likelihood(1.0, 1),))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        spoilt = tofu_metrics(log(retain=nan * 2, real_authors=records, world_facts=records))
+    utility = spoilt["model_utility_teacher_forced"]
+    assert math.isnan(utility.value)
+    assert (utility.low, utility.high) == (None, None)
     assert math.isnan(tofu_metrics(log(forget=nan), forget_log([0.1]))["forget_quality_log10"].value)

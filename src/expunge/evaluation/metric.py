@@ -62,10 +62,11 @@ def interval(
     statistic: takes the samples, each (…, n), and `axis`, along which it reduces
     paired:    the samples are of the same observations and are resampled together
 
-    (None, None) where a sample has fewer than two observations. The same samples give the same interval.
+    (None, None) where a sample has fewer than two observations, or the statistic is no number as a diverged model's.
+    The same samples give the same interval.
     """
     observed = tuple(np.asarray(sample, dtype=np.float64) for sample in samples)
-    if min(len(sample) for sample in observed) < 2:
+    if min(len(sample) for sample in observed) < 2 or not np.isfinite(statistic(*observed, axis=-1)):
         return None, None
     found = bootstrap(
         observed,
