@@ -39,7 +39,7 @@ from expunge.training.train import build_objective, build_trainer
 
 OBJECTIVES = ("ihl", "npo", "gd")
 COLUMNS = ["variant", "seconds", "samples/s", "tokens/s", "reference ÷ it", "share of peak", "peak memory",
-           "of the reference's memory", "note"]  # fmt: skip
+           "memory ÷ reference's", "note"]  # fmt: skip
 
 
 def ours(work: Workload, objective: str, micro_batch: int) -> Variant:
@@ -121,7 +121,7 @@ def main() -> None:
             rows.append(row)
         rows[-2]["reference ÷ it"] = ratio(seconds, names[1], names[0])
         if not options.no_memory:
-            rows[-2]["of the reference's memory"] = rows[-2]["peak memory"] / rows[-1]["peak memory"]
+            rows[-2]["memory ÷ reference's"] = rows[-2]["peak memory"] / rows[-1]["peak memory"]
     write(
         options,
         COLUMNS,

@@ -246,8 +246,8 @@ class TestFactored:
         torch.testing.assert_close(sums["rows"], g.square().sum((0, 2)), rtol=1e-4, atol=0)
         torch.testing.assert_close(sums["columns"].sum(), g.square().sum(), rtol=0.2, atol=0)
         mean = g.sum(0)
-        torch.testing.assert_close(sums["mean_rows"], mean @ estimator.of_inputs, rtol=1e-3, atol=1e-2)
-        torch.testing.assert_close(sums["mean_columns"], mean.T @ estimator.of_outputs, rtol=1e-3, atol=1e-2)
+        torch.testing.assert_close(sums["mean_rows"], (mean @ estimator.of_inputs).T, rtol=1e-3, atol=1e-2)
+        torch.testing.assert_close(sums["mean_columns"], estimator.of_outputs @ mean, rtol=1e-3, atol=1e-2)
 
     @pytest.mark.parametrize("shape", ["llama", "gpt2"])
     def test_sketches_hardly_move_the_row_importances(

@@ -22,16 +22,13 @@ class Projected(Estimator):
     def __init__(self, layer: Layer, device: torch.device):
         super().__init__(layer, device)
         self.A = layer.gaussian("A", layer.rank, layer.d_in, std=STANDARD_DEVIATION).to(device)
-        #: Transposed: products with few rows are faster on CPUs than those with few columns.
-        self.B_t = layer.gaussian("B", layer.rank, layer.d_out, std=STANDARD_DEVIATION).to(device)
-
-    @property
-    def B(self) -> Tensor:
-        return self.B_t.T
+        self.B = layer.gaussian("B", layer.d_out, layer.rank, std=STANDARD_DEVIATION).to(device)
+        # Products with few rows are faster on CPUs than those with few columns.
+        self._B_transposed = self.B.T.contiguous()
 
     def sums(self, x: Tensor, delta: Tensor) -> Sums:
         of_B = self.A @ x.transpose(1, 2) @ delta  # (g Aᵀ)ᵀ, (n, r, d_out)
-        of_A = self.B_t @ delta.transpose(1, 2) @ x  # Bᵀ g, (n, r, d_in)
+        of_A = self._B_transposed @ delta.transpose(1, 2) @ x  # Bᵀ g, (n, r, d_in)
         return {
             "B": of_B.sum(0),
             "B_squares": torch.linalg.vecdot(of_B, of_B, dim=0),
