@@ -113,8 +113,18 @@ def test_options_of_one_benchmark_are_refused_by_the_others(monkeypatch, capsys,
         evaluate(monkeypatch, capsys, folders, "base", *options)
     assert leave.value.code == 2
     printed = capsys.readouterr().err
-    assert "--truth-ratio: it is for TOFU, not for memorization" in printed
-    assert "--format: it is for TOFU, not for memorization" in printed
+    assert "--truth-ratio: it is for tofu, not for memorization" in printed
+    assert "--format: it is for tofu, not for memorization" in printed
+    assert (
+        "--data: it is for tofu, muse, tdec, wmdp, reasoning, lm-eval, dialogue, not for memorization"
+        in printed
+    )
+    options = ["--retain", "a.txt", "--holdout", "b.txt"]
+    with pytest.raises(SystemExit):
+        evaluate(monkeypatch, capsys, folders, "base", *options)
+    printed = capsys.readouterr().err
+    assert "--retain: it is for tdec, memorization, not for tofu. Leave it out." in printed
+    assert "--holdout: it is for memorization, not for tofu. Leave it out." in printed
 
 
 def test_own_files_and_what_the_figures_are_quoted_with(monkeypatch, capsys, folders, tmp_path) -> None:

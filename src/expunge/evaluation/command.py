@@ -22,6 +22,17 @@ from .log import EvaluationLog
 from .tofu.open_unlearning import to_open_unlearning
 
 FORMATS = ("expunge", "open-unlearning")
+#: Option → the benchmarks that it means something to.
+USED_BY: dict[str, tuple[str, ...]] = {
+    "--data": tuple(name for name in BENCHMARKS if name != "memorization"),
+    "--forget": ("tofu", "tdec", "memorization", "lm-eval"),
+    "--retain": ("tdec", "memorization"),
+    "--holdout": ("memorization",),
+    "--reference": ("tofu", "muse", "memorization"),
+    "--truth-ratio": ("tofu",),
+    "--max-new-tokens": ("tofu", "muse", "memorization", "dialogue"),  # muse says what is generated
+    "--format": ("tofu",),
+}
 THRESHOLDS_SCHEMA = "expunge.thresholds/1"
 
 
@@ -107,14 +118,23 @@ def _problems(request: EvaluationRequest) -> list[Problem]:
         problems.append(
             Problem("--output", f"{str(request.output)!r} is a folder.", "Name a file for the log.")
         )
-    only_tofu = {
-        "--format": request.output_format == "open-unlearning",
-        "--truth-ratio": request.source.truth_ratio is not None,
+    source = request.source
+    given = {
+        "--data": source.path,
+        "--forget": source.forget,
+        "--retain": source.retain,
+        "--holdout": source.holdout,
+        "--reference": request.reference,
+        "--truth-ratio": source.truth_ratio,
+        "--max-new-tokens": source.max_new_tokens,
+        "--format": None if request.output_format == "expunge" else request.output_format,
     }
     problems += [
-        Problem(option, f"it is for TOFU, not for {request.benchmark}.", "Leave it out.")
-        for option, given in only_tofu.items()
-        if given and request.benchmark in BENCHMARKS and request.benchmark != "tofu"
+        Problem(
+            option, f"it is for {', '.join(USED_BY[option])}, not for {request.benchmark}.", "Leave it out."
+        )
+        for option, value in given.items()
+        if value is not None and request.benchmark in BENCHMARKS and request.benchmark not in USED_BY[option]
     ]
     return problems
 
