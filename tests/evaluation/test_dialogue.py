@@ -77,6 +77,26 @@ def test_every_row_that_is_no_dialogue_is_named(tmp_path: Path) -> None:
             open_benchmark("dialogue", BenchmarkSource(path), None)  # type: ignore[arg-type]
 
 
+def test_sets_from_the_hub_are_named_after_their_configuration_too(monkeypatch) -> None:
+    def load_dataset(name: str, *configuration: str, split: str) -> list[dict]:
+        return [{"context": f"{name} {configuration} {split}", "response": "B"}]
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    assert read_dialogues("org/talk:test, org/wizard:web:test, org/wizard:wiki:test", "--data") == {
+        "talk": [Reply("org/talk () test", "B")],
+        "wizard_web": [Reply("org/wizard ('web',) test", "B")],
+        "wizard_wiki": [Reply("org/wizard ('wiki',) test", "B")],
+    }
+
+
+def test_two_sets_of_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("blended", "empathetic"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "test.jsonl", [{"context": "A", "response": "B"}])
+    with pytest.raises(InputError, match=r"empathetic/test\.jsonl: another set is called 'test' already"):
+        read_dialogues(f"{tmp_path}/blended,{tmp_path}/empathetic", "--data")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write(tmp_path / "first.jsonl", [{"context": "w10 w11 w12", "response": "w13 w14"},

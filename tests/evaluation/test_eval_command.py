@@ -107,6 +107,21 @@ def test_both_truth_ratios_by_name(monkeypatch, capsys, folders, tmp_path) -> No
     assert said in capsys.readouterr().err
 
 
+def test_an_export_that_would_mix_truth_ratios_is_refused(monkeypatch, capsys, folders, tmp_path) -> None:
+    options = [
+        "--truth-ratio",
+        "arithmetic",
+        "--format",
+        "open-unlearning",
+        "--output",
+        str(tmp_path / "a.json"),
+    ]
+    with pytest.raises(SystemExit) as leave:
+        evaluate(monkeypatch, capsys, folders, "base", *options)
+    assert leave.value.code == 2
+    assert "--truth-ratio: open-unlearning's format holds the geometric one" in capsys.readouterr().err
+
+
 def test_options_of_one_benchmark_are_refused_by_the_others(monkeypatch, capsys, folders) -> None:
     options = ["--benchmark", "memorization", "--truth-ratio", "geometric", "--format", "open-unlearning"]
     with pytest.raises(SystemExit) as leave:

@@ -38,6 +38,11 @@ def read_dialogues(source: str, key: str) -> dict[str, list[Reply]]:
     sets: dict[str, list[Reply]] = {}
     problems: list[Problem] = []
     for name, place in _places(source, key):
+        if name in sets:
+            problems.append(
+                Problem(place, f"another set is called {name!r} already.", "Give each its own file name.")
+            )
+            continue
         try:
             rows = _rows(place, key)
         except InputError as error:
@@ -74,7 +79,10 @@ def _places(source: str, key: str) -> list[tuple[str, str]]:
         elif path.is_file():
             places.append((path.stem, part))
         else:
-            places.append((part.partition(":")[0].rpartition("/")[2], part))
+            name, *more = part.split(
+                ":"
+            )  # of the hub: organisation/name, a configuration perhaps, and the split
+            places.append(("_".join([name.rpartition("/")[2], *more[:-1]]), part))
     return places
 
 

@@ -136,6 +136,11 @@ def _problems(request: EvaluationRequest) -> list[Problem]:
         for option, value in given.items()
         if value is not None and request.benchmark in BENCHMARKS and request.benchmark not in USED_BY[option]
     ]
+    if request.output_format == "open-unlearning" and source.truth_ratio == "arithmetic":
+        problems.append(
+            Problem("--truth-ratio", "open-unlearning's format holds the geometric one.",
+                    "Leave it out, or write the log in expunge's own format.")
+        )  # fmt: skip
     return problems
 
 
