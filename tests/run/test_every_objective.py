@@ -13,6 +13,7 @@ import expunge
 from expunge.errors import InputError
 from expunge.objectives import forget_losses
 from expunge.recipe import load_recipe
+from expunge.run.plan import plan
 from expunge.storage import read_json_lines
 
 #: What a loss needs beside its name.
@@ -110,8 +111,10 @@ def test_hyperparameters_in_a_recipe(recipe: dict) -> None:
 
 
 def test_a_block_that_is_not_there(recipe: dict) -> None:
-    with pytest.raises(InputError, match="no block 7; the model has 2"):
-        expunge.unlearn(recipe, ["objective=rmu", *QUICK])
+    for job in (expunge.unlearn, plan):
+        with pytest.raises(InputError, match="no block 7; the model has 2"):
+            job(recipe, ["objective=rmu", *QUICK])
+    assert not Path(recipe["output"]).exists()
 
 
 def test_training_ends_where_the_thresholds_are_reached(recipe: dict) -> None:

@@ -36,9 +36,21 @@ def test_one_process_and_two_give_the_same_steps(recipe: dict, tmp_path: Path) -
         ours, theirs = load_file(one / file), load_file(two / file)
         for name in ours:
             torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=absolute)
-    for row, other in zip(
-        read_json_lines(one / "steps.jsonl"), read_json_lines(two / "steps.jsonl"), strict=True
-    ):
+    same_steps(one, two)
+
+
+@pytest.mark.slow
+def test_no_process_waits_for_blocks_without_a_gradient(recipe: dict, tmp_path: Path) -> None:
+    """rmu looks at the first block's hidden states, so nothing after it is trained."""
+    recipe["objective"] = {"forget": "rmu", "retain": "rmu", "layer": 0}
+    recipe["adapter"]["initialization"] = "pissa"
+    one = run(tmp_path, recipe, "one")
+    same_steps(one, run(tmp_path, recipe, "two", "-m", "torch.distributed.run", "--nproc_per_node", "2"))
+
+
+def same_steps(one: Path, two: Path) -> None:
+    rows, others = (read_json_lines(folder / "steps.jsonl") for folder in (one, two))
+    for row, other in zip(rows, others, strict=True):
         for key in ("step", "forget_loss", "retain_loss", "learning_rate", "grad_norm"):
             assert row[key] == pytest.approx(other[key], rel=1e-4), key
     assert read_json(two / "run.json")["state"] == "done"

@@ -15,6 +15,7 @@ from expunge.adapters.anchor import UNLEARN
 from expunge.adapters.attach import uniform_importance
 from expunge.data.encoding import Example
 from expunge.models.answers import answer_tokens
+from expunge.models.linear import block_index
 from expunge.objectives import Objective, Outputs, StepTotals
 from expunge.recipe.schema import ObjectiveSettings, Training
 from expunge.training.train import build_objective, build_trainer, saved_steps
@@ -153,6 +154,17 @@ def test_recomputed_activations_change_no_gradient(tmp_path: Path, forget: str, 
         torch.testing.assert_close(gradient, found[False][name], rtol=1e-5, atol=1e-8)
     # Four micro-batches of a model of two blocks.
     assert passes[True] - passes[False] == 4 * 2
+
+
+@pytest.mark.parametrize(("retain", "trained"), [("rmu", {0}), ("nll", {0, 1})])
+def test_blocks_after_the_last_one_that_a_loss_looks_at_are_not_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retain: str, trained: set[int]
+) -> None:
+    monkeypatch.setitem(SETTINGS, "rmu", {"layer": 0})
+    weights, _ = train(tmp_path, "rmu", retain)
+    start = dict(adapted().named_parameters())
+    moved = {block_index(name) for name, weight in weights.items() if not torch.equal(weight, start[name])}
+    assert moved == trained
 
 
 def test_logged_losses_are_those_of_the_whole_step(tmp_path: Path) -> None:

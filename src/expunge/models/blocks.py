@@ -17,24 +17,25 @@ def transformer_blocks(model: nn.Module) -> nn.ModuleList:
     return max(lists, key=lambda blocks: sum(parameter.numel() for parameter in blocks.parameters()))
 
 
+def check_block(model: nn.Module, layer: int) -> None:
+    """Raises `InputError` where the model has no block `layer`, counted from 0."""
+    count = len(transformer_blocks(model))
+    if not 0 <= layer < count:
+        raise InputError(
+            Problem("objective.layer", f"there is no block {layer}; the model has {count}, counted from 0.",
+                    f"Use 0 to {count - 1}.")
+        )  # fmt: skip
+
+
 @contextmanager
 def block_outputs(model: nn.Module, layer: int) -> Iterator[list[Tensor]]:
-    """Within the block of code, the hidden states (batch, length, d) after block `layer` of each forward pass.
-
-    Raises `InputError` where the model has no such block.
-    """
-    blocks = transformer_blocks(model)
-    if not 0 <= layer < len(blocks):
-        raise InputError(
-            Problem("objective.layer", f"there is no block {layer}; the model has {len(blocks)}, counted from 0.",
-                    f"Use 0 to {len(blocks) - 1}.")
-        )  # fmt: skip
+    """Within the block of code, the hidden states (batch, length, d) after block `layer` of each forward pass."""
     states: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
         states.append(output[0] if isinstance(output, tuple) else output)
 
-    hook = blocks[layer].register_forward_hook(keep)
+    hook = transformer_blocks(model)[layer].register_forward_hook(keep)
     try:
         yield states
     finally:

@@ -67,6 +67,12 @@ class Objective:
             return None
         return int(self._settings(self.forget if "hidden" in self.forget.needs else self.retain)["layer"])
 
+    @property
+    def last_block(self) -> int | None:
+        """The last block that gets a gradient; None where a loss looks at the logits, so that all do."""
+        losses = [loss for loss in (self.forget, self.retain) if loss]
+        return self.hidden_layer if all("hidden" in loss.needs for loss in losses) else None
+
     def forget_loss(self, outputs: Outputs, totals: StepTotals) -> Tensor:
         """This micro-batch's share of the step's mean forget loss, a scalar."""
         return self._share(self.forget, outputs, totals.forget_tokens, totals.forget_sequences)

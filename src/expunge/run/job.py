@@ -24,6 +24,7 @@ from ..evaluation.memorization import memorization_benchmark
 from ..evaluation.tdec.benchmark import TdecBenchmark
 from ..evaluation.tofu.benchmark import TofuBenchmark
 from ..importance import estimators
+from ..models.blocks import check_block
 from ..models.fingerprint import fingerprint
 from ..models.linear import matrix_shape, target_layers
 from ..models.loading import load_config, load_model, load_tokenizer
@@ -82,6 +83,8 @@ class Job(Inputs):
         self.base = load_model(recipe.model)
         if self.method.adapts:
             check_adapter(self.method.part(self.base), recipe)
+        if self.objective.hidden_layer is not None:
+            check_block(self.base, self.objective.hidden_layer)
         self.base_fingerprint = fingerprint(self.base)
         self.meter.watch(self.base)
         self.surrogate: Surrogate | None = None

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..models.blocks import check_block
 from ..models.linear import matrix_shape
 from ..models.loading import empty_model
 from ..progress import say
@@ -60,6 +61,8 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
     else:
         trainable = sum(parameter.numel() for parameter in part.parameters())
         what = f"weights: all {trainable:,} parameters are trained"
+    if inputs.objective.hidden_layer is not None:
+        check_block(part, inputs.objective.hidden_layer)
     steps = steps_an_epoch(len(walked), recipe.training)
     costs = predicted_costs(inputs, model)
     kept, itself = len(data.retain.samples) if data.retain else 0, recipe.data.retains_itself

@@ -14,6 +14,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback, Tra
 from ..data.encoding import Example
 from ..data.pairs import PairedDataset
 from ..errors import InputError, Problem
+from ..models.blocks import transformer_blocks
 from ..models.processes import cpu_only, processes
 from ..objectives import Objective, RetainWeight
 from ..recipe.schema import ObjectiveSettings, Training
@@ -48,6 +49,8 @@ def build_trainer(
             Problem("training.batch_size", f"{training.batch_size} cannot be shared by {count} processes with "
                     f"{micro} samples each at a time.", f"Use a multiple of {micro * count}.")
         )  # fmt: skip
+    if objective.last_block is not None:  # several processes would wait for the other blocks' gradients
+        transformer_blocks(model)[objective.last_block + 1 :].requires_grad_(False)
     dataset = paired_dataset(objective, forget, retain, substitutes)
     steps = steps_an_epoch(len(dataset), training)
     arguments = TrainingArguments(
