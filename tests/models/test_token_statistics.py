@@ -10,7 +10,7 @@ from torch import Tensor
 
 from expunge.models import token_statistics as module
 from expunge.models.answers import AnswerTokens
-from expunge.models.token_statistics import token_statistics
+from expunge.models.token_statistics import cross_entropy, token_statistics
 
 
 def oracle(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -71,6 +71,36 @@ def test_bf16_logits_get_one_gradient_in_bf16_with_the_rounding_of_bf16_alone():
     wanted = gradient(oracle, logits.double(), targets, weights.double())
     torch.testing.assert_close(found.double(), wanted, rtol=2**-8, atol=1e-6)
     assert all(value.dtype == torch.float32 for value in token_statistics(logits, targets))
+
+
+@given(st.integers(0, 9), st.integers(2, 40), st.integers(0, 1000), st.sampled_from([1, 50, 2**20]))
+def test_cross_entropy_is_that_of_log_softmax(tokens, vocabulary, seed, at_a_time):
+    logits, _, (weights, *_) = drawn(tokens, vocabulary, seed)
+    q = torch.softmax(drawn(tokens, vocabulary, seed + 1)[0], -1)
+    ours, exact = logits.clone().requires_grad_(), logits.double().requires_grad_()
+    wanted = -(q.double() * torch.log_softmax(exact, -1)).sum(-1)
+    before = dict(module.NUMBERS_IN_FP32)
+    module.NUMBERS_IN_FP32["cpu"] = at_a_time
+    try:
+        found = cross_entropy(ours, q)
+        (gradient_found,) = torch.autograd.grad((weights * found).sum(), ours)
+    finally:
+        module.NUMBERS_IN_FP32.update(before)
+    (gradient_wanted,) = torch.autograd.grad((weights.double() * wanted).sum(), exact)
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient_found.double(), gradient_wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_the_difference_of_close_distributions_is_rounded_to_bf16_once():
+    """Each rounded first, p − q would be off by as much as itself: they differ by about one part in 400."""
+    logits, _, _ = drawn(20, 500)
+    logits = logits.bfloat16().requires_grad_()
+    nudge = 0.0025 * torch.randn(20, 500, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    q = torch.softmax(logits.detach().double() + nudge, -1)
+    (found,) = torch.autograd.grad(cross_entropy(logits, q.float()).sum(), logits)
+    wanted = torch.softmax(logits.detach().double(), -1) - q
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), wanted, rtol=2**-7, atol=1e-8)
 
 
 def test_a_tie_with_the_true_token_is_the_best_other():

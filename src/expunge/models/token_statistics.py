@@ -1,4 +1,4 @@
-"""Per token, from logits over a vocabulary: all that most losses and metrics need, in one pass over the logits.
+"""Per token, from logits over a vocabulary: all that losses and metrics need, in one pass over the logits.
 
 Autograd's own path from logits to log p keeps a copy of them in fp32 and adds up one gradient of their size for each
 of the gathered numbers. Here the work in fp32 goes a few tokens at a time, forward and backward, and the logits get
@@ -23,6 +23,39 @@ def token_statistics(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, T
     logits: (N, V) of any float dtype, V ≥ 2; targets: (N,) int64, the true tokens x_t
     """
     return _TokenStatistics.apply(logits, targets)
+
+
+def cross_entropy(logits: Tensor, distribution: Tensor) -> Tensor:
+    """−Σ_v q_v log p(v), (N,) fp32, differentiable once with respect to the logits: p − q.
+
+    logits: (N, V) of any float dtype; distribution: q (N, V) fp32, held constant, each row of sum 1
+
+    p and q are often close. Where their difference is only formed after each has been rounded to bf16, it is mostly
+    rounding; here it is rounded once.
+    """
+    return _CrossEntropy.apply(logits, distribution)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, distribution: Tensor) -> Tensor:
+        normaliser, expected = (logits.new_empty(len(logits), dtype=torch.float32) for _ in range(2))
+        for part in _parts(logits):
+            y = logits[part].float()
+            normaliser[part] = torch.logsumexp(y, dim=-1)
+            expected[part] = (distribution[part] * y).sum(-1)
+        ctx.save_for_backward(logits, distribution, normaliser)
+        return normaliser - expected
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_loss: Tensor) -> tuple[Tensor, None]:
+        logits, distribution, normaliser = ctx.saved_tensors
+        gradient = torch.empty_like(logits)
+        for part in _parts(logits):
+            p = (logits[part].float() - normaliser[part, None]).exp_()
+            gradient[part] = p.sub_(distribution[part]).mul_(of_loss[part, None])
+        return gradient, None
 
 
 class _TokenStatistics(torch.autograd.Function):

@@ -1,6 +1,6 @@
 """Losses towards a whole distribution over the vocabulary: `undial`, `ceu`, `whp`, and `kl` for what must stay.
 
-Each target is detached; the cross entropy to it is lse(y) − Σ_v q_v y_v, so no log-softmax of the model is kept.
+Each target is a constant: no gradient passes to it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..models.answers import AnswerTokens
+from ..models.token_statistics import cross_entropy
 from .loss import Outputs, forget_losses, retain_losses
 
 
@@ -78,5 +79,4 @@ def divergence_from_the_original(outputs: Outputs) -> Tensor:
 
 def _cross_entropy(tokens: AnswerTokens, target_logits: Tensor) -> Tensor:
     """−Σ_v q_v log p_v with q = softmax(target_logits), (N,) fp32."""
-    q = torch.softmax(target_logits.detach(), dim=-1)
-    return tokens.log_normaliser - (q * tokens.logits.float()).sum(-1)
+    return cross_entropy(tokens.logits, torch.softmax(target_logits.detach(), dim=-1))

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ...adapters.anchor import WEIGHTS_FILE
 from ...adapters.assistant import AssistedModel, first_blocks, save_assistant
 from ...errors import Problem
+from ...models.token_statistics import cross_entropy
 from ...objectives import Objective, Outputs, RetainWeight, retain_losses
 from ...objectives.loss import Loss
 from ...recipe import methods
@@ -20,8 +22,9 @@ from .method import Method
 
 def uniformity(outputs: Outputs) -> Tensor:
     """Cross entropy of the uniform distribution with the model's, −(1/V) Σ_v log p(v), (N,) fp32."""
-    tokens = outputs.tokens
-    return tokens.log_normaliser - tokens.logits.float().mean(-1)
+    logits = outputs.tokens.logits
+    uniform = torch.full((1, 1), 1 / logits.shape[-1], device=logits.device).expand_as(logits)
+    return cross_entropy(logits, uniform)
 
 
 UNIFORM = Loss(
