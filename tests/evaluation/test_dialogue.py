@@ -110,6 +110,7 @@ def folder(tmp_path: Path) -> Path:
 def test_replies_are_those_of_a_greedy_loop(tiny_llama, encoder, folder: Path) -> None:
     benchmark = open_benchmark("dialogue", BenchmarkSource(str(folder), max_new_tokens=4, samples=2), encoder)
     assert benchmark.data["names"] == ["first", "second"]
+    assert open_benchmark("dialogue", BenchmarkSource(str(folder)), encoder).max_new_tokens == 32
     log = benchmark.evaluate(tiny_llama, encoder)
     assert [len(records) for records in log.sets.values()] == [2, 2]
     for record, row in zip(log.sets["first"], (folder / "first.jsonl").read_text().splitlines(), strict=True):

@@ -165,6 +165,8 @@ def test_metrics_by_hand():
     benchmark = MuseBenchmark.__new__(MuseBenchmark)
     assert benchmark.forget_score(metrics) == pytest.approx(0.5)
     assert benchmark.utility(metrics, generated=True) == pytest.approx(0.5)
+    log.sets["forget_verbatim"] = [record("a b", "a b c d")]  # recall 1, precision 1/2
+    assert muse_metrics(log)["forget_verbatim_memorization"].value == pytest.approx(2 / 3)
     for name, length in (("forget_verbatim", 2), ("forget_knowledge", 1), ("retain_knowledge", 1)):
         log.sets[name] = [record("a", None, 0.6)] * length
     taught = muse_metrics(log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from tofu_files import tofu_rows, write_tofu
 
 from expunge.data.encoding import Encoder
 from expunge.errors import InputError
+from expunge.evaluation.benchmarks import BenchmarkSource, open_benchmark
 from expunge.evaluation.generation import greedy_continuations
 from expunge.evaluation.log import EvaluationLog, Likelihood
 from expunge.evaluation.metric import Metric
@@ -82,6 +84,19 @@ def test_log_and_export_round_trips_give_the_same_metrics(tiny_llama, encoder, b
     assert score == forget.correct / forget.answer.tokens
     assert exported["extraction_strength"]["value_by_index"]["1"]["score"] == forget.strength
     assert exported["forget_quality"]["agg_value"] == 1.0
+
+
+def test_what_is_published_by_default_and_fewer_questions_of_all_but_the_forget_set(tmp_path, encoder):
+    rows = tofu_rows()
+    last = rows["retain_perturbed.json"]
+    rows["retain_perturbed.json"] = [{**last[0], "question": f"w5 w{number}"} for number in range(10, 17)]
+    source = BenchmarkSource(write_tofu(tmp_path, rows), "forget01", samples=3)
+    opened = open_benchmark("tofu", source, encoder)
+    assert (opened.max_new_tokens, opened.truth_ratio) == (200, "geometric")
+    assert [question.question for question in opened.sets["retain"]] == ["w5 w10", "w5 w12", "w5 w14"]
+    fewer = open_benchmark("tofu", replace(source, samples=1), encoder)
+    # Forget Quality depends on the number of forget questions, so they are all asked.
+    assert [len(part) for part in fewer.sets.values()] == [3, 1, 1, 1]
 
 
 def test_scores_for_choosing(benchmark):
