@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,9 +11,10 @@ import torch
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from expunge import attach_adapter
-from expunge.adapters.anchor import UNLEARN
+from expunge.adapters.anchor import REINFORCED, UNLEARN, reinforced_config
 from expunge.adapters.attach import uniform_importance
 from expunge.data.encoding import Example
+from expunge.data.pairs import Pair
 from expunge.models.answers import answer_tokens
 from expunge.models.linear import block_index
 from expunge.objectives import Objective, Outputs, StepTotals
@@ -35,13 +36,20 @@ def examples(rows: int, seed: int) -> list[Example]:
 
 #: Hyper-parameters that a model of two blocks needs.
 SETTINGS = {"rmu": {"layer": 1}}
-FORGET, RETAIN = examples(32, 4), examples(50, 5)
+RETAIN_WEIGHT = 2.0
+FORGET, RETAIN, SUBSTITUTES = examples(32, 4), examples(50, 5), examples(32, 6)
 
 
 def adapted(seed: int = 0):
+    """A model whose trained adapter has left its start, and which has a reinforced one as well."""
     torch.manual_seed(seed)
     base = random_model()
-    return attach_adapter(base, uniform_importance(base), rank=3, alpha=6)
+    model = attach_adapter(base, uniform_importance(base), rank=3, alpha=6)
+    model.add_adapter(REINFORCED, reinforced_config(model))
+    for name, parameter in model.named_parameters():
+        if f".{UNLEARN}." in name or f".{REINFORCED}." in name:
+            parameter.data.add_(0.02 * torch.randn_like(parameter))
+    return model
 
 
 def train(folder: Path, forget: str = "ihl", retain: str = "nll", callbacks=(), resume=None, **settings):
@@ -52,8 +60,11 @@ def train(folder: Path, forget: str = "ihl", retain: str = "nll", callbacks=(), 
         model,
         FORGET,
         RETAIN,
+        SUBSTITUTES,
         objective=build_objective(
-            ObjectiveSettings(forget=forget, retain=retain, **SETTINGS.get(forget, {}))
+            ObjectiveSettings(
+                forget=forget, retain=retain, retain_weight=RETAIN_WEIGHT, **SETTINGS.get(forget, {})
+            )
         ),
         training=training,
         seed=3,
@@ -66,27 +77,39 @@ def train(folder: Path, forget: str = "ihl", retain: str = "nll", callbacks=(), 
     return weights, trainer
 
 
-def gradient_of_one_step(model, objective: Objective, forget: list[Example], retain: list[Example]):
-    """The oracle: the gradient of the whole step's loss, one example at a time, by the definition."""
-    forget_tokens = sum(example.label_count for example in forget)
-    retain_tokens = sum(example.label_count for example in retain)
-    totals = StepTotals(forget_tokens, len(forget), retain_tokens, len(retain))
-    original = copy.deepcopy(model)
-    for side, items in (("forget", forget), ("retain", retain)):
-        for example in items:
-            batch = {
-                "input_ids": torch.tensor([example.input_ids]),
-                "attention_mask": torch.ones(1, len(example), dtype=torch.long),
-                "labels": torch.tensor([example.labels]),
-            }
+def gradient_of_one_step(objective: Objective, pairs: Sequence[Pair]) -> dict[str, torch.Tensor]:
+    """The oracle: the gradient of the whole step's loss, one pair at a time, each kind of model a model of its own."""
+    model, original, reinforced = (adapted() for _ in range(3))
+    reinforced.set_adapter(REINFORCED)
+    layer = objective.hidden_layer
+
+    def run(found, example: Example):
+        batch = {
+            "input_ids": torch.tensor([example.input_ids]),
+            "attention_mask": torch.ones(1, len(example), dtype=torch.long),
+            "labels": torch.tensor([example.labels]),
+        }
+        return answer_tokens(found, batch, layer)
+
+    instead = objective.forget.instead
+    sides = [[substitute if instead else forget for forget, _, substitute in pairs]]
+    sides += [[retain for _, retain, _ in pairs if retain]]
+    totals = StepTotals(*(count for side in sides for count in (sum(e.label_count for e in side), len(side))))
+    for forget, retain, substitute in pairs:
+        seen = substitute if instead else forget
+        with torch.no_grad(), original.disable_adapter():
+            of_original = [run(original, example) for example in (seen, substitute)]
+        with torch.no_grad():
+            of_reinforced = run(reinforced, seen)
+        outputs = Outputs(
+            run(model, seen), of_original[0], of_reinforced, run(model, substitute), of_original[1]
+        )
+        objective.forget_loss(outputs, totals).backward()
+        if retain is not None:
             with torch.no_grad(), original.disable_adapter():
-                reference = answer_tokens(original, batch)
-            tokens = answer_tokens(model, batch)
-            if side == "forget":
-                objective.forget_loss(Outputs(tokens, reference), totals).backward()
-            else:
-                objective.retain_loss(Outputs(tokens, reference), totals).backward()
-    return {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
+                kept = run(original, retain)
+            (RETAIN_WEIGHT * objective.retain_loss(Outputs(run(model, retain), kept), totals)).backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
 @contextmanager
@@ -119,8 +142,15 @@ class Gradients:
         return Keeper()
 
 
-@pytest.mark.parametrize(("forget", "retain"), [("ihl", "nll"), ("ga", "none"), ("npo", "nll")])
-@pytest.mark.parametrize("micro", [32, 8, 5])
+#: Losses that ask for every kind of output.
+KINDS = [("ihl", "nll"), ("ga", "none"), ("npo", "nll"), ("simnpo", "kl"), ("idk", "nll"), ("dpo", "kl"),
+         ("whp", "nll"), ("rmu", "rmu")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("forget", "retain", "micro"),
+    [(*kind, 8) for kind in KINDS] + [(*kind, micro) for kind in KINDS[:3] for micro in (32, 5)],
+)
 def test_32_at_once_and_8_times_4_give_the_gradient_of_the_whole_step(
     tmp_path: Path, forget: str, retain: str, micro: int
 ) -> None:
@@ -130,9 +160,10 @@ def test_32_at_once_and_8_times_4_give_the_gradient_of_the_whole_step(
         tmp_path, forget, retain, [keeper], micro_batch_size=micro, batch_size=batch_size, max_grad_norm=0
     )
     order = list(trainer._get_train_sampler())[:batch_size]
-    used_forget = [FORGET[index] for index, _ in order]
-    used_retain = [RETAIN[index] for _, index in order if index is not None]
-    wanted = gradient_of_one_step(adapted(), Objective.named(forget, retain), used_forget, used_retain)
+    pairs = [
+        (FORGET[index], None if kept is None else RETAIN[kept], SUBSTITUTES[index]) for index, kept in order
+    ]
+    wanted = gradient_of_one_step(trainer.objective, pairs)
     assert keeper.found.keys() == wanted.keys()
     for name, gradient in keeper.found.items():
         torch.testing.assert_close(gradient, wanted[name], rtol=1e-3, atol=1e-6)
