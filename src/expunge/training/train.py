@@ -91,8 +91,8 @@ def build_trainer(
     )
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         raise InputError(
-            Problem("accelerate", "sharded models (FSDP, DeepSpeed) are not supported yet: the first process evaluates "
-                    "alone, and would wait for the others' shards.",
+            Problem("accelerate", "sharded models (FSDP, DeepSpeed) are not supported yet: every process evaluates its "
+                    "own batches, and would wait for the others' shards.",
                     "Use plain data parallelism (accelerate launch --multi_gpu).")
         )  # fmt: skip
     for printing in (PrinterCallback, ProgressCallback):  # they write to stdout
