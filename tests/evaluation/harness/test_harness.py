@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,28 @@ def test_accuracies_are_those_of_a_loop_over_choices(tiny_llama, encoder, task_f
     assert [metric.n for metric in metrics.values()] == [11, 7, 7, 5]
     assert metrics["letters_acc"].low < metrics["letters_acc"].value < metrics["letters_acc"].high
     assert EvaluationLog.from_json(json.loads(json.dumps(log.to_json()))) == log
+
+
+def test_few_shot_prompts_are_those_of_lm_eval_itself(tiny_llama, encoder, task_folder: Path) -> None:
+    """The examples are drawn by a seed, so its own evaluation is the oracle."""
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    for name in ("letters", "phrases"):
+        file = task_folder / f"{name}.yaml"
+        file.write_text(file.read_text() + "num_fewshot: 2\nfewshot_split: test\n")
+    log = harness(task_folder, encoder, "letters,phrases").measure(tiny_llama, encoder)
+    theirs = simple_evaluate(
+        HFLM(pretrained=tiny_llama, tokenizer=deepcopy(encoder.tokenizer), batch_size=1),
+        tasks=["letters", "phrases"],
+        task_manager=_own_tasks(str(task_folder)),
+        bootstrap_iters=0,
+    )
+    for name, records in log.sets.items():
+        for record, sample in zip(records, theirs["samples"][name], strict=True):
+            losses = [-response[0][0] for response in sample["resps"]]
+            assert record.answer.loss == pytest.approx(losses[sample["doc"]["answer"]], rel=1e-4)
+            assert record.scores["acc"] == sample["acc"]
 
 
 def test_the_log_names_versions_data_and_what_was_asked(tiny_llama, encoder, task_folder: Path) -> None:

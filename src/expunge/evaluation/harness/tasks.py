@@ -77,8 +77,6 @@ def load_tasks(names: Sequence[str], include: str | None) -> HarnessTasks:
                 figures[task_name], versions[task_name] = [task_name], str(task.VERSION)
     for name, task in tasks.items():
         problems += _not_measured(name, task)
-        if task.get_config("num_fewshot") is None:
-            task.set_config("num_fewshot", 0)
         task.set_fewshot_seed(FEW_SHOT_SEED)
     if problems:
         raise InputError(problems)
