@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 
 from expunge.data.encoding import IGNORED, Example
 from expunge.errors import InputError
@@ -140,6 +141,17 @@ def test_membership_inference_with_a_holdout(tiny_llama, encoder, material):
     assert itself["privacy_leakage"].value == pytest.approx(0.0)
     assert itself["membership_inference_reference"].value == 0.5
     assert metrics["holdout_perplexity"].n == 5
+    tiny_llama.lm_head.weight.data.mul_(torch.linspace(0.5, 1.5, 64)[:, None])
+    reference = benchmark.measure(tiny_llama, encoder)
+    scores = [
+        -(record.answer.loss - other.answer.loss) / record.answer.tokens
+        for name in sides
+        for record, other in zip(log.sets[name], reference.sets[name], strict=True)
+    ]
+    expected = roc_auc_score(labels, scores)
+    assert 0 < expected < 1
+    against = benchmark.metrics(log, reference)["membership_inference_reference"]
+    assert against.value == pytest.approx(expected)
     assert EvaluationLog.from_json(json.loads(json.dumps(log.to_json()))) == log
 
 
