@@ -97,6 +97,14 @@ def test_official_is_the_loop_of_the_public_code(estimator: str, shape: str) -> 
     assert not model.training
 
 
+@pytest.mark.parametrize(("official", "training"), [(True, True), (False, False)])
+def test_the_public_code_measures_in_train_mode(official: bool, training: bool) -> None:
+    model, modes = random_model(), set()
+    model.register_forward_pre_hook(lambda module, _inputs: modes.add(module.training))
+    measure_importance(model, [random_batch(4)], estimator="fila", official=official)
+    assert modes == {training}
+
+
 def test_perturb_measures_another_model() -> None:
     model, forget = random_model(), split_batch(random_batch(12), 5)
     options = {"estimator": "vila", "rank": RANK, "seed": SEED}

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 import expunge
 from expunge.errors import InputError
 from expunge.objectives import forget_losses
 from expunge.recipe import load_recipe
+from expunge.run import job, phases
+from expunge.run.importance import measure_and_store, stored_file
+from expunge.run.job import Job
 from expunge.run.plan import plan
 from expunge.storage import read_json_lines
 
@@ -22,9 +27,22 @@ QUICK = ["adapter.initialization=default", "training.epochs=1", "evaluation.gene
 
 
 @pytest.mark.parametrize("forget", [name for name in forget_losses if name != "altpo"])
-def test_every_forget_loss_runs_and_its_loss_is_a_number(recipe: dict, forget: str) -> None:
+def test_every_forget_loss_runs_and_its_loss_is_a_number(
+    recipe: dict, forget: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one model: neither the original nor the reinforced one is loaded beside it, nor copied."""
+    loaded = []
+    for module in (job, phases):
+        load = module.load_model
+        monkeypatch.setattr(module, "load_model", lambda *given, load=load: loaded.append(1) or load(*given))
+
+    def copied(*given: object) -> None:
+        raise AssertionError("a module was copied")
+
+    monkeypatch.setattr(torch.nn.Module, "__deepcopy__", copied, raising=False)
     run = expunge.unlearn(recipe, [f"objective.forget={forget}", *MORE.get(forget, []), *QUICK])
     assert run.state["state"] == "done"
+    assert len(loaded) == 1
     steps = read_json_lines(run.path / "steps.jsonl")
     assert len(steps) == 2
     assert all(abs(step["forget_loss"]) > 0 for step in steps)
@@ -111,9 +129,9 @@ def test_hyperparameters_in_a_recipe(recipe: dict) -> None:
 
 
 def test_a_block_that_is_not_there(recipe: dict) -> None:
-    for job in (expunge.unlearn, plan):
+    for command in (expunge.unlearn, plan):
         with pytest.raises(InputError, match="no block 7; the model has 2"):
-            job(recipe, ["objective=rmu", *QUICK])
+            command(recipe, ["objective=rmu", *QUICK])
     assert not Path(recipe["output"]).exists()
 
 
@@ -141,16 +159,39 @@ def test_thresholds_are_checked(recipe: dict, tmp_path: Path) -> None:
         )
 
 
-def test_importance_is_measured_once(recipe: dict, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    from expunge.run.importance import measure_and_store
+@pytest.mark.parametrize(
+    "change",
+    ["adapter.initialization=fila", "importance.samples=4", "seed=1", "adapter.targets=q_v", "adapter.layers=0.5",
+     "adapter.rank=3", "adapter.alpha=8", "importance.perturb=true", "importance.official=true",
+     "model.dtype=bfloat16", "data.forget=OTHER", "data.retain=OTHER", "model.path=OTHER"],
+)  # fmt: skip
+def test_a_stored_importance_is_for_one_model_one_data_set_and_one_way_to_measure(
+    recipe: dict, model_folder: Path, data_folder: Path, tmp_path: Path, change: str
+) -> None:
+    key = change.partition("=")[0]
+    other = tmp_path / "other.jsonl"
+    if key.startswith("data."):
+        lines = (data_folder / f"{key.removeprefix('data.')}.jsonl").read_text().splitlines()
+        other.write_text("".join(line.replace("of the town", "of a town") + "\n" for line in lines))
+    elif key == "model.path":
+        shutil.copytree(model_folder, other)
+        model = AutoModelForCausalLM.from_pretrained(model_folder)
+        model.model.layers[1].mlp.up_proj.weight.data.mul_(1.1)
+        model.save_pretrained(other)
+    recipe["adapter"]["initialization"] = "vila"
+    first, second = (
+        stored_file(Job(load_recipe(recipe, overrides), tmp_path / "run"))
+        for overrides in ([], [change.replace("OTHER", str(other))])
+    )
+    assert first != second
 
+
+def test_importance_is_measured_once(recipe: dict, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     recipe["importance"] = {"folder": str(tmp_path / "store")}
     changes = ["training.epochs=1", "evaluation.generate=never"]
     file = measure_and_store(recipe, changes)
     assert measure_and_store(recipe, changes) == file
     assert measure_and_store(recipe, [*changes, "importance.batch_size=3"]) == file  # it changes nothing
-    for other in ("adapter.initialization=vila", "importance.samples=4", "seed=1", "adapter.targets=q_v"):
-        assert measure_and_store(recipe, [*changes, other]) != file
     run = expunge.unlearn(recipe, changes, output=tmp_path / "reused")
     assert f"taken from {file}" in capsys.readouterr().err
     measured = expunge.unlearn(

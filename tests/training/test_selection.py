@@ -7,8 +7,10 @@ import math
 import pytest
 from transformers import TrainerControl, TrainerState
 
+from expunge.evaluation.metric import Metric
 from expunge.training.callback import EpochCallback
 from expunge.training.selection import Candidate, Choice, choose
+from expunge.training.stopping import all_reached
 
 
 def test_the_best_forgotten_of_those_that_keep_the_utility() -> None:
@@ -33,6 +35,23 @@ def test_the_first_of_equals_and_no_utility_to_measure() -> None:
     assert choose(unmeasured, math.nan) == Choice(2, qualified=True)
     with pytest.raises(ValueError, match="no candidate"):
         choose([], 1.0)
+
+
+def test_the_tdec_rule_asks_for_both_metrics_at_or_below_their_thresholds() -> None:
+    thresholds = {"likelihood": 0.05, "accuracy": 0.3}
+
+    def reached(likelihood: float, accuracy: float) -> bool:
+        return all_reached(thresholds, {"likelihood": Metric(likelihood, 8), "accuracy": Metric(accuracy, 8)})
+
+    assert reached(0.05, 0.3)
+    assert not reached(0.05, 0.31)
+    assert not reached(0.051, 0.0)
+    assert not all_reached({}, {})
+
+
+def test_the_epoch_that_reached_the_thresholds_is_chosen() -> None:
+    epochs = [Candidate(1, 5.0, 1.0), Candidate(2, 1.0, 0.96, reached=True)]
+    assert choose(epochs, original_utility=1.0) == Choice(2, qualified=True)
 
 
 def callback(utility: float = 0.9) -> tuple[EpochCallback, list]:

@@ -52,6 +52,7 @@ def stored_file(job: Job) -> Path:
     forget, retain = drawn_samples(job)
     facts: list[Any] = [
         job.base_fingerprint,
+        str(job.base.dtype),  # the fingerprint is the same for a base in fp32 and in bf16
         *([example.input_ids, example.labels] for example in forget),
         "retain",
         *([example.input_ids, example.labels] for example in retain),
