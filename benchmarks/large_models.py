@@ -6,7 +6,8 @@ Llama-3.1's shapes; forget10 of TOFU's size (400 forget samples and as many reta
 them the answer), rank 8 on all linear layers, `factored`, five epochs of ihl in micro-batches of one pair. Passes are
 counted without content; seconds divide them by the speed of one GPU that is *assumed*: half of an H200's data sheet in
 bf16 products and 0.8 of its memory bandwidth for kernels alone, of which a model reaches the shares fitted on a CPU.
-Memory needs no assumption but that nothing is wasted.
+Memory needs no assumption but that nothing is wasted. Text as MUSE has it, two rows of 2,048 tokens all of which are
+labels, is counted beside it, with its activations kept and recomputed (`training.activation_checkpointing`).
 With n GPUs FSDP2 would keep 1/n of the weights on each, and gather one block at a time.
 """
 
@@ -46,13 +47,13 @@ SHAPES = {
 COMMON = {"num_key_value_heads": 8, "vocab_size": 128256, "tie_word_embeddings": False}
 RANK, SAMPLES, EPOCHS = 8, 400, 5
 #: Rows, padded tokens, label tokens: a batch of extraction, and a micro-batch of one pair.
-EXTRACTION, TRAINING = Shape(4, 66, 42), Shape(2, 80, 42)
+EXTRACTION, TRAINING, TEXT = Shape(4, 66, 42), Shape(2, 80, 42), Shape(2, 2048, 2047)
 #: Of an H200's data sheet: 989 Tflop/s in bf16, 4.8 TB/s. Launches overlap with work on a GPU.
 ASSUMED = DeviceSpeed(flops=0.5 * 989e12, bytes=0.8 * 4.8e12, kernel=1e-6, decomposition=0.0)
 #: Bytes of one GPU that are used: 0.9 of an H100's 80 GB and of an H200's 141 GB.
 CARDS = {"80 GB": 0.9 * 80e9, "141 GB": 0.9 * 141e9}
 COLUMNS = ["model", "base", "weights GB", "adapter and optimiser GB", "extraction GB", "training GB",
-           "80 GB cards", "141 GB cards", "extraction s", "training s"]  # fmt: skip
+           "text GB", "text, recomputed GB", "80 GB cards", "141 GB cards", "extraction s", "training s"]  # fmt: skip
 
 
 def predicted(name: str, base: str) -> dict[str, Any]:
@@ -87,6 +88,8 @@ def predicted(name: str, base: str) -> dict[str, Any]:
         "adapter and optimiser GB": adapter / 1e9,
         "extraction GB": needs["extraction"] / 1e9,
         "training GB": needs["training"] / 1e9,
+        "text GB": (passes.trained(TEXT).peak + adapter) / 1e9,
+        "text, recomputed GB": (passes.trained(TEXT, recomputed=True).peak + adapter) / 1e9,
         **{
             f"{card} cards": cards(weights, max(needs.values()), linear / blocks * 2.0, room)
             for card, room in CARDS.items()
