@@ -19,6 +19,8 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PhiConfig,
     PhiForCausalLM,
     Qwen3Config,
@@ -45,6 +47,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     **SHAPES,
     "mistral": lambda: MistralForCausalLM(MistralConfig(**_GROUPED, **_SIZES, **_ENDS)),
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_GROUPED, **_SIZES, **_ENDS)),
+    "phi3": lambda: Phi3ForCausalLM(Phi3Config(**_GROUPED, **_SIZES, **_ENDS)),
     "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**_GROUPED, **_SIZES, **_ENDS)),
     "gpt_neo": lambda: GPTNeoForCausalLM(
         GPTNeoConfig(

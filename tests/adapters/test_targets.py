@@ -31,6 +31,11 @@ KINDS = {
         "qkvo": {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.dense"},
         "ffn": {"mlp.fc1", "mlp.fc2"},
     },
+    "phi3": {
+        "q_v": {"self_attn.qkv_proj"},
+        "qkvo": {"self_attn.qkv_proj", "self_attn.o_proj"},
+        "ffn": {"mlp.gate_up_proj", "mlp.down_proj"},
+    },
     "gpt_neo": {
         "q_v": {"attn.attention.q_proj", "attn.attention.v_proj"},
         "qkvo": {f"attn.attention.{kind}_proj" for kind in ("q", "k", "v", "out")},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -13,7 +15,7 @@ from expunge.importance.estimator import Layer, estimators, per_sample_gradients
 from expunge.importance.relative import EPSILON
 from expunge.importance.vila import STANDARD_DEVIATION
 from expunge.models.linear import target_layers
-from tiny_models import SHAPES, random_batch, random_model, split_batch
+from tiny_models import FAMILIES, SHAPES, random_batch, random_model, split_batch
 
 RANK, SEED = 3, 5
 
@@ -99,8 +101,13 @@ def test_every_estimator_has_an_oracle() -> None:
     assert MAPS.keys() == estimators.keys()
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("estimator", MAPS)
+@pytest.mark.parametrize(
+    ("estimator", "shape"),
+    [
+        *itertools.product(MAPS, SHAPES),
+        *(("factored", family) for family in FAMILIES if family not in SHAPES),
+    ],
+)
 def test_row_importances_are_those_of_the_oracle(estimator: str, shape: str) -> None:
     model, forget, retain = random_model(shape), random_batch(32), random_batch(20, seed=3)
     wanted = expected(estimator, model, forget, retain)

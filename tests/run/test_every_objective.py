@@ -15,7 +15,8 @@ import expunge
 from expunge.errors import InputError
 from expunge.objectives import forget_losses
 from expunge.recipe import load_recipe
-from expunge.run import job, phases
+from expunge.run import job as job_module
+from expunge.run import phases
 from expunge.run.importance import measure_and_store, stored_file
 from expunge.run.job import Job
 from expunge.run.plan import plan
@@ -32,7 +33,7 @@ def test_every_forget_loss_runs_and_its_loss_is_a_number(
 ) -> None:
     """With one model: neither the original nor the reinforced one is loaded beside it, nor copied."""
     loaded = []
-    for module in (job, phases):
+    for module in (job_module, phases):
         load = module.load_model
         monkeypatch.setattr(module, "load_model", lambda *given, load=load: loaded.append(1) or load(*given))
 
@@ -184,6 +185,14 @@ def test_a_stored_importance_is_for_one_model_one_data_set_and_one_way_to_measur
         for overrides in ([], [change.replace("OTHER", str(other))])
     )
     assert first != second
+
+
+def test_another_version_measures_anew(recipe: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job(load_recipe(recipe), tmp_path / "run")
+    before = stored_file(job)
+    assert stored_file(job) == before
+    monkeypatch.setattr("expunge.run.importance.__version__", "another")
+    assert stored_file(job) != before
 
 
 def test_importance_is_measured_once(recipe: dict, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from .._version import __version__
 from ..data.batching import least_padding
 from ..data.encoding import Example, collate
 from ..errors import InputError, Problem
@@ -51,6 +52,7 @@ def stored_file(job: Job) -> Path:
     settings, adapter = job.recipe.importance, job.recipe.adapter
     forget, retain = drawn_samples(job)
     facts: list[Any] = [
+        __version__,  # another one may measure otherwise
         job.base_fingerprint,
         str(job.base.dtype),  # the fingerprint is the same for a base in fp32 and in bf16
         *([example.input_ids, example.labels] for example in forget),
