@@ -137,6 +137,21 @@ def test_without_a_retain_set_the_importance_is_that_of_the_forget_set(estimator
         torch.testing.assert_close(row.double(), wanted[name], rtol=2e-3, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("estimator", "official"), [*((name, False) for name in MAPS), ("fila", True), ("vila", True)]
+)
+def test_a_row_without_labels_is_no_sample(estimator: str, official: bool) -> None:
+    """Neither beside others nor in a batch of its own."""
+    model, forget = random_model(), random_batch(8)
+    empty = {**forget, "labels": torch.full_like(forget["labels"], -100)}
+    together = {key: torch.cat([forget[key], empty[key][:3]]) for key in forget}
+    options = {"estimator": estimator, "official": official, "rank": RANK, "seed": SEED}
+    wanted = measure_importance(model, [forget], **options)
+    found = measure_importance(model, [together, empty], **options)
+    for name, row in found.items():
+        torch.testing.assert_close(row, wanted[name], rtol=1e-5, atol=0)
+
+
 def test_a_batch_mean_would_have_given_something_else() -> None:
     """The public code squares the gradient of the batch mean: about 1/4 of E[g²] at batch 4."""
     model, forget = random_model(), random_batch(32)

@@ -119,8 +119,11 @@ def _sum_over(
             )
             for batch in batches:
                 tokens = answer_tokens(model, {key: value.to(device) for key, value in batch.items()})
+                samples = int((tokens.token_counts > 0).sum())  # a row without labels is none
+                if samples == 0:
+                    continue
                 tokens.log_probability.sum().backward()
-                count += procedure.count(tokens.sequences, len(tokens.targets))
+                count += procedure.count(samples, len(tokens.targets))
     totals, count = _over_all_processes(totals, count, device)
     return procedure.finished(totals, count), count
 

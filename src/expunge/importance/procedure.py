@@ -48,9 +48,9 @@ class Procedure:
         mean = estimator.sums(x.flatten(0, 1)[None], delta.flatten(0, 1)[None] / tokens)
         return {name: tokens * value for name, value in mean.items()}
 
-    def count(self, sequences: int, tokens: int) -> int:
+    def count(self, samples: int, tokens: int) -> int:
         """What a batch adds to the count that the sums are divided by."""
-        return tokens if self.batch_mean else sequences
+        return tokens if self.batch_mean else samples
 
     def finished(self, sums: Mapping[str, Sums], count: int) -> dict[str, Sums]:
         """The sums after all but one of the divisions by the count; the estimator makes the last."""
