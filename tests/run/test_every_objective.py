@@ -90,13 +90,19 @@ def test_text_has_no_refusals(recipe: dict, tmp_path: Path) -> None:
 
 def test_the_dual_variable_survives_an_interruption(recipe: dict, tmp_path: Path) -> None:
     """λ goes on from the last step's value: the resumed run equals the uninterrupted one."""
-    changes = ["objective.forget=pdu", "objective.retain_bound=0.1", *QUICK[::2], "training.epochs=2"]
+    changes = [
+        "objective.forget=pdu",
+        "objective.retain_bound=0.1",
+        "objective.retain_rate=0.5",
+        *QUICK[::2],
+        "training.epochs=2",
+    ]
     whole = expunge.unlearn(recipe, changes, output=tmp_path / "whole")
     weights = [step["retain_weight"] for step in read_json_lines(whole.path / "steps.jsonl")]
     assert len(weights) == 4
-    assert weights[0] == 1.0
+    assert weights[0] == 100.0
     losses = [step["retain_loss"] for step in read_json_lines(whole.path / "steps.jsonl")]
-    assert weights[1] == pytest.approx(1.0 + losses[0] - 0.1)
+    assert weights[1] == pytest.approx(100 + 0.5 * (losses[0] - 0.1))
 
     cut = tmp_path / "cut"
     with pytest.MonkeyPatch.context() as patch:
@@ -122,6 +128,8 @@ def test_hyperparameters_in_a_recipe(recipe: dict) -> None:
     rmu = load_recipe(recipe, ["objective=rmu"]).objective
     assert (rmu.retain, rmu.retain_weight, rmu.hyperparameters["layer"]) == ("rmu", 1200.0, 7.0)
     assert load_recipe(recipe, ["objective=kl"]).objective.retain == "kl"
+    pdu = load_recipe(recipe, ["objective=pdu"]).objective
+    assert (pdu.retain_weight, pdu.retain_bound, pdu.retain_rate) == (100.0, 0.3, 5.0)
     assert load_recipe(recipe, ["objective.beta=0.2"]).objective.hyperparameters == {}  # ihl has none
     with pytest.raises(InputError, match="Did you mean 'beta'"):
         load_recipe(recipe, ["objective.forget=npo", "objective.betta=0.5"])

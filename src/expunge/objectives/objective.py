@@ -17,7 +17,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gd": {"forget": "ga", "retain": "nll"},
     "kl": {"forget": "ga", "retain": "kl"},
     "rmu": {"forget": "rmu", "retain": "rmu", "retain_weight": 1200.0},
-    "pdu": {"forget": "pdu", "retain": "nll", "retain_bound": 0.3},
+    "pdu": {
+        "forget": "pdu",
+        "retain": "nll",
+        "retain_weight": 100.0,
+        "retain_bound": 0.3,
+        "retain_rate": 5.0,
+    },
 }
 
 
