@@ -34,7 +34,7 @@ def adjusted_self_distillation(outputs: Outputs, *, beta: float = 10.0) -> Tenso
     unit="token",
     formula="CE(p, own distribution without x_t)",
     paper="Yang 2025, CE-U: cross-entropy unlearning",
-    published="learning rate as for ga; no retain set",
+    published="learning rate as for ga; no retain set; an answer's first token is left alone, which is not done here",
 )
 def cross_entropy_unlearning(outputs: Outputs) -> Tensor:
     """Cross entropy, (N,) fp32, to the model's own distribution with the true token taken out."""
