@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -12,13 +13,15 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 import expunge
+from expunge.adapters.low_rank import official_low_rank, weighted_low_rank
+from expunge.data.encoding import collate
 from expunge.errors import InputError
 from expunge.objectives import forget_losses
 from expunge.recipe import load_recipe
 from expunge.run import job as job_module
 from expunge.run import phases
 from expunge.run.importance import measure_and_store, stored_file
-from expunge.run.job import Job
+from expunge.run.job import Inputs, Job
 from expunge.run.plan import plan
 from expunge.storage import read_json_lines
 
@@ -193,6 +196,38 @@ def test_a_stored_importance_is_for_one_model_one_data_set_and_one_way_to_measur
         for overrides in ([], [change.replace("OTHER", str(other))])
     )
     assert first != second
+
+
+@pytest.mark.parametrize(
+    ("estimator", "option"), [("fila", "official"), ("vila", "official"), ("vila", "perturb")]
+)
+def test_a_run_measures_and_starts_as_the_recipe_says(
+    recipe: dict, model_folder: Path, estimator: str, option: str
+) -> None:
+    """The public code's batches are full but for the last, and its decomposition is not balanced."""
+    changes = [f"adapter.initialization={estimator}", f"importance.{option}=true", "importance.batch_size=4"]
+    run = expunge.unlearn(recipe, [*changes, *QUICK[1:]])
+    inputs = Inputs(load_recipe(recipe))
+    kept = random.Random(inputs.recipe.seed).sample(inputs.retain, len(inputs.forget))
+    batches = [
+        [collate(part, inputs.encoder.pad_token_id) for part in (ordered[:4], ordered[4:])]
+        for ordered in (sorted(examples, key=len) for examples in (inputs.forget, kept))
+    ]
+    base = AutoModelForCausalLM.from_pretrained(model_folder)
+    options = {"estimator": estimator, "rank": 2, "scaling": 2.0, "seed": inputs.recipe.seed, option: True}
+    wanted = expunge.measure_importance(base, *batches, **options)
+    found = load_file(run.path / "importance.safetensors")
+    start = load_file(run.path / "initial_adapter" / "adapter_model.safetensors")
+    decomposition = official_low_rank if option == "official" else weighted_low_rank
+    for name, row in found.items():
+        torch.testing.assert_close(row, wanted[name], rtol=1e-4, atol=1e-7)
+        A, B = decomposition(base.get_submodule(name).weight.detach(), row, 2, 2.0, inputs.recipe.seed)
+        torch.testing.assert_close(
+            start[f"base_model.model.{name}.lora_A.weight"].abs(), A.abs(), rtol=1e-3, atol=1e-5
+        )
+        torch.testing.assert_close(
+            start[f"base_model.model.{name}.lora_B.weight"].abs(), B.abs(), rtol=1e-3, atol=1e-5
+        )
 
 
 def test_another_version_measures_anew(recipe: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
