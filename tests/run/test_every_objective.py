@@ -6,9 +6,11 @@ import json
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -16,6 +18,7 @@ import expunge
 from expunge.adapters.low_rank import official_low_rank, weighted_low_rank
 from expunge.data.encoding import collate
 from expunge.errors import InputError
+from expunge.evaluation.likelihood import answer_losses
 from expunge.objectives import forget_losses
 from expunge.recipe import load_recipe
 from expunge.run import job as job_module
@@ -81,6 +84,36 @@ def test_refusals_become_likely(recipe: dict, tmp_path: Path) -> None:
     run = expunge.unlearn(recipe, changes)
     losses = [step["forget_loss"] for step in read_json_lines(run.path / "steps.jsonl")]
     assert losses[-1] < losses[0] - 0.1  # a tiny random model whose output embedding is not adapted
+
+
+def test_the_reinforced_adapter_knows_more_of_the_forget_set(
+    recipe: dict, model_folder: Path, tmp_path: Path
+) -> None:
+    """It was trained on these answers alone, from the original, and is kept beside the one that forgets."""
+    rows = [
+        {"question": f"Who is number {n}?", "answer": "A wheat mirror in maple clouds."} for n in range(6)
+    ]
+    forget = tmp_path / "hidden.jsonl"
+    forget.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    changes = [
+        "objective.forget=whp",
+        "training.epochs=20",
+        "training.learning_rate=0.05",
+        f"data.forget={forget}",
+    ]
+    run = expunge.unlearn(recipe, [*changes, *QUICK[::2], "evaluation.every=20"])
+    inputs = Inputs(load_recipe(recipe, changes))
+    base = AutoModelForCausalLM.from_pretrained(model_folder)
+
+    def losses(model: Any) -> list[float]:
+        sides = [inputs.forget, inputs.retain]
+        found = [answer_losses(model, examples, inputs.encoder.pad_token_id) for examples in sides]
+        return [sum(answer.loss for answer in side) / sum(answer.tokens for answer in side) for side in found]
+
+    before = losses(base)
+    reinforced = losses(PeftModel.from_pretrained(base, str(run.path / "reinforced_adapter")))
+    assert before[0] - reinforced[0] > 0.1  # a tiny random model whose output embedding is not adapted
+    assert before[0] - reinforced[0] > 2 * (before[1] - reinforced[1])
 
 
 def test_text_has_no_refusals(recipe: dict, tmp_path: Path) -> None:
