@@ -173,10 +173,13 @@ def test_hyperparameters_in_a_recipe(recipe: dict) -> None:
         load_recipe(recipe, ["objective.forget=npo", "objective.beta=high"])
 
 
-def test_a_block_that_is_not_there(recipe: dict) -> None:
+def test_a_block_that_is_not_there_or_comes_before_all_that_is_trained(recipe: dict) -> None:
+    late = ["objective.layer=0", "adapter.targets=[model.layers.1.mlp.up_proj]"]
     for command in (expunge.unlearn, plan):
         with pytest.raises(InputError, match="no block 7; the model has 2"):
             command(recipe, ["objective=rmu", *QUICK])
+        with pytest.raises(InputError, match="after block 0, and all adapted layers come later"):
+            command(recipe, ["objective=rmu", *late, *QUICK])
     assert not Path(recipe["output"]).exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -26,9 +27,10 @@ from ..evaluation.tofu.benchmark import TofuBenchmark
 from ..importance import estimators
 from ..models.blocks import check_block
 from ..models.fingerprint import fingerprint
-from ..models.linear import matrix_shape, target_layers
+from ..models.linear import block_index, matrix_shape, target_layers
 from ..models.loading import load_config, load_model, load_tokenizer
 from ..models.processes import device, processes
+from ..objectives import Objective
 from ..recipe.schema import BENCHMARK_DATA, Data, Model, MuseData, Recipe, Stopping, TofuData
 from ..storage import read_json, write_json
 from .cost import CostMeter
@@ -82,9 +84,8 @@ class Job(Inputs):
         self.main_process = processes().is_main_process
         self.base = load_model(recipe.model)
         if self.method.adapts:
-            check_adapter(self.method.part(self.base), recipe)
-        if self.objective.hidden_layer is not None:
-            check_block(self.base, self.objective.hidden_layer)
+            part = self.method.part(self.base)
+            check_objective(part, self.objective, check_adapter(part, recipe))
         self.base_fingerprint = fingerprint(self.base)
         self.meter.watch(self.base)
         self.surrogate: Surrogate | None = None
@@ -321,6 +322,20 @@ def check_adapter(model: Any, recipe: Recipe) -> dict[str, Any]:
                     f"{shape[0]} x {shape[1]}.", f"Use at most {min(shape)}, or leave that layer out of the targets.")
         )  # fmt: skip
     return layers
+
+
+def check_objective(model: Any, objective: Objective, adapted: Iterable[str]) -> None:
+    """Raises `InputError` where the model lacks the block whose hidden states the losses see, or where none of the
+    `adapted` layers has an effect on them."""
+    if objective.hidden_layer is None:
+        return
+    check_block(model, objective.hidden_layer)
+    last = objective.last_block
+    if last is not None and all((block_index(name) or 0) > last for name in adapted):
+        raise InputError(
+            Problem("objective.layer", f"the losses look at the hidden states after block {last}, and all adapted "
+                    "layers come later: nothing would be trained.", "Choose a later block, or other adapter.targets.")
+        )  # fmt: skip
 
 
 def make_encoder(tokenizer: Any, data: Data) -> Encoder:

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..models.blocks import check_block
 from ..models.linear import matrix_shape
 from ..models.loading import empty_model
 from ..progress import say
@@ -16,7 +15,7 @@ from ..recipe.requests import load_requests
 from ..training.train import steps_an_epoch
 from .continual import check_requests
 from .cost_model import Cost, CostModel
-from .job import Inputs, check_adapter
+from .job import Inputs, check_adapter, check_objective
 from .surrogate import surrogate_size
 
 
@@ -56,13 +55,12 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
     part = method.part(model)
     if method.adapts:
         targets = check_adapter(part, recipe)
+        check_objective(part, inputs.objective, targets)
         trainable = sum(recipe.adapter.rank * sum(matrix_shape(module)) for module in targets.values())
         what = f"adapter: {len(targets)} layers, {trainable:,} trainable parameters"
     else:
         trainable = sum(parameter.numel() for parameter in part.parameters())
         what = f"weights: all {trainable:,} parameters are trained"
-    if inputs.objective.hidden_layer is not None:
-        check_block(part, inputs.objective.hidden_layer)
     steps = steps_an_epoch(len(walked), recipe.training)
     costs = predicted_costs(inputs, model)
     kept, itself = len(data.retain.samples) if data.retain else 0, recipe.data.retains_itself
