@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import reference_procedure as reference
@@ -74,14 +75,14 @@ def needed_flops(model: Any, examples: list[Example]) -> float:
     return 4.0 * (linear * tokens + head * answers)
 
 
-def variants(work: Workload, reference_batches: int) -> dict[str, Variant]:
+def variants(work: Workload, reference_batches: int, measured: Sequence[str]) -> dict[str, Variant]:
     model = work.model()
     forget, retain = batches(work.forget), batches(work.retain)
     found = {"bare": Variant(lambda: bare(model, forget + retain))}
     found["bare, weights"] = Variant(
         lambda: bare(model, forget + retain, weights=True), note="all weight gradients"
     )
-    for name in estimators:
+    for name in measured:
         found[name] = Variant(
             lambda name=name: measure_importance(model, forget, retain, estimator=name, rank=RANK)
         )
@@ -125,14 +126,15 @@ def main() -> None:
     made = parser(__doc__, "extraction", repetitions=2)
     add_workload_options(made)
     made.add_argument("--reference-batches", type=int, default=1)
+    made.add_argument("--estimators", nargs="+", choices=list(estimators), default=list(estimators))
     options = made.parse_args()
     torch.set_num_threads(options.threads)
     work = load_workload(options)
     if options.peak_of:
-        report_peak(lambda: variants(work, 1)[options.peak_of].run())
+        report_peak(lambda: variants(work, 1, options.estimators)[options.peak_of].run())
         return
     model = work.model()
-    chosen = variants(work, options.reference_batches)
+    chosen = variants(work, options.reference_batches, options.estimators)
     once = "reference FILA, 1 pass"  # the same batches as with 10 passes, only scaled otherwise
     timed = {name: variant for name, variant in chosen.items() if name != once}
     seconds = in_turn({**timed, "matmul": matmul_peak()}, options.repetitions)
@@ -156,7 +158,8 @@ def main() -> None:
         if measured or name in REFERENCES:
             row["stored bytes"] = stored_bytes(model, name)
         if not options.no_memory:
-            arguments = ["--shared", str(options.shared), "--model", options.model, "--samples", "8"]
+            arguments = ["--shared", str(options.shared), "--model", options.model, "--samples", "8",
+                         "--estimators", *options.estimators]  # fmt: skip
             row["peak memory"] = peak_memory(sys.argv[0], arguments, name)
         rows.append(row)
     peak = PEAK_FLOPS / Spread.of(seconds["matmul"]).median
