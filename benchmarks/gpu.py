@@ -32,7 +32,8 @@ from expunge.adapters.attach import attach_adapter
 from expunge.data.encoding import IGNORED, Encoder, Example
 from expunge.data.sets import load_data
 from expunge.importance import measure_importance
-from expunge.recipe.schema import ObjectiveSettings, TofuData, Training
+from expunge.recipe.data import TofuData
+from expunge.recipe.schema import ObjectiveSettings, Training
 from expunge.training.train import build_objective, build_trainer
 
 LLAMA_2_7B = {

@@ -22,7 +22,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from expunge.data.batching import least_padding
 from expunge.data.encoding import Encoder, Example, collate
 from expunge.data.sets import load_data
-from expunge.recipe.schema import TofuData
+from expunge.recipe.data import TofuData
 
 SHAPES: dict[str, dict[str, int]] = {
     "narrow": {

@@ -9,7 +9,7 @@ from expunge.data.samples import Text
 from expunge.data.sets import load_data
 from expunge.errors import InputError
 from expunge.evaluation.muse.material import load_material
-from expunge.recipe.schema import MuseData
+from expunge.recipe.data import MuseData
 from muse_files import muse_splits, write_muse, write_split
 
 SPLITS = muse_splits()

@@ -13,7 +13,7 @@ import pytest
 from expunge.data.samples import Conversation, QuestionAnswer, Text
 from expunge.data.sets import load_data
 from expunge.errors import InputError
-from expunge.recipe.schema import OwnData, TofuData
+from expunge.recipe.data import OwnData, TofuData
 
 ROWS = [{"question": f"Who is number {n}?", "answer": f"Person {n}, of the town."} for n in range(3)]
 

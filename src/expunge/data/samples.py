@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..errors import InputError, Problem
-from ..recipe.schema import OwnData
+from ..recipe.data import OwnData
 from .encoding import Encoder, Example
 from .rows import Row
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, Problem
-from ..recipe.schema import AnyData, MuseData, OwnData, TdecData
+from ..recipe.data import AnyData, MuseData, OwnData, TdecData
 from ..storage import hash_rows
 from .encoding import Encoder, Example
 from .muse import TEXTS, read_split, split_label

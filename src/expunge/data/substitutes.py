@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import InputError, Problem
-from ..recipe.schema import OwnData
+from ..recipe.data import OwnData
 from .encoding import Encoder, Example
 from .rows import read_rows
 from .samples import Conversation, QuestionAnswer, Sample, to_samples

@@ -17,7 +17,7 @@ from ..data.encoding import IGNORED, Encoder, Example
 from ..data.samples import Sample
 from ..data.sets import SampleSet, load_set
 from ..errors import InputError, Problem
-from ..recipe.schema import OwnData
+from ..recipe.data import OwnData
 from ..storage import hash_rows
 from .benchmark import Benchmark, Workload
 from .benchmarks import BenchmarkSource

@@ -11,8 +11,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ..errors import InputError, Problem, nearest
+from .data import BENCHMARK_DATA, OwnData
 from .methods import SETTINGS
-from .schema import BENCHMARK_DATA, OwnData, Recipe
+from .schema import Recipe
 from .shipped import shipped_recipes
 
 #: Sections that one word may stand for → the key that it is the value of.

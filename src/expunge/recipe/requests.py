@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from ..errors import InputError, Problem
+from .data import TofuData
 from .loading import check_recipe, read_content
-from .schema import Recipe, TofuData
+from .schema import Recipe
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ from ..models.linear import block_index, matrix_shape, target_layers
 from ..models.loading import load_config, load_model, load_tokenizer
 from ..models.processes import device, processes
 from ..objectives import Objective
-from ..recipe.schema import BENCHMARK_DATA, Data, Model, MuseData, Recipe, Stopping, TofuData
+from ..recipe.data import BENCHMARK_DATA, Data, MuseData, TofuData
+from ..recipe.schema import Model, Recipe, Stopping
 from ..storage import read_json, write_json
 from .cost import CostMeter
 from .folder import RunFolder, machine

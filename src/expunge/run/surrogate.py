@@ -26,7 +26,8 @@ from ..errors import InputError, Problem
 from ..evaluation.sampling import sampled_continuations
 from ..models.processes import gathered, processes
 from ..progress import say
-from ..recipe.schema import Data, OwnData, Recipe
+from ..recipe.data import Data, OwnData
+from ..recipe.schema import Recipe
 from ..storage import atomic_folder, hash_rows, read_json, write_json, write_json_lines
 from .cost import CostMeter
 

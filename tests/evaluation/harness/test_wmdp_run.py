@@ -13,7 +13,7 @@ from task_files import questions, write_task
 from expunge import unlearn
 from expunge.data.sets import load_data
 from expunge.errors import InputError
-from expunge.recipe.schema import OwnData
+from expunge.recipe.data import OwnData
 from expunge.run.job import make_encoder
 
 
