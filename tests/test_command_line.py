@@ -73,11 +73,33 @@ def test_methods_as_json_is_one_document(monkeypatch, capsys) -> None:
     assert all(entry["formula"] and entry["paper"] for entries in found.values() for entry in entries)
 
 
+def test_methods_as_text_has_its_formulas_in_one_column(monkeypatch, capsys) -> None:
+    assert call(monkeypatch, "methods") == 0
+    lines = capsys.readouterr().out.splitlines()
+    starts = {line.index("W − scale") for line in lines if line.startswith("  task_arithmetic ")}
+    starts |= {line.index("logits_base") for line in lines if line.startswith("  uld ")}
+    assert len(starts) == 1
+
+
 def test_a_wrong_command_and_a_wrong_option_exit_with_2(monkeypatch, capsys) -> None:
     assert call(monkeypatch, "forget") == 2
     assert call(monkeypatch, "run") == 2
     assert call(monkeypatch, "run", "recipe.yaml", "--outpt", "x") == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_interrupted_command_exits_with_130_and_says_how_to_go_on(monkeypatch, capsys) -> None:
+    """What comes after it in a script must not run."""
+
+    def press_ctrl_c() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("expunge.run.catalogue.catalogue", press_ctrl_c)
+    assert call(monkeypatch, "methods") == 130
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "--resume" in printed.err
+    assert "Traceback" not in printed.err
 
 
 def test_a_missing_recipe_is_named(monkeypatch, capsys) -> None:

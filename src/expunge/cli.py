@@ -26,6 +26,8 @@ app = typer.Typer(
 
 RecipeFile = Annotated[Path, typer.Argument(help="recipe (YAML), or the name of a shipped one")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value, over what the recipe says")]
+#: The exit code after Ctrl-C, as shells have it: 128 + SIGINT.
+INTERRUPTED = 130
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout, nothing else there")]
 
 
@@ -135,7 +137,9 @@ def evaluate(
     found = facts(log)
     if not as_json:
         print(f"{found['benchmark']}, metrics version {found['metric_version']}")
-        print(f"model {found['model']['fingerprint']}, data {found['data'].get('hash')}")
+        applied = found["model"].get("adapter")
+        beside = f" with adapter {applied}" if applied else ""
+        print(f"model {found['model']['fingerprint']}{beside}, data {found['data'].get('hash')}")
     _metrics(log.metrics, as_json, found)
 
 
@@ -215,16 +219,17 @@ def methods(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
+    width = max(len(entry["name"]) for entries in found.values() for entry in entries)
     for kind, entries in found.items():
         print(f"{kind}")
         for entry in entries:
-            print(f"  {entry['name']:<10} {entry['formula']}")
+            print(f"  {entry['name']:<{width}} {entry['formula']}")
             settings = ", ".join(
                 f"{key} = {value:g}" for key, value in entry.get("hyperparameters", {}).items()
             )
             needs = entry.get("needs") and f"needs: {', '.join(entry['needs'])}"
             details = [entry["paper"], settings, entry.get("published"), needs, entry.get("storage")]
-            print(f"  {'':<10} {'; '.join(detail for detail in details if detail)}")
+            print(f"  {'':<{width}} {'; '.join(detail for detail in details if detail)}")
         print()
 
 
@@ -296,15 +301,14 @@ def _first_process() -> bool:
 
 
 def main() -> None:
-    """Entry point: 0 done, 1 failed while running, 2 the user's input is wrong."""
+    """Entry point: 0 done, 1 failed while running, 2 the user's input is wrong, 130 interrupted."""
     # PEFT asks transformers for an attribute under its old name on every call; users can do nothing about it.
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     try:
-        app(standalone_mode=False)
-    except typer.Exit as leave:
-        sys.exit(leave.exit_code)
+        # Typer returns the code of an exit, and of Ctrl-C, in place of raising it; commands return None.
+        code = app(standalone_mode=False)
     except typer.Abort:
-        sys.exit(130)
+        code = INTERRUPTED
     except InputError as error:
         for problem in error.problems:
             print(f"Error: {problem}", file=sys.stderr)
@@ -317,6 +321,9 @@ def main() -> None:
             error.show()  # type: ignore[attr-defined]
             sys.exit(2)
         raise
+    if code == INTERRUPTED:
+        print("Interrupted. A run goes on where it was by the same command with --resume.", file=sys.stderr)
+    sys.exit(code)
 
 
 def _is_usage_error(error: Exception) -> bool:
