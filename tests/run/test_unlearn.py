@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from transformers import AutoModelForCausalLM
 import expunge
 from expunge.cli import main
 from expunge.errors import InputError
-from expunge.storage import read_json, read_json_lines
+from expunge.storage import read_json, read_json_lines, write_json
 
 PHASES = ["baseline", "importance", "adapter", "training", "evaluation", "export", "report"]
 
@@ -230,6 +231,39 @@ class TestBadInput:
             expunge.unlearn(finished.path / "recipe.yaml", output=finished.path)
         with pytest.raises(InputError, match="the recipe has changed in: seed"):
             expunge.unlearn(finished.path / "recipe.yaml", ["seed=1"], output=finished.path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("run.json", '{"state": "done"', "it cannot be read"),
+        ("run.json", "[]", r"it is not the state of a run \(expunge.run/1\)"),
+        ("run.json", '{"schema": "expunge.run/1", "state": "done"}', "it lacks phases, model, data,"),
+        ("recipe.yaml", None, "it is missing"),
+        ("metrics.jsonl", '{"epoch": 1', "it cannot be read"),
+    ],
+)
+def test_a_broken_file_of_a_run_is_named_and_left_as_it_is(
+    finished: expunge.Run, tmp_path: Path, name: str, content: str | None, sentence: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished.path, folder)
+    state = read_json(folder / "run.json")
+    del state["phases"]["training"]
+    write_json(folder / "run.json", state)
+    recipe_text = (folder / "recipe.yaml").read_text(encoding="utf-8")
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text(content, encoding="utf-8")
+    left = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.name == name}
+    asked = tmp_path / "asked.yaml"
+    asked.write_text(recipe_text, encoding="utf-8")
+    with pytest.raises(InputError, match=sentence) as raised:
+        expunge.unlearn(asked, output=folder, resume=True)
+    assert raised.value.problems[0].where == str(folder / name)
+    assert "another --output" in raised.value.problems[0].remedy
+    assert {file: file.read_bytes() for file in left} == left
 
 
 def test_resuming_a_finished_run_repeats_nothing(finished: expunge.Run, capsys) -> None:
