@@ -94,9 +94,24 @@ def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("model: [")
     with pytest.raises(InputError, match="not valid YAML"):
         load_recipe(tmp_path / "broken.yaml")
+    (tmp_path / "open.yaml").write_text("seed: 1\nmodel: {path: x\n")
+    with pytest.raises(InputError, match=r"not valid YAML: line 3, column 1: expected ',' or '}', but got"):
+        load_recipe(tmp_path / "open.yaml")
     (tmp_path / "text.yaml").write_text("just words")
     with pytest.raises(InputError, match="holds no sections"):
         load_recipe(tmp_path / "text.yaml")
+
+
+def test_a_value_where_a_section_belongs_is_answered_with_its_keys() -> None:
+    given = {**TOFU, "model": 5, "training": "fast"}
+    with pytest.raises(InputError) as raised:
+        load_recipe(given)
+    problems = {problem.where: problem for problem in raised.value.problems}
+    assert problems["recipe: model"].reason == "the value 5 does not fit: a section of keys belongs here."
+    assert problems["recipe: model"].remedy.startswith("Its keys: path, revision, dtype,")
+    assert "learning_rate" in problems["recipe: training"].remedy
+    with pytest.raises(InputError, match=r"recipe: data: the value 5 does not fit: .* Its keys: .*forget"):
+        load_recipe({**TOFU, "data": 5})
 
 
 def test_a_batch_must_be_whole_micro_batches() -> None:

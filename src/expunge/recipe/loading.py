@@ -78,13 +78,21 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(
-            Problem(str(path), f"it is not valid YAML: {error}".replace("\n", " "), "Correct it there.")
+            Problem(str(path), f"it is not valid YAML: {_yaml_reason(error)}.", "Correct it there.")
         ) from None
     if not isinstance(content, dict):
         raise InputError(
             Problem(str(path), "it holds no sections.", "A recipe has at least `model` and `data`.")
         )
     return content
+
+
+def _yaml_reason(error: Exception) -> str:
+    """What PyYAML says, on one line and with the place in the file in front."""
+    mark = getattr(error, "problem_mark", None)
+    said = getattr(error, "problem", None) or str(error)
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return place + " ".join(said.split())
 
 
 def _apply(content: dict[str, Any], override: str) -> None:
@@ -124,6 +132,9 @@ def _problem(where: str, detail: Any) -> Problem:
     if kind == "value_error":
         reason, _, remedy = str(detail["ctx"]["error"]).partition(". ")
         return Problem(f"{where}: {key}", reason.rstrip(".") + ".", remedy or "Correct the value.")
+    if kind in ("model_type", "model_attributes_type") and key != "method":  # whose keys follow from its name
+        reason = f"the value {value!r} does not fit: a section of keys belongs here."
+        return Problem(f"{where}: {key}", reason, f"Its keys: {', '.join(_keys_at(path, detail))}.")
     message = detail["msg"][0].lower() + detail["msg"][1:]
     return Problem(f"{where}: {key}", f"the value {value!r} does not fit: {message}.", "Correct the value.")
 
