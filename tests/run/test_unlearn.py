@@ -233,6 +233,13 @@ class TestBadInput:
             expunge.unlearn(finished.path / "recipe.yaml", ["seed=1"], output=finished.path, resume=True)
 
 
+def test_a_threshold_of_no_metric_is_found_before_importance_and_training_are_paid_for(recipe: dict) -> None:
+    changes = ["stopping.rule=thresholds", "stopping.thresholds={forget_probabilty: 0.1}"]
+    with pytest.raises(InputError, match="Did you mean 'forget_probability'"):
+        expunge.unlearn(recipe, changes)
+    assert list(read_json(Path(recipe["output"]) / "run.json")["phases"]) == ["baseline"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [

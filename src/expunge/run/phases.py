@@ -79,6 +79,10 @@ def baseline(job: Job) -> None:
     log = job.before_log or job.evaluate(job.base)
     log.model = job.model_facts(job.base)
     _record_metrics(job, "before", job.record(log, "before"))
+    if (
+        job.main_process
+    ):  # which metrics there are shows here first: before importance and training are paid for
+        check_thresholds(job.thresholds, log.metrics)
 
 
 def _evaluate_reference(job: Job, given: str) -> EvaluationLog:
@@ -154,7 +158,6 @@ def training(job: Job) -> None:
     """Train, evaluating after each epoch, and choose the epoch that is handed over."""
     settings, folder = job.method.training, job.folder
     before = _metrics(folder, "before")
-    check_thresholds(job.thresholds, before)
     original = job.original_utility
     if original is None:
         original = job.benchmark.utility(before, generated=job.generates_every_time)
