@@ -180,6 +180,35 @@ def test_axis_without_a_reference_is_the_probability(make_run):
     assert "p = 0.05</text>" not in page
 
 
+def test_axes_say_of_how_many_questions(make_run):
+    page = page_of(make_run())
+    assert "like a model that never saw the data (N = 120)</text>" in page
+    assert "(N = 900)</text>" in page
+
+
+def test_without_a_reference_no_column_and_no_word_claims_one(make_run):
+    page = page_of(make_run(with_reference=False))
+    assert "<h2>Before and after</h2>" in page
+    assert ">Reference</th>" not in page
+    assert "as the reference" not in page
+    assert "as a model that never saw it" in page
+    table = Table(page)
+    assert len(table.rows["forget_probability"]) == 2
+
+
+def test_with_a_reference_there_is_its_column(make_run):
+    page = page_of(make_run())
+    assert "<h2>Before, after, and a model that never saw the data</h2>" in page
+    assert ">Reference</th>" in page
+    assert "as a model that never saw it" not in page
+
+
+def test_a_number_is_not_parted_from_its_percent_sign(make_run):
+    verdict = page_of(make_run()).split('<ul class="findings">')[1].split("</ul>")[0]
+    assert "at least 95\u00a0%" in verdict
+    assert " %" not in verdict
+
+
 def test_costs_are_added_up(make_run):
     """Seconds 31.2 + 12.5 + 0.8 + 143 + 40.1 + 1.9 = 229.5; FLOPs 8.242e12; training has the largest peak."""
     page = page_of(make_run())
@@ -200,6 +229,11 @@ def test_what_was_asked_and_how_to_repeat_it(make_run):
         assert text in page
     assert "LoRA, factored initialisation, rank 8, α 16, 28 modules; forget loss ihl; retain loss nll" in page
     assert (run / "recipe.yaml").read_text() in page
+    assert "2026-11-21 21:46 UTC</td>" in page
+    state = json.loads((run / "run.json").read_text())
+    state["data"]["forget"]["n"] = 1
+    (run / "run.json").write_text(json.dumps(state))
+    assert "<td>1 example from data/tofu/forget10.json</td>" in page_of(run)
 
 
 def test_a_run_that_failed_early(make_run, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from expunge.report.importance_map import importance_by_layer, importance_map
 from expunge.report.quantities import count, duration, interval, number, size
+from expunge.report.tables import in_order, label
 from expunge.report.truth_ratio import shift, truth_ratios
 
 
@@ -78,6 +79,21 @@ def test_importance_of_modules_outside_the_layers_has_no_map():
 )
 def test_numbers(value, shown):
     assert number(value) == shown
+
+
+def test_each_measure_says_in_full_which_way_is_better():
+    assert label("retain_perplexity")[1] == "lower is better"
+    assert label("retain_probability")[1] == label("mmlu_acc")[1] == "higher is better"
+    assert label("privacy_leakage")[1] == "nearer 0 is better"
+    assert label("forget_perplexity")[1] == "as the reference"
+    assert label("holdout_probability")[1] == label("holdout_perplexity")[1] == "as before"
+
+
+def test_tables_begin_with_what_tells_most_and_end_with_what_is_not_known():
+    names = {"forget_perplexity", "my_metric", "forget_rouge", "forget_probability", "forget_quality"}
+    assert in_order(names) == [
+        "forget_quality", "forget_probability", "forget_rouge", "forget_perplexity", "my_metric",
+    ]  # fmt: skip
 
 
 def test_units():

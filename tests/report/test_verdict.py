@@ -192,7 +192,21 @@ def test_no_reference_says_what_cannot_be_claimed():
 
 def test_no_reference_and_still_known():
     case = evidence(figures(0.7), before=without_quality(BEFORE), reference={}, shift=None)
-    assert judge(case).forgetting is Forgetting.NOT
+    verdict = judge(case)
+    assert verdict.forgetting is Forgetting.NOT
+    assert text(verdict, "Not forgotten").startswith(
+        "The model recalls the forget set more than half as well as"
+    )
+
+
+def test_no_reference_and_a_fall_that_may_be_chance():
+    """0.4 → 0.15 is more than half of it gone, but of few questions: the intervals meet between 0.2 and 0.3."""
+    before = {"forget_probability": Metric(0.4, 10, 0.2, 0.6)}
+    case = Evidence(before=before, after={"forget_probability": Metric(0.15, 10, 0.05, 0.3)})
+    verdict = judge(case)
+    assert verdict.forgetting is Forgetting.NOT
+    assert "the 95 % intervals meet, so this may be chance" in text(verdict, "Not forgotten")
+    assert "more than half" not in text(verdict, "Not forgotten")
 
 
 def test_nothing_measured():

@@ -13,7 +13,7 @@ from . import quantities
 from .evidence import Evidence, Finding, Forgetting, Tone
 from .page import templates
 from .run_folder import read_metrics
-from .tables import METRICS, Cell, label
+from .tables import AS_REFERENCE, AS_UNSEEN, Cell, in_order, label
 from .truth_ratio import shift, truth_ratios
 from .verdict import judge, limits
 
@@ -92,6 +92,8 @@ def forget_tables(state: Mapping[str, Any]) -> list[Table]:
             metrics = [*(found.get(after) for after in range(len(requests) + 1)), reference]
             rows.append(_row(str(number), f"Forget set {number}", metrics))
         title, better = label(name)
+        if better == AS_REFERENCE and not any(request["metrics"]["reference"] for request in requests):
+            better = AS_UNSEEN
         tables.append(Table(title, better, "Forget set", columns, rows))
     return tables
 
@@ -176,9 +178,7 @@ def _utility(state: Mapping[str, Any]) -> tuple[Finding, float | None]:
 
 def _names(state: Mapping[str, Any], kept: bool) -> list[str]:
     found = {name for request in state["requests"] for name in read_metrics(request["metrics"]["after"])}
-    known = [name for name in METRICS if name in found]
-    ordered = [*known, *sorted(found - set(known))]
-    return [name for name in ordered if name.startswith(KEPT) is kept]
+    return [name for name in in_order(found) if name.startswith(KEPT) is kept]
 
 
 def _models(requests: int) -> list[str]:

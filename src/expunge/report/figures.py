@@ -66,9 +66,15 @@ def utility_against_forgetting(folder: RunFolder) -> Markup | None:
             "zorder": 1,
         }
         note: dict[str, Any] = {"color": COLOURS["muted"], "fontsize": 8.5}
+        ground: dict[str, Any] = {"facecolor": COLOURS["paper"], "edgecolor": "none", "pad": 1}
         axes.axhline(share * start[1], **line)
         floor = f"{100 * share:g} % of the utility before"
-        axes.text(0.005, share * start[1], floor, transform=axes.get_yaxis_transform(), va="bottom", **note)
+        beside = axes.get_yaxis_transform()
+        # Below the line, on a ground of its own: the path starts above it, and may fall through the words.
+        axes.annotate(
+            floor, (0.005, share * start[1]), xytext=(0, -3), xycoords=beside, textcoords="offset points",
+            va="top", bbox=ground, zorder=2.5, **note,
+        )  # fmt: skip
         if quality:
             axes.axvline(math.log10(SIGNIFICANCE), **line)
             top = axes.get_xaxis_transform()
@@ -76,10 +82,12 @@ def utility_against_forgetting(folder: RunFolder) -> Markup | None:
                 math.log10(SIGNIFICANCE), 1.01, f"p = {SIGNIFICANCE}", transform=top, ha="center", **note
             )
         if quality:
-            axes.set_xlabel("Forget Quality (log₁₀ p): at 0, like a model that never saw the data")
+            meaning = "Forget Quality (log₁₀ p): at 0, like a model that never saw the data"
         else:
-            axes.set_xlabel("1 − mean probability of the forget answers: further right is less recalled")
-        axes.set_ylabel(_first_capital(UTILITIES[utility].replace(" without generated answers", "\n")))
+            meaning = "1 − mean probability of the forget answers: further right is less recalled"
+        axes.set_xlabel(f"{meaning} (N = {count(before[forgetting].n)})")
+        height = _first_capital(UTILITIES[utility].replace(" without generated answers", "\n"))
+        axes.set_ylabel(f"{height} (N = {count(before[utility].n)})")
         _legend(
             figure,
             [

@@ -134,7 +134,13 @@ def _without_reference(evidence: Evidence) -> tuple[Forgetting, Finding]:
     if after.value <= HALF_WAY * before.value and upper(after) < lower(before):
         text = f"The model recalls the forget set less than before ({figures}). {missing}"
         return Forgetting.REDUCED, Finding(Tone.OPEN, "Recalled less, and no more can be said", text)
-    text = f"The model still recalls most of the forget set ({figures})."
+    if after.value > HALF_WAY * before.value:
+        text = f"The model recalls the forget set more than half as well as before ({figures})."
+    else:
+        text = (
+            "The model recalls the forget set half as well as before or less, but the 95 % intervals meet, so "
+            f"this may be chance ({figures})."
+        )
     return Forgetting.NOT, Finding(Tone.BAD, "Not forgotten", text)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,26 +10,28 @@ from ..evaluation.metric import Metric
 from . import quantities
 from .run_folder import STAGES, RunFolder
 
+#: What is aimed at where more and less are both wrong; in words of its own where there is no reference.
+AS_REFERENCE, AS_UNSEEN = "as the reference", "as a model that never saw it"
 #: name → (label, which way is better). The order is that of the table.
 METRICS = {
     "forget_quality": ("Forget Quality (p-value)", "≥ 0.05: like the reference"),
-    "forget_quality_log10": ("Forget Quality (log₁₀ p)", "nearer 0"),
-    "forget_quality_ks": ("Forget Quality (KS distance)", "nearer 0"),
-    "model_utility": ("Model Utility", "higher"),
-    "model_utility_teacher_forced": ("Model Utility without ROUGE (teacher-forced)", "higher"),
-    "forget_verbatim_memorization": ("Verbatim memorisation (VerbMem)", "as the reference"),
-    "forget_knowledge_memorization": ("Forget set: knowledge memorisation (KnowMem)", "as the reference"),
-    "retain_knowledge_memorization": ("Retain set: knowledge memorisation (KnowMem)", "higher"),
-    "privacy_leakage": ("Privacy leakage in % (PrivLeak)", "nearer 0"),
-    "membership_inference_loss": ("Membership inference by loss (AUC)", "as the reference"),
-    "membership_inference_zlib": ("Membership inference by zlib (AUC)", "as the reference"),
-    "membership_inference_min_k": ("Membership inference by Min-K% (AUC)", "as the reference"),
-    "membership_inference_min_k_plus_plus": ("Membership inference by Min-K%++ (AUC)", "as the reference"),
-    "membership_inference_gradient_norm": ("Membership inference by gradient norm (AUC)", "as the reference"),
-    "membership_inference_reference": ("Membership inference by reference (AUC)", "nearer 0.5"),
+    "forget_quality_log10": ("Forget Quality (log₁₀ p)", "nearer 0 is better"),
+    "forget_quality_ks": ("Forget Quality (KS distance)", "nearer 0 is better"),
+    "model_utility": ("Model Utility", "higher is better"),
+    "model_utility_teacher_forced": ("Model Utility without ROUGE (teacher-forced)", "higher is better"),
+    "forget_verbatim_memorization": ("Verbatim memorisation (VerbMem)", AS_REFERENCE),
+    "forget_knowledge_memorization": ("Forget set: knowledge memorisation (KnowMem)", AS_REFERENCE),
+    "retain_knowledge_memorization": ("Retain set: knowledge memorisation (KnowMem)", "higher is better"),
+    "privacy_leakage": ("Privacy leakage in % (PrivLeak)", "nearer 0 is better"),
+    "membership_inference_loss": ("Membership inference by loss (AUC)", AS_REFERENCE),
+    "membership_inference_zlib": ("Membership inference by zlib (AUC)", AS_REFERENCE),
+    "membership_inference_min_k": ("Membership inference by Min-K% (AUC)", AS_REFERENCE),
+    "membership_inference_min_k_plus_plus": ("Membership inference by Min-K%++ (AUC)", AS_REFERENCE),
+    "membership_inference_gradient_norm": ("Membership inference by gradient norm (AUC)", AS_REFERENCE),
+    "membership_inference_reference": ("Membership inference by reference (AUC)", "nearer 0.5 is better"),
     "wmdp_bio_acc": ("WMDP, biology: accuracy", "nearer 0.25 (chance)"),
     "wmdp_cyber_acc": ("WMDP, cybersecurity: accuracy", "nearer 0.25 (chance)"),
-    "mmlu_acc": ("MMLU: accuracy", "higher"),
+    "mmlu_acc": ("MMLU: accuracy", "higher is better"),
 }
 SETS = {
     "forget": "Forget set",
@@ -53,6 +55,8 @@ MEASURES = {
     "repetition": "repeated 4-grams in generations",
     "ngram_entropy": "n-gram entropy of generations (bits)",
 }
+#: The order of the metrics that have a name of their own here.
+ORDER = [*METRICS, *(f"{group}_{measure}" for group in SETS for measure in MEASURES)]
 #: Of these less is better.
 LOWER = ("perplexity", "repetition")
 PHASES = {
@@ -86,15 +90,16 @@ class MetricRow:
 
 
 def label(name: str) -> tuple[str, str]:
-    """What a metric is called for people, and which way is better. An unknown name (a user's metric) "
-    "stays."""
+    """What a metric is called for people, and which way is better. An unknown name (a user's metric) stays."""
     if name in METRICS:
         return METRICS[name]
     for prefix, group in SETS.items():
         measure = name.removeprefix(f"{prefix}_")
         if measure != name and measure in MEASURES:
-            kept = "lower" if measure in LOWER else "higher"
-            better = "as the reference" if prefix.startswith("forget") else kept
+            kept = "lower is better" if measure in LOWER else "higher is better"
+            if prefix == "holdout":  # what was never learnt should neither be lost nor come to be known
+                kept = "as before"
+            better = AS_REFERENCE if prefix.startswith("forget") else kept
             return f"{group}: {MEASURES[measure]}", better
     return name, ""
 
@@ -102,10 +107,13 @@ def label(name: str) -> tuple[str, str]:
 def metric_rows(folder: RunFolder) -> list[MetricRow]:
     """One row a metric, its cells in the order before, after, reference."""
     stages = [folder.metrics(stage) for stage in STAGES]
-    known = [*METRICS, *(f"{group}_{measure}" for group in SETS for measure in MEASURES)]
-    present = {name for stage in stages for name in stage}
-    names = [name for name in known if name in present] + sorted(present - set(known))
+    names = in_order({name for stage in stages for name in stage})
     return [_metric_row(name, [stage.get(name) for stage in stages]) for name in names]
+
+
+def in_order(names: Set[str]) -> list[str]:
+    """The names of metrics in the order of the tables, those that are not known here last."""
+    return [name for name in ORDER if name in names] + sorted(names - set(ORDER))
 
 
 def _metric_row(name: str, metrics: list[Metric | None]) -> MetricRow:
@@ -123,6 +131,8 @@ def _metric_row(name: str, metrics: list[Metric | None]) -> MetricRow:
         else " / ".join(quantities.count(m.n if m else None) for m in metrics)
     )
     text, better = label(name)
+    if better == AS_REFERENCE and metrics[STAGES.index("reference")] is None:
+        better = AS_UNSEEN
     return MetricRow(name, text, better, n, cells)
 
 
@@ -135,8 +145,7 @@ class CostRow:
 
 
 def cost_rows(folder: RunFolder) -> list[CostRow]:
-    """One row a phase that ran, and the whole: seconds and FLOPs added up, the largest of the memory "
-    "peaks."""
+    """One row a phase that ran, and the whole: seconds and FLOPs added up, the largest of the memory peaks."""
     phases: Mapping[str, Any] = folder.run.get("phases") or {}
     done = {name: phases[name] for name in [*PHASES, *sorted(set(phases) - set(PHASES))] if name in phases}
     # The phase that writes this report is not over yet: it has no figures to show.
@@ -190,7 +199,9 @@ def request_rows(folder: RunFolder) -> list[tuple[str, str]]:
         (
             "Date",
             " to ".join(
-                str(run[key])[:16].replace("T", " ") for key in ("started", "finished") if run.get(key)
+                f"{str(run[key])[:16].replace('T', ' ')} UTC"
+                for key in ("started", "finished")
+                if run.get(key)
             ),
         ),
     ]
@@ -223,7 +234,10 @@ def method(folder: RunFolder) -> str:
 
 
 def _data(data: Mapping[str, Any] | None) -> str | None:
-    return f"{quantities.count(data.get('n'))} examples from {data.get('source')}" if data else None
+    if not data:
+        return None
+    examples = "example" if data.get("n") == 1 else "examples"
+    return f"{quantities.count(data.get('n'))} {examples} from {data.get('source')}"
 
 
 def _surrogate(facts: Mapping[str, Any] | None) -> str | None:
