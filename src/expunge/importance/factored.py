@@ -12,8 +12,8 @@ from .estimator import Estimator, Layer, Sums, estimators, per_sample_gradients,
 
 #: Layers up to this size keep E[g] itself; larger ones keep sketches.
 EXACT_MEAN_NUMBERS = 2**17
-ROW_SKETCH = 32
-COLUMN_SKETCH = 8
+ROW_SKETCH = 16
+COLUMN_SKETCH = 4
 
 #: Input → what was computed of it. Query, key and value read one input, gate and up another: the work is shared.
 _of_input: WeakIdKeyDictionary = WeakIdKeyDictionary()
@@ -27,15 +27,17 @@ class Factored(Estimator):
     - the rows of E[g²] are exact and come from the Gram matrix of the inputs: Σ_j g_ij² = Σ_tu δ_ti (x_t·x_u) δ_ui
       (the ghost norm of Opacus, kept per row), at a cost of T²(d_in + d_out) a sample against T·d_in·d_out for
       forming g; the cheaper one is taken;
-    - the rows of E[g]² come from the sketch E[g]Ω with a Gaussian Ω of width 32, whose squared row norms are unbiased;
-    - the columns of both come from the sketch Ω'g of each sample, of width 8. In d_i they are a common factor of all
-      rows but for ε, so that their noise does not show: on TOFU, d from a sketch of width 4 and d from the exact
-      columns agreed to four digits, while the sketch of the rows' mean alone moved it by 0.2 %.
+    - the rows of E[g]² come from the sketch E[g]Ω with a Gaussian Ω of width 16, whose squared row norms are unbiased;
+    - the columns of both come from the sketch Ω'g of each sample, of width 4. In d_i they are a common factor of all
+      rows but for ε, so that their noise does not show.
+
+    On TOFU's forget05 with a model of 2.4 M parameters the sketches moved the rows of d by 0.09 % in the mean, and
+    their rank correlation with the exact d was at least 0.999 in every layer; of widths 32 and 8 it was 0.07 %.
     """
 
     formula = "r_i·c_j / Σr; r, c = row and column sums of Var[g]"
     paper = "expunge"
-    storage = "33·d_out + 9·d_in, or d_out·d_in for a small layer"
+    storage = "17·d_out + 5·d_in, or d_out·d_in for a small layer"
     least_samples = 2
 
     def __init__(self, layer: Layer, device: torch.device):
@@ -52,7 +54,7 @@ class Factored(Estimator):
     def sums(self, x: Tensor, delta: Tensor) -> Sums:
         if self.exact:
             return self._direct_margins(x, delta)
-        # Ω'g of each sample, (n, 8, d_in). Products with few columns are slow on CPUs, those with few rows are not.
+        # Ω'g of each sample, (n, 4, d_in). Products with few columns are slow on CPUs, those with few rows are not.
         columns = self.of_outputs @ delta.transpose(1, 2) @ x
         length, d_in, d_out = x.shape[1], self.layer.d_in, self.layer.d_out
         gram = length * (d_in + d_out) < d_in * d_out
