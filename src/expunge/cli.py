@@ -323,7 +323,8 @@ def main() -> None:
         raise
     if code == INTERRUPTED:
         print("Interrupted. A run goes on where it was by the same command with --resume.", file=sys.stderr)
-    sys.exit(code)
+    if code:
+        sys.exit(code)
 
 
 def _is_usage_error(error: Exception) -> bool:
