@@ -205,12 +205,22 @@ def rows() -> list[tuple[str, str]]:
     ]
 
 
+def finished(objective: str, initialization: str, output: Path) -> list[Result]:
+    """The results of a row's search, of the trials that every row it is compared with has finished as well."""
+    together = ABLATED if initialization in ABLATED else COMPARED
+    found = [
+        [result(Trial(objective, name, "initialization", *pair), output) for pair in TRIALS[objective]]
+        for name in together
+    ]
+    own = found[together.index(initialization)]
+    return [each for each, same in zip(own, zip(*found, strict=True), strict=True) if each and all(same)]
+
+
 def choices(output: Path) -> list[Result | None]:
     """For each row the best finished trial on the even questions that keeps the utility, else the most useful one."""
     found: list[Result | None] = []
     for objective, initialization in rows():
-        trials = [Trial(objective, initialization, "initialization", *pair) for pair in TRIALS[objective]]
-        results = [each for trial in trials if (each := result(trial, output))]
+        results = finished(objective, initialization, output)
         kept = [each for each in results if each.qualifies]
         if kept:
             found.append(max(kept, key=lambda each: each.even))
@@ -265,15 +275,14 @@ def ablation_table(output: Path) -> list[str]:
     for (objective, initialization), best in zip(rows(), choices(output), strict=True):
         if best is None:
             continue
-        trials = [Trial(objective, initialization, "initialization", *pair) for pair in TRIALS[objective]]
-        done = sum(result(trial, output) is not None for trial in trials)
+        done = len(finished(objective, initialization, output))
         seeded = [each for seed in SEEDS if (each := result(replace(best.trial, seed=seed), output))]
         values = [each.every for each in seeded]
         spread = f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} (N = {len(values)})" if (
             len(values) > 1) else "one seed"  # fmt: skip
         mark = "" if best.qualifies else " (under 95 %)"
         lines.append(
-            f"| {objective} | {initialization} | {done} of {len(trials)} | {best.trial.rate:g} / "
+            f"| {objective} | {initialization} | {done} of {len(TRIALS[objective])} | {best.trial.rate:g} / "
             f"{best.trial.retain_weight:g} | {best.even:.2f} | {best.odd:.2f} | {best.every:.2f} | "
             f"{best.utility:.1%}{mark} | {spread} |"
         )
