@@ -79,9 +79,8 @@ def baseline(job: Job) -> None:
     log = job.before_log or job.evaluate(job.base)
     log.model = job.model_facts(job.base)
     _record_metrics(job, "before", job.record(log, "before"))
-    if (
-        job.main_process
-    ):  # which metrics there are shows here first: before importance and training are paid for
+    # Which metrics there are shows here first: before importance and training are paid for.
+    if job.main_process:
         check_thresholds(job.thresholds, log.metrics)
 
 
