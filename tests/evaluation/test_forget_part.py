@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,21 @@ def tofu(encoder: Encoder, folder: Path) -> Benchmark:
     return TofuBenchmark(write_tofu(folder), "forget01", max_new_tokens=4)
 
 
+def assert_same(one: Any, other: Any) -> None:
+    """Equal in structure and in every value, floats to five digits."""
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other)
+        for mine, theirs in zip(one, other, strict=True):
+            assert_same(mine, theirs)
+    else:
+        assert one == (pytest.approx(other, rel=1e-5, abs=1e-6) if isinstance(one, float) else other)
+
+
 @pytest.mark.parametrize("make", [memorization, tdec, tofu])
 def test_the_forget_set_alone_is_measured(
     make: Any, tiny_llama: Any, encoder: Encoder, tmp_path: Path
@@ -44,7 +60,10 @@ def test_the_forget_set_alone_is_measured(
     benchmark = make(encoder, tmp_path)
     whole = benchmark.evaluate(tiny_llama, encoder)
     part = benchmark.forget_part().evaluate(tiny_llama, encoder)
-    assert part.sets["forget"] == whole.sets["forget"]
+    # Other sets share the batches of the whole, which moves the last digit of a loss on some processors.
+    assert len(part.sets["forget"]) == len(whole.sets["forget"]) > 0
+    for alone, together in zip(part.sets["forget"], whole.sets["forget"], strict=True):
+        assert_same(asdict(alone), asdict(together))
     assert {name for name, records in part.sets.items() if records} == {"forget"}
     assert part.sets.keys() == whole.sets.keys()
     assert all(benchmark.sets.values())  # the benchmark itself is as it was
