@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora.layer import LoraVariant
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
+
+from ..intact import RESTORE
+from .weights import WEIGHTS_FILE, read_config, read_factors
 
 UNLEARN = "unlearn"
 ANCHOR = "anchor"
 #: An adapter that was trained on the forget set, for losses that ask what learning more of it would change.
 REINFORCED = "reinforced"
-WEIGHTS_FILE = "adapter_model.safetensors"
 
 
 def wrap(model: Any, config: LoraConfig) -> PeftModel:
@@ -110,14 +112,24 @@ def save_adapter(
     )
 
 
-def load_weights(model: PeftModel, folder: Path) -> None:
-    """Read the weights that `save_adapter` wrote into `unlearn`; the anchor stays."""
-    set_peft_model_state_dict(model, load_file(folder / WEIGHTS_FILE), adapter_name=UNLEARN)
+def load_weights(model: PeftModel, folder: Path, name: str = UNLEARN, remedy: str = RESTORE) -> None:
+    """Read the weights that `save_adapter` wrote into an adapter; the others stay.
+
+    Raises `InputError`, with `remedy`, where they are damaged or not those of this model.
+    """
+    layers = adapted_layers(model)
+    shapes = {path: (layer.out_features, layer.in_features) for path, layer in layers.items()}
+    for path, (A, B) in read_factors(folder, model.peft_config[name].r, shapes, remedy).items():
+        layers[path].lora_A[name].weight.data.copy_(A)
+        layers[path].lora_B[name].weight.data.copy_(B)
 
 
 def restore(model: Any, folder: Path, reinforced: Path | None = None) -> PeftModel:
-    """Wrap `model` as it was at step 0, from the `initial_adapter` folder and, where it is there, `reinforced`."""
-    wrapped = wrap(model, LoraConfig.from_pretrained(str(folder)))
+    """Wrap `model` as it was at step 0, from the `initial_adapter` folder and, where it is there, `reinforced`.
+
+    Raises `InputError` where a file there is missing or damaged.
+    """
+    wrapped = wrap(model, read_config(folder))
     load_weights(wrapped, folder)
     factors = {
         name: (layer.lora_A[UNLEARN].weight.data, layer.lora_B[UNLEARN].weight.data)
@@ -126,8 +138,8 @@ def restore(model: Any, folder: Path, reinforced: Path | None = None) -> PeftMod
     if any(torch.count_nonzero(B) for _, B in factors.values()):
         place(wrapped, factors)
     if reinforced is not None and reinforced.is_dir():
-        wrapped.add_adapter(REINFORCED, LoraConfig.from_pretrained(str(reinforced)))
-        set_peft_model_state_dict(wrapped, load_file(reinforced / WEIGHTS_FILE), adapter_name=REINFORCED)
+        wrapped.add_adapter(REINFORCED, read_config(reinforced))
+        load_weights(wrapped, reinforced, REINFORCED)
         wrapped.set_adapter(UNLEARN)
     return wrapped
 

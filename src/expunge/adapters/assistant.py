@@ -20,10 +20,12 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.modeling_outputs import CausalLMOutput
 
 from ..errors import InputError, Problem
+from ..intact import read_object
 from ..models.blocks import transformer_blocks
 from ..models.fingerprint import fingerprint
-from ..storage import atomic_folder, read_json, write_json
-from .export import check_base, export_adapter, refuse_foreign
+from ..storage import atomic_folder, write_json
+from .export import export_adapter, load_adapter, refuse_foreign
+from .weights import EXPORT_AGAIN
 
 SCHEMA = "expunge.assistant/1"
 ASSISTANT_FILE = "assistant.json"
@@ -179,7 +181,7 @@ def load_assisted(base: Any, folder: str | Path) -> AssistedModel:
     folder: what the run wrote to `assistant/`
 
     Returns a model with `forward` (whole sequences) and `generate`, in eval mode. Raises `InputError` where `folder`
-    holds no assistant, and where it belongs to another base.
+    holds no assistant or a damaged one, and where it belongs to another base.
     """
     folder = Path(folder)
     file = folder / ASSISTANT_FILE
@@ -187,7 +189,8 @@ def load_assisted(base: Any, folder: str | Path) -> AssistedModel:
         raise InputError(
             Problem(str(folder), f"it holds no {ASSISTANT_FILE}.", "Give the folder `assistant` of a run with uld.")
         )  # fmt: skip
-    facts = read_json(file)
+    keys = ("base", "fingerprint", "layers", "offset_weight")
+    facts = read_object(file, "the record of an assistant", keys, EXPORT_AGAIN, schema=SCHEMA)
     found = fingerprint(base)
     if facts["fingerprint"] != found:
         raise InputError(
@@ -196,6 +199,4 @@ def load_assisted(base: Any, folder: str | Path) -> AssistedModel:
                     f"base has fingerprint {found}.", "Load the base that the assistant was made of.")
         )  # fmt: skip
     part = first_blocks(base, facts["layers"])
-    check_base(part, folder / "adapter")
-    assistant = PeftModel.from_pretrained(part, str(folder / "adapter"))
-    return AssistedModel(base, assistant, facts["offset_weight"]).eval()
+    return AssistedModel(base, load_adapter(part, folder / "adapter"), facts["offset_weight"]).eval()

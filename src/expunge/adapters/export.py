@@ -15,8 +15,9 @@ from ..errors import InputError, Problem
 from ..models.fingerprint import fingerprint
 from ..models.linear import layer_kind
 from ..storage import atomic_folder
-from .anchor import ANCHOR, UNLEARN, WEIGHTS_FILE, adapted_layers
+from .anchor import ANCHOR, UNLEARN, adapted_layers
 from .origin import origin_on, read_origin, write_origin
+from .weights import CONFIG_FILE, WEIGHTS_FILE, read_exported, weight_names
 
 
 def export_adapter(model: PeftModel, folder: str | Path, *, base_name: str | None = None,
@@ -32,7 +33,7 @@ def export_adapter(model: PeftModel, folder: str | Path, *, base_name: str | Non
     Raises `InputError` where `folder` holds something else than an adapter.
     """
     folder = Path(folder)
-    refuse_foreign(folder, "adapter_config.json")
+    refuse_foreign(folder, CONFIG_FILE)
     changes = {name: _combined(layer) for name, layer in adapted_layers(model).items()}
     rank = max(len(A) for A, _ in changes.values())
     trained = model.peft_config[UNLEARN]
@@ -48,10 +49,9 @@ def export_adapter(model: PeftModel, folder: str | Path, *, base_name: str | Non
         revision=revision,
         inference_mode=True,
     )
-    weights = {}
+    weights: dict[str, Tensor] = {}
     for name, (A, B) in changes.items():
-        weights[f"base_model.model.{name}.lora_A.weight"] = A.contiguous()
-        weights[f"base_model.model.{name}.lora_B.weight"] = B.contiguous()
+        weights |= zip(weight_names(name), (A.contiguous(), B.contiguous()), strict=True)
     with atomic_folder(folder) as partial:
         config.save_pretrained(str(partial))
         save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
@@ -66,13 +66,12 @@ def export_merged(base: Any, tokenizer: Any, adapter: str | Path, folder: str | 
     base: the original model as it was loaded, unwrapped; the sum is formed in fp32 and cast once to the base's
           dtype. Its weights are changed in memory.
 
-    Raises `InputError` where the adapter belongs to another base, and where `folder` holds something else than a
-    model.
+    Raises `InputError` where the adapter belongs to another base or is damaged, and where `folder` holds something
+    else than a model.
     """
-    check_base(base, Path(adapter))
     folder = Path(folder)
     refuse_foreign(folder, "config.json")
-    wrapped = PeftModel.from_pretrained(base, str(adapter))
+    wrapped = load_adapter(base, Path(adapter))
     layers = adapted_layers(wrapped)
     changes = {name: layer.get_delta_weight("default").float() for name, layer in layers.items()}
     original = wrapped.unload()
@@ -86,8 +85,11 @@ def export_merged(base: Any, tokenizer: Any, adapter: str | Path, folder: str | 
     return folder
 
 
-def check_base(base: Any, adapter: Path) -> None:
-    """Raise `InputError` where the exported `adapter` was made for another base than `base`."""
+def load_adapter(base: Any, adapter: Path) -> PeftModel:
+    """The exported adapter on its base, as plain PEFT loads it.
+
+    Raises `InputError` where it was made for another base than `base`, and where its files are damaged or incomplete.
+    """
     origin = read_origin(adapter)
     found = fingerprint(base)
     if origin.fingerprint != found:
@@ -97,6 +99,8 @@ def check_base(base: Any, adapter: Path) -> None:
                     f"this base has fingerprint {found}.",
                     "Load the base that the adapter was trained on.")
         )  # fmt: skip
+    read_exported(adapter, base)
+    return PeftModel.from_pretrained(base, str(adapter))
 
 
 def refuse_foreign(folder: Path, mark: str) -> None:

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import InputError, Problem
-from ..storage import read_json, write_json
-from .anchor import WEIGHTS_FILE
+from ..intact import read_intact, read_object
+from ..storage import write_json
+from .weights import EXPORT_AGAIN, WEIGHTS_FILE
 
 FINGERPRINT_FILE = "base_fingerprint.json"
 
@@ -32,7 +33,8 @@ class Origin:
 
 def identity(adapter: Path) -> str:
     """A hash of an adapter's weights."""
-    return hashlib.sha256((adapter / WEIGHTS_FILE).read_bytes()).hexdigest()[:32]
+    weights = read_intact(Path.read_bytes, adapter / WEIGHTS_FILE, EXPORT_AGAIN)
+    return hashlib.sha256(weights).hexdigest()[:32]
 
 
 def origin_on(base: str | None, fingerprint: str, beneath: Sequence[Path]) -> Origin:
@@ -46,7 +48,10 @@ def write_origin(origin: Origin, adapter: Path) -> None:
 
 
 def read_origin(adapter: Path, key: str | None = None) -> Origin:
-    """Raises `InputError`, naming `key` where there is one, where the folder holds no adapter that expunge exported."""
+    """Raises `InputError` where the folder holds no adapter that expunge exported, or its record is damaged.
+
+    key: the recipe's, for the message, where it names the folder
+    """
     file = adapter / FINGERPRINT_FILE
     if not file.is_file() or not (adapter / WEIGHTS_FILE).is_file():
         missing = FINGERPRINT_FILE if (adapter / WEIGHTS_FILE).is_file() else WEIGHTS_FILE
@@ -55,7 +60,7 @@ def read_origin(adapter: Path, key: str | None = None) -> Origin:
             Problem(where, f"it holds no {missing}, so its base is unknown.",
                     "Give an adapter that expunge exported.")
         )  # fmt: skip
-    content = read_json(file)
+    content = read_object(file, "the record of an adapter's base", ("base", "fingerprint"), EXPORT_AGAIN)
     # Adapters of version 0.1.0 know of no adapter beneath them.
     return Origin(
         content["base"],

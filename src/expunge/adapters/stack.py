@@ -7,14 +7,13 @@ measured.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
@@ -22,12 +21,11 @@ from ..errors import InputError, Problem
 from ..models.fingerprint import fingerprint
 from ..progress import say
 from ..storage import atomic_folder
-from .anchor import WEIGHTS_FILE
 from .export import balanced_factors, refuse_foreign
 from .origin import Origin, identity, origin_on, read_origin, write_origin
+from .weights import CONFIG_FILE, WEIGHTS_FILE, read_exported, weight_names
 
 KEY = "model.adapters"
-_PREFIX = "base_model.model."
 
 
 def read_origins(adapters: Sequence[str | Path]) -> list[Origin]:
@@ -50,7 +48,8 @@ def add_adapters(model: Any, adapters: Sequence[str | Path]) -> None:
     every device, and for a base that was loaded in fp32 or in bf16.
 
     Raises `InputError`, naming both fingerprints, where an adapter belongs to another base, or was not trained on
-    the adapters before it in this order. One that is left out is no mistake, and is said.
+    the adapters before it in this order, and where its files are damaged. One that is left out is no mistake, and is
+    said.
     """
     folders = [Path(adapter) for adapter in adapters]
     origins = read_origins(folders)
@@ -81,10 +80,10 @@ def combine_adapters(
     """Write the sum of the changes of exported adapters as one, which loads on the original base with plain PEFT.
 
     Its rank is the sum of their ranks: the factors are concatenated, and brought to a balanced form of that rank by
-    QR and a small SVD in float64. Raises `InputError` where they belong to different bases.
+    QR and a small SVD in float64. Raises `InputError` where they belong to different bases, or a file is damaged.
     """
     folder, folders = Path(folder), [Path(adapter) for adapter in adapters]
-    refuse_foreign(folder, "adapter_config.json")
+    refuse_foreign(folder, CONFIG_FILE)
     origins = read_origins(folders)
     for place, origin in zip(folders, origins, strict=True):
         if origin.original != origins[0].original:
@@ -92,11 +91,10 @@ def combine_adapters(
                 Problem(str(place), f"it belongs to the base with fingerprint {origin.original}, but the first one "
                         f"to that with fingerprint {origins[0].original}.", "Combine adapters of one base.")
             )  # fmt: skip
-    configs = [json.loads((place / "adapter_config.json").read_text()) for place in folders]
-    loaded = [_factors(place) for place in folders]
+    configs, loaded = zip(*(read_exported(place) for place in folders), strict=True)
     names = sorted({name for factors in loaded for name in factors})
-    rank = sum(config["r"] for config in configs)
-    weights = {}
+    rank = sum(config.r for config in configs)
+    weights: dict[str, Tensor] = {}
     for name in names:
         parts = [factors[name] for factors in loaded if name in factors]
         A = torch.cat([A for A, _ in parts])
@@ -105,17 +103,16 @@ def combine_adapters(
         A = torch.cat([A, A.new_zeros(missing, A.shape[1])])
         B = torch.cat([B, B.new_zeros(len(B), missing)], dim=1)
         A, B = balanced_factors(A, B)
-        weights[f"{_PREFIX}{name}.lora_A.weight"] = A.contiguous()
-        weights[f"{_PREFIX}{name}.lora_B.weight"] = B.contiguous()
-    targets = [config["target_modules"] for config in configs]
-    alike = all(sorted(each) == sorted(targets[0]) for each in targets)
+        weights |= zip(weight_names(name), (A.contiguous(), B.contiguous()), strict=True)
+    targets = [config.target_modules for config in configs]
+    alike = all(each == targets[0] for each in targets)
     config = LoraConfig(
         r=rank,
         lora_alpha=rank,
         target_modules=targets[0] if alike else names,
         lora_dropout=0.0,
         bias="none",
-        fan_in_fan_out=configs[0]["fan_in_fan_out"],
+        fan_in_fan_out=configs[0].fan_in_fan_out,
         task_type="CAUSAL_LM",
         base_model_name_or_path=base_name or origins[0].base,
         revision=revision,
@@ -134,20 +131,10 @@ def _is_part(these: Sequence[str], of: Iterable[str]) -> bool:
     return all(any(one == other for other in rest) for one in these)
 
 
-def _factors(adapter: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """Module name → A (r, d_in), B (d_out, r); an exported adapter's scaling is 1."""
-    weights = load_file(adapter / WEIGHTS_FILE)
-    names = [key.removesuffix(".lora_A.weight") for key in weights if key.endswith(".lora_A.weight")]
-    return {
-        name.removeprefix(_PREFIX): (weights[f"{name}.lora_A.weight"], weights[f"{name}.lora_B.weight"])
-        for name in names
-    }
-
-
 def _add(model: Any, folders: Sequence[Path]) -> None:
     changes: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for folder in folders:
-        for name, factors in _factors(folder).items():
+        for name, factors in read_exported(folder, model)[1].items():
             changes.setdefault(name, []).append(factors)
     for name, parts in changes.items():
         module = model.get_submodule(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..adapters.assistant import ASSISTANT_FILE, load_assisted
-from ..adapters.export import check_base
+from ..adapters.export import load_adapter
 from ..data.encoding import Encoder
 from ..data.templates import TEMPLATES, choose_template
 from ..errors import InputError, Problem, RunFailed, nearest
@@ -155,10 +155,7 @@ def _load(where: Model, adapter: Path | None) -> tuple[Any, dict[str, Any]]:
     if adapter is not None and (adapter / ASSISTANT_FILE).is_file():
         model = load_assisted(model, adapter)
     elif adapter is not None:
-        from peft import PeftModel
-
-        check_base(model, adapter)
-        model = PeftModel.from_pretrained(model, str(adapter))
+        model = load_adapter(model, adapter)
     return model, described
 
 

@@ -57,7 +57,7 @@ def target_layers(
         endings = TARGETS.get(targets, (targets,)) if isinstance(targets, str) else tuple(targets)
         if not isinstance(targets, str) or targets not in TARGETS:
             _check_endings(found, endings)
-        found = {name: module for name, module in found.items() if _matches(name, endings)}
+        found = {name: module for name, module in found.items() if matches(name, endings)}
     if layers < 1.0:
         blocks = sorted({index for name in found if (index := block_index(name)) is not None})
         kept = set(blocks[: max(1, round(layers * len(blocks)))])
@@ -98,7 +98,8 @@ def matrix_shape(module: nn.Module) -> tuple[int, int]:
     return int(linear.out_features), int(linear.in_features)
 
 
-def _matches(name: str, endings: Sequence[str]) -> bool:
+def matches(name: str, endings: Sequence[str]) -> bool:
+    """Whether one of `endings` is the module's name or the end of it."""
     return any(name == ending or name.endswith(f".{ending}") for ending in endings)
 
 
@@ -108,7 +109,7 @@ def _check_endings(found: Mapping[str, nn.Module], endings: Sequence[str]) -> No
         Problem("adapter.targets", f"{ending!r} is no linear layer of this model.",
                 nearest(ending, known | set(TARGETS) | {ALL_LINEAR}))
         for ending in endings
-        if not any(_matches(name, [ending]) for name in found)
+        if not any(matches(name, [ending]) for name in found)
     ]  # fmt: skip
     if problems:
         raise InputError(problems)

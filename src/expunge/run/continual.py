@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..adapters.anchor import WEIGHTS_FILE
 from ..adapters.stack import combine_adapters
+from ..adapters.weights import CONFIG_FILE, WEIGHTS_FILE
 from ..data.sets import SampleSet
 from ..errors import ExpungeError, InputError, Problem
 from ..evaluation.metric import Metric
@@ -227,7 +227,7 @@ def _deliver(requests: Requests, folder: ContinualFolder) -> None:
     if "merged" in requests.whole.export:
         original = model.model_copy(update={"adapters": []})
         write_merged(original, load_tokenizer(original), folder.adapter, folder.merged)
-    config = read_json(folder.adapter / "adapter_config.json")
+    config = read_json(folder.adapter / CONFIG_FILE)
     folder.update(
         state="done",
         finished=folder.state["finished"] or now(),

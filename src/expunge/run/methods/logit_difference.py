@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...adapters.anchor import WEIGHTS_FILE
 from ...adapters.assistant import AssistedModel, first_blocks, save_assistant
+from ...adapters.weights import WEIGHTS_FILE
 from ...errors import Problem
 from ...models.token_statistics import cross_entropy
 from ...objectives import Objective, Outputs, RetainWeight, retain_losses

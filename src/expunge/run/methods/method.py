@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from ...adapters.anchor import WEIGHTS_FILE
 from ...adapters.export import export_adapter
+from ...adapters.weights import WEIGHTS_FILE
 from ...errors import Problem
 from ...objectives import Objective
 from ...recipe import Recipe

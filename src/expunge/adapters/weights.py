@@ -1,0 +1,94 @@
+"""An adapter's files, `adapter_config.json` and `adapter_model.safetensors`, checked before they are used.
+
+PEFT puts its defaults in the place of settings that are missing, and leaves a layer whose factors are missing as it
+is, with a warning at most: the result would be another model than the one that was measured. Here both are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..intact import RESTORE, broken, read_intact, read_object
+from ..models.linear import linear_layers, matches, matrix_shape
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+CONFIG_FILE = "adapter_config.json"
+#: The way out where an adapter that was handed over is broken.
+EXPORT_AGAIN = "Restore the file, or take the adapter from its run again."
+
+_PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+#: What a configuration has to say, and of what type.
+_SETTINGS: dict[str, Any] = {"peft_type": str, "r": int, "lora_alpha": int | float, "target_modules": list}
+
+
+def weight_names(layer: str) -> tuple[str, str]:
+    """What A and B of a module of the base model are called in the file."""
+    return f"{_PREFIX}{layer}{_A}", f"{_PREFIX}{layer}{_B}"
+
+
+def read_config(adapter: Path, remedy: str = RESTORE) -> LoraConfig:
+    """Raises `InputError` where the configuration is missing or damaged, lacks a setting, or is not LoRA's."""
+    file = adapter / CONFIG_FILE
+    content = read_object(file, "the configuration of an adapter", list(_SETTINGS), remedy)
+    for setting, kind in _SETTINGS.items():
+        value = content[setting]
+        if not isinstance(value, kind) or (setting == "r" and value < 1):
+            raise broken(file, f"its {setting} is {value!r}", remedy)
+    if content["peft_type"] != "LORA":
+        raise broken(file, f"its peft_type is {content['peft_type']!r}, not 'LORA'", remedy)
+    return LoraConfig.from_pretrained(str(adapter))
+
+
+def read_factors(
+    adapter: Path, rank: int, shapes: Mapping[str, tuple[int, int]] | None = None, remedy: str = RESTORE
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Module name → A (r, d_in), B (d_out, r), on the CPU.
+
+    shapes: module name → (d_out, d_in) of every layer that there has to be; None where no model is there to tell
+
+    Raises `InputError` where the file is missing or damaged, or a factor of it is missing, too many, or of another
+    shape.
+    """
+    file = adapter / WEIGHTS_FILE
+    tensors = read_intact(load_file, file, remedy)
+    found = {key.removeprefix(_PREFIX).removesuffix(_A).removesuffix(_B) for key in tensors}
+    if shapes is not None and (strange := sorted(found - shapes.keys())):
+        raise broken(file, f"it holds {strange[0]}, which is no layer that {CONFIG_FILE} names", remedy)
+    factors = {}
+    for name in sorted(found if shapes is None else shapes):
+        keys = weight_names(name)
+        if missing := [key for key in keys if key not in tensors]:
+            raise broken(file, f"it lacks {missing[0]}", remedy)
+        A, B = (tensors[key] for key in keys)
+        d_out, d_in = (B.numel() // rank, A.numel() // rank) if shapes is None else shapes[name]
+        for key, shape in zip(keys, ((rank, d_in), (d_out, rank)), strict=True):
+            if tensors[key].shape != shape:
+                there = tuple(tensors[key].shape)
+                raise broken(file, f"its {key} has the shape {there}, not {shape}", remedy)
+        factors[name] = (A, B)
+    return factors
+
+
+def read_exported(adapter: Path, model: Any = None) -> tuple[LoraConfig, dict[str, tuple[Tensor, Tensor]]]:
+    """Configuration and factors (see `read_factors`) of an adapter that expunge exported; its scaling is 1.
+
+    model: the base, unwrapped, where it is there to tell which layers the configuration names
+
+    Raises `InputError` where a file is missing, damaged or incomplete, or belongs to another model.
+    """
+    config = read_config(adapter, EXPORT_AGAIN)
+    if config.lora_alpha != config.r:
+        reason = f"its lora_alpha is {config.lora_alpha}, but its r is {config.r}"
+        raise broken(adapter / CONFIG_FILE, reason, EXPORT_AGAIN)
+    shapes = None
+    if model is not None:
+        endings = list(config.target_modules or ())
+        layers = linear_layers(model).items()
+        shapes = {name: matrix_shape(module) for name, module in layers if matches(name, endings)}
+    return config, read_factors(adapter, config.r, shapes, EXPORT_AGAIN)
