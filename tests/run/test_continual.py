@@ -257,6 +257,46 @@ def test_other_data_are_not_gone_on_with(
         expunge.unlearn(several, output=folder, resume=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("continual.json", '{"schema": "expunge.co', "it cannot be read: "),
+        ("continual.json", "[]", "it is not the state of several requests (expunge.continual/1)."),
+        ("continual.json", '{"schema": "expunge.continual/2"}', "it is not the state of several requests"),
+        ("continual.json", '{"schema": "expunge.continual/1", "state": "done"}', "it lacks finished, data, "),
+        ("recipe.yaml", None, "it is missing."),
+        ("recipe.yaml", "data: [forget", "it is not valid YAML: "),
+        (
+            "recipe.yaml",
+            "model: {path: m}\ndata: {forget: one.jsonl}",
+            "its data.forget is no list of requests.",
+        ),
+    ],
+)
+def test_a_broken_file_is_named_and_left_as_it_is(
+    finished: expunge.Run, several: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], name: str, content: str | None, sentence: str,
+) -> None:  # fmt: skip
+    folder = tmp_path / "run"
+    shutil.copytree(finished.path, folder)
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_text(content, encoding="utf-8")
+    left = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    with pytest.raises(InputError) as refused:
+        expunge.unlearn(several, output=folder, resume=True)
+    (problem,) = refused.value.problems
+    assert problem.where == str(folder / name)
+    assert problem.reason.startswith(sentence)
+    export = ["export", str(folder), "--to", "adapter", "--output", str(tmp_path / "adapter")]
+    monkeypatch.setattr("sys.argv", ["expunge", *export])
+    with pytest.raises(SystemExit) as leave:
+        main()
+    assert leave.value.code == 2
+    assert f"Error: {problem}\n" == capsys.readouterr().err.splitlines(keepends=True)[-1]
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == left
+
+
 def test_the_utility_rule_takes_its_share_of_what_it_is_given(recipe: dict[str, Any]) -> None:
     """A model that is already far below the original has no epoch that keeps enough."""
     recipe["adapter"]["initialization"] = "default"

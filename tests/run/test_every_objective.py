@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from transformers import AutoModelForCausalLM
 
 import expunge
@@ -293,3 +293,21 @@ def test_importance_is_measured_once(recipe: dict, tmp_path: Path, capsys: pytes
             torch.testing.assert_close(ours[key], theirs[key], rtol=1e-5, atol=1e-7)
     with pytest.raises(InputError, match="'pissa' needs no importance"):
         measure_and_store(recipe, ["adapter.initialization=pissa"])
+
+
+def test_a_damaged_importance_in_the_store_is_measured_anew(
+    recipe: dict, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    recipe["importance"] = {"folder": str(tmp_path / "store")}
+    changes = ["training.epochs=1", "evaluation.generate=never"]
+    file = measure_and_store(recipe, changes)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    run = expunge.unlearn(recipe, changes)
+    assert f"measured anew: {file}: it cannot be read: " in capsys.readouterr().err
+    assert "importance" not in run.state
+    for name, rows in load(whole).items():
+        assert torch.equal(load_file(run.path / "importance.safetensors")[name], rows)
+    assert measure_and_store(recipe, changes) == file
+    assert f"measured anew: {file}: it cannot be read: " in capsys.readouterr().err
+    assert file.read_bytes() == whole

@@ -180,3 +180,23 @@ def test_every_mistake_is_said_before_anything_is_written(quick, model_folder: P
         finetune_recipe(quick, ["adapter.rank=99"], on="full", output=tmp_path / "new", lora=True)
     assert {entry.name for entry in tmp_path.iterdir()} == {"out"}
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "it is missing."),
+        ("{", "it cannot be read: "),
+        ('{"schema": "expunge.run/1"}', "it is not the record of a finetuning"),
+    ],
+)
+def test_a_broken_record_is_named(quick, tmp_path: Path, content: str | None, reason: str) -> None:
+    (tmp_path / "out.finetuning" / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    record = tmp_path / "out.finetuning" / "finetune.json"
+    if content is not None:
+        record.write_text(content)
+    with pytest.raises(InputError) as refused:
+        finetune_recipe(quick, on="full", output=tmp_path / "out", resume=True)
+    (problem,) = refused.value.problems
+    assert problem.where == str(record)
+    assert problem.reason.startswith(reason)

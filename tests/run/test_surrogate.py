@@ -126,6 +126,25 @@ def test_sampled_once(own, monkeypatch, capsys) -> None:
     assert f"{facts['folder']}, sampled before" in capsys.readouterr().err
 
 
+def test_damaged_samples_are_named(own) -> None:
+    _, facts = sampled(own)
+    folder = Path(facts["folder"])
+    rows, record = ((folder / name).read_text() for name in ("samples.jsonl", "surrogate.json"))
+    for name, content, reason in (
+        ("surrogate.json", record[:20], "it cannot be read: "),
+        ("surrogate.json", "{}", "it lacks samples, drawn, rejected."),
+        ("samples.jsonl", rows.partition("\n")[2], f"it holds {WANTED - 1} samples, not {WANTED}."),
+    ):
+        (folder / "surrogate.json").write_text(record)
+        (folder / name).write_text(content)
+        with pytest.raises(InputError) as refused:
+            sampled(own)
+        (problem,) = refused.value.problems
+        assert problem.where == str(folder / name)
+        assert problem.reason.startswith(reason)
+        assert problem.remedy.startswith(f"Delete {folder}")
+
+
 @pytest.mark.parametrize(
     "change", ["seed=1", "data.self_samples=13", "data.max_length=60", "data.template=tofu-llama2"]
 )

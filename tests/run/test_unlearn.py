@@ -273,6 +273,27 @@ def test_a_broken_file_of_a_run_is_named_and_left_as_it_is(
     assert {file: file.read_bytes() for file in left} == left
 
 
+@pytest.mark.parametrize("phase", ["adapter", "report"])
+def test_damaged_importance_of_a_run_is_named(
+    finished: expunge.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, phase: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished.path, folder)
+    state = read_json(folder / "run.json")
+    del state["phases"][phase]
+    write_json(folder / "run.json", state)
+    file = folder / "importance.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    command = ["expunge", "run", str(folder / "recipe.yaml"), "--output", str(folder), "--resume"]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit) as leave:
+        main()
+    assert leave.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"Error: {file}: it cannot be read: ")
+    assert said.endswith("Restore the file, or run the recipe again with another --output.")
+
+
 def test_resuming_a_finished_run_repeats_nothing(finished: expunge.Run, capsys) -> None:
     before = (finished.adapter / "adapter_model.safetensors").stat().st_mtime_ns
     run = expunge.unlearn(finished.path / "recipe.yaml", output=finished.path, resume=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.metric import Metric
+from ..intact import read_intact
 from ..storage import read_json, write_text
 from . import quantities
 from .evidence import Evidence, Finding, Forgetting, Tone
@@ -151,7 +152,7 @@ def _evidence(folder: Path, state: Mapping[str, Any], number: int) -> Evidence:
     ]
     direction = None
     if all(file.exists() for file in logs):
-        direction = shift(*(truth_ratios(read_json(file)) for file in logs))
+        direction = shift(*(truth_ratios(read_intact(read_json, file)) for file in logs))
     return Evidence(
         before=read_metrics(request["metrics"]["before"]),
         after=read_metrics(last["forget_sets"][str(number)]),

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 
 from ..errors import InputError, Problem
 from ..evaluation.metric import Metric
+from ..intact import read_intact
 from ..storage import read_json, read_json_lines
 
 SCHEMA = "expunge.run/1"
@@ -61,9 +62,12 @@ class RunFolder:
 
     @cached_property
     def importance(self) -> dict[str, np.ndarray]:
-        """Module name → d, (d_out,) fp32; empty when no importance was measured."""
+        """Module name → d, (d_out,) fp32; empty when no importance was measured.
+
+        Raises `InputError` where the file is damaged.
+        """
         path = self.path / "importance.safetensors"
-        return load_file(path) if path.exists() else {}
+        return read_intact(load_file, path) if path.exists() else {}
 
 
 def read_metrics(rows: Mapping[str, Any] | None) -> dict[str, Metric]:

@@ -201,8 +201,8 @@ def _utility(
     inputs: Sequence[Inputs], folder: ContinualFolder, stage: str, number: int, generated: bool
 ) -> float:
     """The utility that a request's run measured, NaN where it has not yet."""
-    file = folder.request(number).state_file
-    metrics = read_json(file)["metrics"][stage] if file.exists() else None
+    run = folder.request(number)
+    metrics = run.state["metrics"].get(stage) if run.state_file.exists() else None
     if not metrics:
         return math.nan
     found = {name: Metric.from_json(value) for name, value in metrics.items()}

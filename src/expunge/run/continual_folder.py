@@ -6,14 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import InputError, Problem
+from ..intact import broken, read_object
 from ..recipe.requests import Requests, load_requests
-from ..storage import read_json, write_json, write_text
+from ..storage import write_json, write_text
 from .folder import RunFolder, now, versions
 
 SCHEMA = "expunge.continual/1"
+#: What `continual.json` has from its beginning.
+STATE_KEYS = ("state", "finished", "data", "utility", "requests", "adapter")
 
 
 class ContinualFolder:
@@ -38,12 +39,15 @@ class ContinualFolder:
 
     @property
     def state(self) -> dict[str, Any]:
-        return read_json(self.state_file)
+        return read_object(self.state_file, "the state of several requests", STATE_KEYS, schema=SCHEMA)
 
     @property
     def requests(self) -> Requests:
+        if not self.recipe_file.is_file():
+            raise broken(self.recipe_file, "it is missing")
         loaded = load_requests(self.recipe_file)
-        assert isinstance(loaded, Requests)
+        if not isinstance(loaded, Requests):
+            raise broken(self.recipe_file, "its data.forget is no list of requests")
         return loaded
 
     def create(self, requests: Requests, data: dict[str, Any]) -> None:
@@ -68,7 +72,7 @@ class ContinualFolder:
     def check_same(self, requests: Requests, data: dict[str, Any]) -> None:
         """Raise `InputError` where the requests cannot be resumed because something else is asked for now."""
         problems = []
-        old, new = yaml.safe_load(self.recipe_file.read_text(encoding="utf-8")), requests.content
+        old, new = self.requests.content, requests.content
         differing = [key for key in new if old.get(key) != new[key] and key not in ("name", "output")]
         if differing:
             problems.append(

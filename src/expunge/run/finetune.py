@@ -16,12 +16,13 @@ from ..adapters.attach import attach_adapter
 from ..data.encoding import Example
 from ..data.sets import SampleSet, load_data
 from ..errors import InputError, Problem, nearest
+from ..intact import read_object
 from ..models.fingerprint import fingerprint
 from ..models.loading import load_config, load_model, load_tokenizer
 from ..models.processes import device, processes
 from ..progress import say
 from ..recipe import Recipe, load_recipe
-from ..storage import atomic_folder, read_json, write_json, write_json_lines
+from ..storage import atomic_folder, write_json, write_json_lines
 from ..training.finetune import finetune
 from ..training.train import saved_steps
 from .folder import machine, now, versions
@@ -193,7 +194,7 @@ class _Finetuning:
                     "steps": len(steps),
                     "loss": steps[-1]["loss"],
                 },
-                "started": read_json(self.work / RECORD)["started"],
+                "started": _read_record(self.work / RECORD)["started"],
                 "finished": now(),
                 "versions": versions(),
                 "machine": machine(device(), torch.get_num_threads()),
@@ -241,8 +242,12 @@ def _check(recipe: Recipe, on: str, output: Path) -> tuple[dict[str, SampleSet],
     return {side: part for side, part in sets.items() if part is not None}, found[0].format
 
 
+def _read_record(file: Path) -> dict[str, Any]:
+    return read_object(file, "the record of a finetuning", ["started"], schema=SCHEMA)
+
+
 def _check_same(record: Path, facts: Mapping[str, Any]) -> None:
-    old = read_json(record)
+    old = _read_record(record)
     differing = [key for key, value in facts.items() if old.get(key) != value]
     if differing:
         raise InputError(

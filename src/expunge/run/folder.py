@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -14,8 +14,9 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import InputError, Problem
+from ..intact import broken, read_intact, read_object
 from ..recipe import Recipe, dump_recipe, load_recipe
-from ..storage import read_json, read_json_lines, write_json, write_text
+from ..storage import read_json_lines, write_json, write_text
 
 SCHEMA = "expunge.run/1"
 #: What `run.json` has from its beginning, and everything here relies on.
@@ -57,25 +58,19 @@ class RunFolder:
                     Problem(str(self.path), "this is no run folder: run.json is missing.",
                             "Give the folder that `expunge run` wrote.")
                 )  # fmt: skip
-            state = _read(read_json, self.state_file)
-            if not isinstance(state, dict) or state.get("schema") != SCHEMA:
-                raise _broken(self.state_file, f"it is not the state of a run ({SCHEMA})")
-            missing = [key for key in STATE_KEYS if key not in state]
-            if missing:
-                raise _broken(self.state_file, f"it lacks {', '.join(missing)}")
-            self._state = state
+            self._state = read_object(self.state_file, "the state of a run", STATE_KEYS, schema=SCHEMA)
         return self._state
 
     @property
     def recipe(self) -> Recipe:
         if not self.recipe_file.is_file():
-            raise _broken(self.recipe_file, "it is missing")
+            raise broken(self.recipe_file, "it is missing")
         return load_recipe(self.recipe_file)
 
     @property
     def epochs(self) -> list[dict[str, Any]]:
         """The lines of `metrics.jsonl`."""
-        return _read(read_json_lines, self.metrics_file)
+        return read_intact(read_json_lines, self.metrics_file)
 
     def create(self, recipe: Recipe, facts: dict[str, Any]) -> None:
         """Start a new run. facts: what is known about model, data and machine before any work."""
@@ -137,19 +132,6 @@ class RunFolder:
         yield cost
         self.state["phases"][name].update(state="done", **cost)
         self.save()
-
-
-def _read(reader: Callable[[Path], Any], file: Path) -> Any:
-    try:
-        return reader(file)
-    except ValueError as error:  # no JSON, or no text
-        raise _broken(file, f"it cannot be read: {error}") from None
-
-
-def _broken(file: Path, reason: str) -> InputError:
-    return InputError(
-        Problem(str(file), f"{reason}.", "Restore the file, or run the recipe again with another --output.")
-    )
 
 
 def now() -> str:

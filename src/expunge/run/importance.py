@@ -20,6 +20,7 @@ from ..data.batching import least_padding
 from ..data.encoding import Example, collate
 from ..errors import InputError, Problem
 from ..importance import estimators, measure_importance
+from ..intact import read_intact
 from ..models.linear import target_layers
 from ..models.processes import processes
 from ..progress import say
@@ -73,16 +74,17 @@ def stored_file(job: Job) -> Path:
 def take_or_measure(job: Job) -> dict[str, Tensor]:
     """From the store where it is there, and say so; else measured."""
     file = stored_file(job)
-    if not file.is_file():
+    rows = _stored(file)
+    if rows is None:
         return measure(job)
     say(f"  taken from {file}: same model, data and settings")
     if job.main_process:
         job.folder.update(importance={"reused": str(file)})
-    return load_file(file)
+    return rows
 
 
 def measure_and_store(source: str | Path, overrides: Sequence[str] = ()) -> Path:
-    """`expunge importance`: the file in the store, measured unless it is there.
+    """`expunge importance`: the file in the store, measured unless it is there and whole.
 
     Raises `InputError` for wrong input, and where the initialisation needs no measurement.
     """
@@ -95,7 +97,7 @@ def measure_and_store(source: str | Path, overrides: Sequence[str] = ()) -> Path
         )  # fmt: skip
     job = Job(recipe, Path(recipe.output_folder))
     file = stored_file(job)
-    if file.is_file():
+    if _stored(file) is not None:
         say(f"There already: {file}")
         return file
     rows = measure(job)
@@ -104,6 +106,17 @@ def measure_and_store(source: str | Path, overrides: Sequence[str] = ()) -> Path
         with atomic_file(file) as partial:
             save_file(rows, partial, metadata={"estimator": chosen, "model": recipe.model.path})
     return file
+
+
+def _stored(file: Path) -> dict[str, Tensor] | None:
+    """What the store has; a damaged file is as good as none, and is said: what was in it can be measured again."""
+    if not file.is_file():
+        return None
+    try:
+        return read_intact(load_file, file)
+    except InputError as error:
+        say(f"  measured anew: {error.problems[0].where}: {error.problems[0].reason}")
+        return None
 
 
 def drawn_samples(inputs: Inputs) -> tuple[list[Example], list[Example]]:

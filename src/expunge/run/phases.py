@@ -23,13 +23,14 @@ from ..errors import RunFailed
 from ..evaluation.log import EvaluationLog
 from ..evaluation.metric import Metric
 from ..importance import estimators
+from ..intact import read_intact
 from ..models.loading import load_model
 from ..models.processes import processes
 from ..objectives import Objective, retain_losses
 from ..progress import say
 from ..recipe.schema import Model
 from ..report import write_model_card, write_report
-from ..storage import atomic_file, atomic_folder, read_json_lines, write_json_lines
+from ..storage import atomic_file, atomic_folder, write_json_lines
 from ..training.callback import EpochCallback
 from ..training.selection import UTILITY_SHARE, Candidate
 from ..training.stopping import all_reached, check_thresholds
@@ -106,7 +107,7 @@ def adapter(job: Job) -> None:
     """Place the adapter's starting point, and keep it: the anchor."""
     settings = job.recipe.adapter
     if settings.initialization in estimators:
-        rows = load_file(job.folder.importance_file)
+        rows = read_intact(load_file, job.folder.importance_file)
     elif settings.initialization == "pissa":
         rows = uniform_importance(job.start, settings.targets, settings.layers)
     else:
@@ -245,7 +246,7 @@ def _candidate(row: dict[str, Any]) -> Candidate:
 
 def _record_epoch(job: Job, row: dict[str, Any], steps: list[dict[str, Any]]) -> None:
     if job.main_process:
-        earlier = [old for old in read_json_lines(job.folder.metrics_file) if old["epoch"] < row["epoch"]]
+        earlier = [old for old in job.folder.epochs if old["epoch"] < row["epoch"]]
         write_json_lines(job.folder.steps_file, steps)
         write_json_lines(job.folder.metrics_file, [*earlier, row])
 

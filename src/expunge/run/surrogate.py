@@ -24,11 +24,12 @@ from ..data.screening import WORDS, Screen, words
 from ..data.sets import SampleSet
 from ..errors import InputError, Problem
 from ..evaluation.sampling import sampled_continuations
+from ..intact import broken, read_object
 from ..models.processes import gathered, processes
 from ..progress import say
 from ..recipe.data import Data, OwnData
 from ..recipe.schema import Recipe
-from ..storage import atomic_folder, hash_rows, read_json, write_json, write_json_lines
+from ..storage import atomic_folder, hash_rows, write_json, write_json_lines
 from .cost import CostMeter
 
 #: What the retain set is called in `run.json`.
@@ -112,9 +113,13 @@ def take_or_sample(
 
 
 def _read(folder: Path, kind: str) -> Surrogate:
-    rows = read_rows(str(folder / "samples.jsonl"), "data.retain")
-    facts = {**read_json(folder / "surrogate.json"), "folder": str(folder), "reused": True}
-    return Surrogate(_sample_set(kind, rows), facts, None)
+    samples, remedy = folder / "samples.jsonl", f"Delete {folder}: the same samples will be drawn again."
+    keys = ("samples", "drawn", "rejected")
+    record = read_object(folder / "surrogate.json", "the record of a retain set", keys, remedy)
+    rows = read_rows(str(samples), "data.retain")
+    if len(rows) != record["samples"]:
+        raise broken(samples, f"it holds {len(rows)} samples, not {record['samples']}", remedy)
+    return Surrogate(_sample_set(kind, rows), {**record, "folder": str(folder), "reused": True}, None)
 
 
 def _sample(
