@@ -15,6 +15,9 @@ from ..errors import InputError, Problem
 from ..recipe.schema import Model
 from .processes import device
 
+#: The files of which a tokenizer has at least one.
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+
 logging.disable_progress_bar()  # a bar for each load of a small model hides the run's own progress
 
 
@@ -25,7 +28,18 @@ def load_config(model: Model, key: str = "model.path") -> Any:
 
 def load_tokenizer(model: Model, key: str = "model.path") -> Any:
     """The model's tokenizer. Raises `InputError` where there is none."""
-    return _from(model, key, AutoTokenizer.from_pretrained)
+    try:
+        tokenizer = _from(model, key, AutoTokenizer.from_pretrained, "the tokenizer of ")
+    except InputError as error:
+        path = Path(model.path)
+        files = [path / name for name in TOKENIZER_FILES]
+        if not (path / "config.json").is_file() or any(file.is_file() for file in files):
+            raise
+        raise _no_tokenizer(model, key) from error
+    # Of some families transformers makes an empty one where the files are missing: every text would be no token.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise _no_tokenizer(model, key)
+    return tokenizer
 
 
 def load_model(model: Model, key: str = "model.path") -> Any:
@@ -37,6 +51,7 @@ def load_model(model: Model, key: str = "model.path") -> Any:
     if model.quantization:
         options["quantization_config"] = _quantization(model)
         options["device_map"] = {"": device()}
+    _refuse_pickle(model, key)
     loaded = _from(model, key, AutoModelForCausalLM.from_pretrained, **options)
     loaded = (loaded if model.quantization else loaded.to(device())).eval()
     add_adapters(loaded, model.adapters)
@@ -75,7 +90,7 @@ def _quantization(model: Model) -> BitsAndBytesConfig:
     )
 
 
-def _from(model: Model, key: str, load: Any, **options: Any) -> Any:
+def _from(model: Model, key: str, load: Any, part: str = "", **options: Any) -> Any:
     path = Path(model.path)
     local = path.is_dir()
     if not local and (model.path.startswith((".", "~", "/")) or model.path.count("/") != 1):
@@ -95,14 +110,34 @@ def _from(model: Model, key: str, load: Any, **options: Any) -> Any:
             trust_remote_code=model.trust_remote_code,
             **options,
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
         # What transformers raises for a folder or id without weights, tokenizer or known architecture.
-        raise _no_model(model, key, error) from error
+        raise _no_model(model, key, error, part) from error
 
 
-def _no_model(model: Model, key: str, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())[:300]
+def _no_model(model: Model, key: str, error: Exception, part: str = "") -> InputError:
+    reason = " ".join(str(error).split())[:300].rstrip(".")
+    if isinstance(error, SafetensorError):
+        reason = f"its safetensors weights are damaged or cut short ({reason})"
     return InputError(
-        Problem(key, f"{model.path!r} cannot be loaded: {reason}",
+        Problem(key, f"{part}{model.path!r} cannot be loaded: {reason}.",
                 "Check the path; a causal language model needs its config, safetensors weights and tokenizer.")
     )  # fmt: skip
+
+
+def _no_tokenizer(model: Model, key: str) -> InputError:
+    return InputError(
+        Problem(key, f"{model.path!r} holds no tokenizer: none of {', '.join(TOKENIZER_FILES)} is there.",
+                "Copy the tokenizer's files there from where the model comes.")
+    )  # fmt: skip
+
+
+def _refuse_pickle(model: Model, key: str) -> None:
+    """Weights that are there only as pickle: reading them could run code."""
+    path = Path(model.path)
+    pickled = sorted(file.name for file in path.glob("pytorch_model*.bin"))
+    if pickled and not any(path.glob("*.safetensors")):
+        raise InputError(
+            Problem(key, f"the weights of {model.path!r} are pickled ({pickled[0]}), and reading those can run code.",
+                    "Where you trust them, load the model by transformers and write it anew by save_pretrained.")
+        )  # fmt: skip
