@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -33,6 +35,26 @@ def test_an_error_while_writing_leaves_the_old_content_and_nothing_else(tmp_path
         _break_off(atomic_file(tmp_path / "a.json"), lambda partial: partial.write_text("half of"))
     assert read_json(tmp_path / "a.json") == {"old": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_private_is_for_its_owner_alone_from_the_first_byte(tmp_path: Path) -> None:
+    mask = os.umask(0)
+    try:
+        write_json(tmp_path / "a.json", 1)
+        assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o666
+        (tmp_path / "a.json.partial").write_text("what a kill has left")
+        with atomic_file(tmp_path / "a.json", private=True) as partial:
+            assert stat.S_IMODE(partial.stat().st_mode) == 0o600
+            assert partial.read_bytes() == b""
+            partial.write_text("new")
+        write_json(tmp_path / "b.json", {}, private=True)
+        write_json_lines(tmp_path / "c.jsonl", [{}], private=True)
+    finally:
+        os.umask(mask)
+    assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {
+        "a.json": 0o600, "b.json": 0o600, "c.jsonl": 0o600,
+    }  # fmt: skip
+    assert (tmp_path / "a.json").read_text() == "new"
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:

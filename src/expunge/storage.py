@@ -1,6 +1,11 @@
 """Writing files so that a kill at any moment never leaves half of one under its name.
 
 Everything is written under a temporary name in the same folder, flushed to the disk, and renamed.
+
+What quotes or scores single samples is `private`, for its owner's eyes alone, as safetensors writes weights by
+itself: evaluation logs, samples of a model that has not forgotten yet, and the checkpoints' folder. Recipe, run.json,
+metrics, report and model card hold sums and means and are made to be shown; they get the permissions that the user's
+umask gives.
 """
 
 from __future__ import annotations
@@ -27,10 +32,13 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path, private: bool = False) -> Iterator[Path]:
     """Yield a temporary path; when the block ends without an error it becomes `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}{PARTIAL}")
+    if private:  # before the first byte is in it, and not one that a kill has left
+        partial.unlink(missing_ok=True)
+        partial.touch(mode=0o600, exist_ok=False)
     try:
         yield partial
     except BaseException:
@@ -69,21 +77,22 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    with atomic_file(path) as partial:
+def write_text(path: Path, text: str, private: bool = False) -> None:
+    with atomic_file(path, private) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, private: bool = False) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", private)
 
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+def write_json_lines(path: Path, rows: Iterable[dict[str, Any]], private: bool = False) -> None:
+    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    write_text(path, "".join(lines), private)
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,7 @@ def test_the_written_log_gives_the_printed_metrics_again(monkeypatch, capsys, fo
     against = evaluate(monkeypatch, capsys, folders, "merged", "--reference", str(log))
     assert 0 < against["forget_quality"] <= 1
     evaluate(monkeypatch, capsys, folders, "base", "--output", str(exported), "--format", "open-unlearning")
+    assert stat.S_IMODE(log.stat().st_mode) == stat.S_IMODE(exported.stat().st_mode) == 0o600
     again = score_tofu(exported)
     for name in ("forget_truth_ratio", "retain_probability", "model_utility"):
         assert again[name].value == pytest.approx(printed[name], rel=1e-6)

@@ -6,6 +6,7 @@ import json
 import random
 import re
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,9 @@ def test_the_first_forget_set_is_measured_again_after_the_second_request(
     model = PeftModel.from_pretrained(base, str(finished.adapter))
     log = inputs.benchmark.evaluate(model, inputs.encoder)
     expected = inputs.benchmark.metrics(log, None)
-    found = read_json(second.path / "eval" / "request-1.json")
+    file = second.path / "eval" / "request-1.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    found = read_json(file)
     assert found["data"] == inputs.benchmark.data
     assert found["generated"]
     assert {name: len(records) for name, records in found["sets"].items()} == {"forget": 6, "retain": 4}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -208,7 +209,9 @@ def test_a_run_with_it_from_beginning_to_end(finished) -> None:
 
 
 def test_the_run_folder_shows_no_sample(finished) -> None:
-    rows = read_rows(str(Path(finished.state["data"]["surrogate"]["folder"]) / "samples.jsonl"), "")
+    file = Path(finished.state["data"]["surrogate"]["folder"]) / "samples.jsonl"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    rows = read_rows(str(file), "")
     longest = max((row["answer"] for row in rows), key=len)
     assert len(longest.split()) > 4
     for name in ("run.json", "report.html", "README.md"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,12 @@ def test_the_run_folder_is_that_of_the_interface(finished: expunge.Run) -> None:
     assert {entry.name for entry in (finished.path / "eval").iterdir()} == {
         "before.json", "after.json", "epoch-1.json", "epoch-2.json",
     }  # fmt: skip
+
+
+def test_what_quotes_or_scores_samples_is_for_the_owner_alone(finished: expunge.Run) -> None:
+    for file in finished.path.glob("eval/*"):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    assert stat.S_IMODE((finished.path / "checkpoints").stat().st_mode) == 0o700
 
 
 def test_run_json_records_what_was_done(finished: expunge.Run) -> None:

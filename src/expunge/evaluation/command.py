@@ -88,7 +88,7 @@ def evaluate_model(request: EvaluationRequest) -> EvaluationLog:
     if request.calibrate:
         log.metrics = {name: log.metrics[name] for name in benchmark.calibrated}
     if request.output is not None and processes().is_main_process:
-        write_json(request.output, _content(request, log))
+        write_json(request.output, _content(request, log), private=not request.calibrate)
     return log
 
 

@@ -58,4 +58,4 @@ def _measure(inputs: Sequence[Inputs], runs: Sequence[RunFolder], files: dict[in
         reference = runs[number - 1].evaluation("reference")
         log.metrics = benchmark.metrics(log, benchmark.read_log(reference) if reference.exists() else None)
         if processes().is_main_process:
-            write_json(file, log.to_json())
+            write_json(file, log.to_json(), private=True)

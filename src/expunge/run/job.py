@@ -188,7 +188,7 @@ class Job(Inputs):
         if not self.main_process:
             return log
         log.metrics = self.benchmark.metrics(log, log if name == "reference" else self.reference_log)
-        write_json(self.folder.evaluation(name), log.to_json())
+        write_json(self.folder.evaluation(name), log.to_json(), private=True)
         return log
 
     @property

@@ -106,7 +106,7 @@ def take_or_sample(
     rows = [_row(kind, parts) for parts in kept]
     if processes().is_main_process:
         with atomic_folder(folder) as partial:
-            write_json_lines(partial / "samples.jsonl", rows)
+            write_json_lines(partial / "samples.jsonl", rows, private=True)
             write_json(partial / "surrogate.json", found)
     phase = {"state": "done", "attempts": 1, **cost}
     return Surrogate(_sample_set(kind, rows), {**found, "folder": str(folder), "reused": False}, phase)
