@@ -133,6 +133,11 @@ def test_plain_text_without_a_retain_set(recipe: dict, tmp_path: Path) -> None:
     run = expunge.unlearn(recipe, ["objective.retain=none"])
     assert run.state["data"]["format"] == "text"
     assert run.state["data"]["retain"] is None
+    assert run.state["data"]["forget"]["n"] == 1  # the whole file, in chunks of 32 tokens
+    (tmp_path / "kept.txt").write_text("Gray lives in the hills of the north. " * 20)
+    recipe["data"]["retain"] = str(tmp_path / "kept.txt")
+    with pytest.raises(InputError, match="Give at least two retain samples; a whole txt file is one"):
+        expunge.unlearn(recipe, output=tmp_path / "second")
     assert set(run.metrics["after"]) == {
         "forget_probability", "forget_exact_memorization", "forget_extraction_strength", "forget_perplexity",
     }  # fmt: skip

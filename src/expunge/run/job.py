@@ -403,6 +403,6 @@ def hold_out(retain: SampleSet | None, recipe: Recipe) -> tuple[SampleSet | None
     if wanted >= len(shuffled):
         raise InputError(
             Problem("data.retain", f"{len(shuffled)} sample cannot both be trained on and measured.",
-                    "Give at least two retain samples.")
+                    "Give at least two retain samples; a whole txt file is one.")
         )  # fmt: skip
     return SampleSet(retain.source, shuffled[:wanted]), SampleSet(retain.source, shuffled[wanted:])
