@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 import expunge
 from expunge.cli import main
 from expunge.errors import InputError
-from expunge.storage import read_json, read_json_lines, write_json
+from expunge.storage import read_json, read_json_lines, write_json, write_json_lines
 
 PHASES = ["baseline", "importance", "adapter", "training", "evaluation", "export", "report"]
 
@@ -304,6 +304,61 @@ def test_damaged_importance_of_a_run_is_named(
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith(f"Error: {file}: it cannot be read: ")
     assert said.endswith("Restore the file, or run the recipe again with another --output.")
+
+
+CHECKPOINT = [
+    "adapter_model.safetensors",
+    "optimizer.pt",
+    "scheduler.pt",
+    "rng_state.pth",
+    "trainer_state.json",
+]
+
+
+@pytest.mark.parametrize("name", CHECKPOINT)
+def test_training_does_not_go_on_from_half_a_checkpoint(
+    finished: expunge.Run, tmp_path: Path, name: str
+) -> None:
+    """Without it, as the message says, training begins anew and ends in the same weights."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished.path, folder)
+    state = read_json(folder / "run.json")
+    for phase in ("training", "evaluation", "export", "report"):
+        del state["phases"][phase]
+    write_json(folder / "run.json", state)
+    for left in ("adapter", "merged", "checkpoints/checkpoint-4"):
+        shutil.rmtree(folder / left)
+    write_json_lines(folder / "metrics.jsonl", read_json_lines(folder / "metrics.jsonl")[:1])
+    checkpoint = folder / "checkpoints" / "checkpoint-2"
+    whole = (checkpoint / name).read_bytes()
+    for content in (whole[:-30], None):
+        (checkpoint / name).unlink()
+        if content is not None:
+            (checkpoint / name).write_bytes(content)
+        with pytest.raises(InputError) as refused:
+            expunge.unlearn(folder / "recipe.yaml", output=folder, resume=True)
+        (problem,) = refused.value.problems
+        assert problem.where == str(checkpoint / name)
+        assert problem.reason.startswith("it is missing" if content is None else "it cannot be read: ")
+        assert problem.remedy.startswith(f"Delete {checkpoint}: training goes on")
+    if name == CHECKPOINT[0]:
+        shutil.rmtree(checkpoint)
+        run = expunge.unlearn(folder / "recipe.yaml", output=folder, resume=True)
+        ours, theirs = (each.adapter / "adapter_model.safetensors" for each in (run, finished))
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_a_missing_checkpoint_of_the_chosen_epoch_is_named(finished: expunge.Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished.path, folder)
+    state = read_json(folder / "run.json")
+    del state["phases"]["export"]
+    write_json(folder / "run.json", state)
+    chosen = folder / "checkpoints" / f"checkpoint-{2 * state['training']['best_epoch']}"
+    shutil.rmtree(chosen)
+    with pytest.raises(InputError, match="it is missing") as refused:
+        expunge.unlearn(folder / "recipe.yaml", output=folder, resume=True)
+    assert refused.value.problems[0].where == str(chosen / "adapter_model.safetensors")
 
 
 def test_resuming_a_finished_run_repeats_nothing(finished: expunge.Run, capsys) -> None:

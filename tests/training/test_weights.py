@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from expunge.errors import InputError
 from expunge.training.weights import MODEL_FILE, load_trained, save_trained
 from tiny_models import random_batch, random_model
 
@@ -36,3 +37,13 @@ def test_the_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     save_trained(random_model("gpt2"), tmp_path)
     with pytest.raises(ValueError, match="a checkpoint of another model"):
         load_trained(random_model("llama"), tmp_path)
+
+
+def test_damaged_weights_are_named(tmp_path: Path) -> None:
+    model = random_model("llama")
+    save_trained(model, tmp_path)
+    file = tmp_path / MODEL_FILE
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(InputError, match="it cannot be read: ") as refused:
+        load_trained(model, tmp_path)
+    assert refused.value.problems[0].where == str(file)

@@ -254,7 +254,7 @@ def _record_epoch(job: Job, row: dict[str, Any], steps: list[dict[str, Any]]) ->
 def _load_best(job: Job) -> None:
     best = job.folder.state["training"]["best_epoch"]
     step = next(row["step"] for row in job.folder.epochs if row["epoch"] == best)
-    load_trained(job.trained, saved_steps(job.folder.checkpoints)[step])
+    load_trained(job.trained, job.folder.checkpoints / f"checkpoint-{step}")
 
 
 def evaluation(job: Job) -> None:

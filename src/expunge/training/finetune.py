@@ -20,12 +20,14 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ..data.encoding import Example
 from ..errors import RunFailed
+from ..intact import read_intact
 from ..objectives import Objective
 from ..objectives.loss import retain_losses
 from ..progress import SECONDS_BETWEEN_LINES, say
 from ..recipe.schema import Training
 from .train import build_trainer, saved_steps
 from .trainer import UnlearningTrainer
+from .weights import check_state, way_back
 
 WEIGHTS_FILE = "trained.safetensors"
 
@@ -78,9 +80,11 @@ class _FinetuningTrainer(UnlearningTrainer):
         save_file(weights, folder / WEIGHTS_FILE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        trained = self._trained()
+        folder, trained = Path(resume_from_checkpoint), self._trained()
+        check_state(folder)
+        weights = read_intact(load_file, folder / WEIGHTS_FILE, way_back(folder))
         with torch.no_grad():
-            for name, weight in load_file(Path(resume_from_checkpoint) / WEIGHTS_FILE).items():
+            for name, weight in weights.items():
                 trained[name].copy_(weight)
 
     def _trained(self) -> dict[str, torch.nn.Parameter]:

@@ -25,7 +25,7 @@ from ..objectives import Objective, Outputs, StepTotals
 from ..objectives.loss import Loss
 from ..storage import PARTIAL, sync
 from .learning_rates import scale_learning_rates
-from .weights import load_trained, save_trained
+from .weights import check_state, load_trained, save_trained, way_back
 
 #: A context in which the wrapped model computes something else than what is trained.
 ModelState = Callable[[PeftModel], AbstractContextManager[None]]
@@ -166,7 +166,9 @@ class UnlearningTrainer(Trainer):
         save_trained(self.accelerator.unwrap_model(self.model), Path(str(output_dir)), state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_trained(self.accelerator.unwrap_model(model or self.model), Path(resume_from_checkpoint))
+        folder = Path(resume_from_checkpoint)
+        check_state(folder)
+        load_trained(self.accelerator.unwrap_model(model or self.model), folder, way_back(folder))
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(Path(str(self.args.output_dir)) / PARTIAL)

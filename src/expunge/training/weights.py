@@ -1,15 +1,18 @@
-"""What a checkpoint holds: the adapter that is trained, or all weights where there is none."""
+"""What a checkpoint holds: the adapter that is trained, or all weights where there is none, and the Trainer's state."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..adapters.anchor import load_weights, save_adapter
+from ..intact import RESTORE, read_intact
+from ..storage import read_json
 
 MODEL_FILE = "model.safetensors"
 
@@ -31,12 +34,40 @@ def save_trained(model: Any, folder: Path, state_dict: dict[str, Tensor] | None 
     save_file(weights, folder / MODEL_FILE)
 
 
-def load_trained(model: Any, folder: Path) -> None:
-    """Read what `save_trained` wrote into `model`; nothing else of it changes."""
+def load_trained(model: Any, folder: Path, remedy: str = RESTORE) -> None:
+    """Read what `save_trained` wrote into `model`; nothing else of it changes.
+
+    Raises `InputError`, with `remedy`, where it is missing or damaged.
+    """
     if isinstance(model, PeftModel):
-        load_weights(model, folder)
+        load_weights(model, folder, remedy=remedy)
         return
-    missing, unexpected = model.load_state_dict(load_file(folder / MODEL_FILE), strict=False)
+    weights = read_intact(load_file, folder / MODEL_FILE, remedy)
+    missing, unexpected = model.load_state_dict(weights, strict=False)
     own = dict(model.named_parameters())
     if unexpected or own.keys() & set(missing):
         raise ValueError(f"{folder} is a checkpoint of another model: {sorted(unexpected)} {sorted(missing)}")
+
+
+def way_back(checkpoint: Path) -> str:
+    """The remedy where training cannot go on from a checkpoint."""
+    return f"Delete {checkpoint}: training goes on from the checkpoint before it, or begins anew."
+
+
+def check_state(checkpoint: Path) -> None:
+    """Raise `InputError` where a file that the Trainer itself goes on from is missing or cut short.
+
+    Without the optimiser's state or the random numbers it would go on all the same, to other weights than those of an
+    uninterrupted run.
+    """
+    remedy = way_back(checkpoint)
+    read_intact(read_json, checkpoint / "trainer_state.json", remedy)
+    random_numbers = sorted(checkpoint.glob("rng_state*.pth")) or [checkpoint / "rng_state.pth"]
+    for file in (checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *random_numbers):
+        read_intact(_check_archive, file, remedy)
+
+
+def _check_archive(file: Path) -> None:
+    with file.open("rb") as content:
+        if not is_zipfile(content):  # as torch writes; its directory stands at the end
+            raise ValueError("it is cut short")
