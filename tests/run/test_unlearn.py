@@ -348,7 +348,9 @@ def test_training_does_not_go_on_from_half_a_checkpoint(
         assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_a_missing_checkpoint_of_the_chosen_epoch_is_named(finished: expunge.Run, tmp_path: Path) -> None:
+def test_a_missing_line_and_checkpoint_of_the_chosen_epoch_are_named(
+    finished: expunge.Run, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished.path, folder)
     state = read_json(folder / "run.json")
@@ -359,6 +361,10 @@ def test_a_missing_checkpoint_of_the_chosen_epoch_is_named(finished: expunge.Run
     with pytest.raises(InputError, match="it is missing") as refused:
         expunge.unlearn(folder / "recipe.yaml", output=folder, resume=True)
     assert refused.value.problems[0].where == str(chosen / "adapter_model.safetensors")
+    (folder / "metrics.jsonl").unlink()
+    with pytest.raises(InputError, match="it has no line of epoch") as refused:
+        expunge.unlearn(folder / "recipe.yaml", output=folder, resume=True)
+    assert refused.value.problems[0].where == str(folder / "metrics.jsonl")
 
 
 def test_resuming_a_finished_run_repeats_nothing(finished: expunge.Run, capsys) -> None:

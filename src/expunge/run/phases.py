@@ -23,7 +23,7 @@ from ..errors import RunFailed
 from ..evaluation.log import EvaluationLog
 from ..evaluation.metric import Metric
 from ..importance import estimators
-from ..intact import read_intact
+from ..intact import broken, read_intact
 from ..models.loading import load_model
 from ..models.processes import processes
 from ..objectives import Objective, retain_losses
@@ -253,7 +253,9 @@ def _record_epoch(job: Job, row: dict[str, Any], steps: list[dict[str, Any]]) ->
 
 def _load_best(job: Job) -> None:
     best = job.folder.state["training"]["best_epoch"]
-    step = next(row["step"] for row in job.folder.epochs if row["epoch"] == best)
+    step = next((row["step"] for row in job.folder.epochs if row["epoch"] == best), None)
+    if step is None:
+        raise broken(job.folder.metrics_file, f"it has no line of epoch {best}")
     load_trained(job.trained, job.folder.checkpoints / f"checkpoint-{step}")
 
 
