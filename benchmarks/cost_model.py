@@ -2,8 +2,8 @@
 
     python benchmarks/cost_model.py
 
-Each recipe below is predicted as `expunge validate` does it and then run, in a process of its own. Nothing is fitted
-here: the efficiencies of `run/cost_model.py` are constants. On one thread both sides count CPU seconds of the process,
+Each recipe below is predicted as `expunge validate` does it and then run, each in a process of its own. Nothing is
+fitted here. On one thread both sides count CPU seconds of the process,
 so that other jobs on the machine cannot lengthen either by waiting; on more threads wall seconds.
 """
 
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -94,30 +95,50 @@ def _saved(shared: Path, folder: Path, shape: str) -> Path:
     return place
 
 
-def compare(recipe: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
-    """Predict and run one recipe in this process: a row a phase."""
+def predict(recipe: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """{phase: its cost}."""
     from expunge.models.loading import empty_model
     from expunge.recipe import load_recipe
-    from expunge.run import cost, device_speed
+    from expunge.run import device_speed
     from expunge.run.cost_model import CostModel
     from expunge.run.job import Inputs
+
+    _count_cpu_seconds(device_speed)
+    inputs = Inputs(load_recipe(recipe))
+    return {
+        name: asdict(cost)
+        for name, cost in CostModel(inputs, empty_model(inputs.method.source)).phases().items()
+    }
+
+
+def measure(recipe: dict[str, Any], folder: Path) -> dict[str, dict[str, float]]:
+    """{phase: what `run.json` says of it}."""
+    from expunge.run import cost
     from expunge.run.unlearn import unlearn
 
+    _count_cpu_seconds(cost)
+    found: dict[str, dict[str, float]] = unlearn(recipe, output=folder).state["phases"]
+    return found
+
+
+def _count_cpu_seconds(module: Any) -> None:
     if clock()[0] != "wall seconds":
-        for module in (cost, device_speed):
-            module.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[attr-defined]
-    inputs = Inputs(load_recipe(recipe))
-    predicted = CostModel(inputs, empty_model(inputs.method.source)).phases()
-    measured = unlearn(recipe, output=folder).state["phases"]
+        module.time = SimpleNamespace(perf_counter=time.process_time)
+
+
+def compared(
+    predicted: dict[str, dict[str, float]], measured: dict[str, dict[str, float]]
+) -> list[dict[str, Any]]:
+    """A row a phase."""
     return [
         {
             "phase": name,
-            "predicted s": cost.seconds,
+            "predicted s": cost["seconds"],
             "measured s": measured[name]["seconds"],
-            "time ÷ measured": cost.seconds / measured[name]["seconds"],
-            "predicted memory": cost.peak_memory_bytes,
+            "time ÷ measured": cost["seconds"] / measured[name]["seconds"],
+            "predicted memory": cost["peak_memory_bytes"],
             "measured memory": measured[name]["peak_memory_bytes"],
-            "memory ÷ measured": cost.peak_memory_bytes / measured[name]["peak_memory_bytes"],
+            "memory ÷ measured": cost["peak_memory_bytes"] / measured[name]["peak_memory_bytes"],
         }
         for name, cost in predicted.items()
     ]
@@ -126,28 +147,40 @@ def compare(recipe: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
 def main() -> None:
     made = parser(__doc__, "cost_model", repetitions=1)
     made.add_argument("--shared", type=Path, default=Path("../shared"))
-    made.add_argument("--only", help="one recipe, by its name; prints JSON")
+    made.add_argument("--only", help="one recipe, by its name")
+    made.add_argument("--part", choices=["predict", "measure"], help=argparse.SUPPRESS)
     made.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = made.parse_args()
     torch.set_num_threads(options.threads)
-    if options.only:
+    if options.part:
         chosen = recipes(options.shared.resolve(), options.folder)[options.only]
         with tempfile.TemporaryDirectory() as name:
-            print(json.dumps(compare(chosen, Path(name) / "run")))
+            print(
+                json.dumps(
+                    predict(chosen) if options.part == "predict" else measure(chosen, Path(name) / "run")
+                )
+            )
         return
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         for recipe in recipes(options.shared.resolve(), Path(name)):
-            command = [sys.executable, sys.argv[0], "--shared", str(options.shared), "--threads", str(options.threads),
-                       "--folder", name, "--only", recipe]  # fmt: skip
-            output = subprocess.run(
-                command, capture_output=True, text=True, check=True, env=dict(os.environ)
-            ).stdout
-            rows += [{"recipe": recipe, **row} for row in json.loads(output.splitlines()[-1])]
-            print(f"  {recipe} done", file=sys.stderr)
+            if options.only in (None, recipe):
+                parts = [
+                    _in_a_process_of_its_own(part, recipe, name, options) for part in ("predict", "measure")
+                ]
+                rows += [{"recipe": recipe, **row} for row in compared(*parts)]
+                print(f"  {recipe} done", file=sys.stderr)
     within = sum(abs(row["time ÷ measured"] - 1) <= 0.2 for row in rows)
     facts = {"recipes": len({row["recipe"] for row in rows})}
     write(options, COLUMNS, rows, facts, within_20_percent=f"{within} of {len(rows)}")
+
+
+def _in_a_process_of_its_own(part: str, recipe: str, folder: str, options: argparse.Namespace) -> Any:
+    """So that what a prediction leaves in memory is not measured as a run's."""
+    command = [sys.executable, sys.argv[0], "--shared", str(options.shared), "--threads", str(options.threads),
+               "--folder", folder, "--part", part, "--only", recipe]  # fmt: skip
+    output = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ)).stdout
+    return json.loads(output.splitlines()[-1])
 
 
 if __name__ == "__main__":

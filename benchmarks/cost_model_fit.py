@@ -29,6 +29,7 @@ from expunge.models.answers import answer_tokens
 from expunge.run import device_speed
 from expunge.run.operations import Work
 from expunge.run.passes import Batches, Passes
+from expunge.run.shallow_models import ShallowModels
 
 #: The model of `tofu-tiny` beside those of the other benchmarks.
 MODELS = {
@@ -56,7 +57,7 @@ def passes(
     chosen = [sorted(work.forget + work.retain, key=len)[20 : 20 + rows]]
     batch, typical = collate(chosen[0], 0), Batches.of(chosen)
     model, wrapped = work.model(**MODELS[shape]), work.model(**MODELS[shape])
-    counted = Passes(model.config, torch.float32)
+    counted = Passes(ShallowModels(model.config, torch.float32))
     adapted = attach_adapter(wrapped, uniform_importance(wrapped), rank=8, alpha=16).train()
 
     def scored() -> None:

@@ -22,7 +22,8 @@ from transformers import LlamaConfig
 
 from expunge.run.cost_model import ANCHOR_BYTES, QUANTIZED_BYTES, TRAINED_BYTES
 from expunge.run.device_speed import DeviceSpeed
-from expunge.run.passes import Passes, Shape
+from expunge.run.passes import Passes
+from expunge.run.shallow_models import ShallowModels, Shape
 
 SHAPES = {
     "8B": {
@@ -49,7 +50,7 @@ RANK, SAMPLES, EPOCHS = 8, 400, 5
 #: Rows, padded tokens, label tokens: a batch of extraction, and a micro-batch of one pair.
 EXTRACTION, TRAINING, TEXT = Shape(4, 66, 42), Shape(2, 80, 42), Shape(2, 2048, 2047)
 #: Of an H200's data sheet: 989 Tflop/s in bf16, 4.8 TB/s. Launches overlap with work on a GPU.
-ASSUMED = DeviceSpeed(flops=0.5 * 989e12, bytes=0.8 * 4.8e12, kernel=1e-6, decomposition=0.0)
+ASSUMED = DeviceSpeed(flops=0.5 * 989e12, bytes=0.8 * 4.8e12, kernel=1e-6)
 #: Bytes of one GPU that are used: 0.9 of an H100's 80 GB and of an H200's 141 GB.
 CARDS = {"80 GB": 0.9 * 80e9, "141 GB": 0.9 * 141e9}
 COLUMNS = ["model", "base", "weights GB", "adapter and optimiser GB", "extraction GB", "training GB",
@@ -59,7 +60,7 @@ COLUMNS = ["model", "base", "weights GB", "adapter and optimiser GB", "extractio
 def predicted(name: str, base: str) -> dict[str, Any]:
     """One row: a model with its base in bf16 or in 4 bits."""
     config = LlamaConfig(**SHAPES[name], **COMMON)
-    passes = Passes(config, torch.bfloat16, RANK)
+    passes = Passes(ShallowModels(config, torch.bfloat16, RANK))
     hidden, inner, blocks = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     keys = hidden * config.num_key_value_heads // config.num_attention_heads
     layers = [

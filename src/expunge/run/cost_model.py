@@ -1,7 +1,8 @@
 """What a run will cost: seconds and peak memory of each phase, before any weights are read.
 
 Every phase is the sum of its passes, counted without content (`passes`), over the batches that it will form; the work
-is divided by the speed of this device, measured now (`device_speed`). `docs/results/speed.md` says how far the
+is divided by the speed of this device, measured now (`device_speed`), and corrected by a trial of each kind of pass
+(`trial_passes`). `docs/results/speed.md` says how far the
 predictions were from measured runs.
 
 Not predicted: phases that hardly use the model (export, report), a surrogate retain set, a reinforced adapter, and
@@ -33,15 +34,17 @@ from ..models.loading import dtype, load_config
 from ..models.processes import device
 from ..training.train import paired_dataset, steps_an_epoch
 from .cost import resident_memory
-from .device_speed import DeviceSpeed, measure_speed
+from .device_speed import DeviceSpeed, decomposition_seconds, measure_speed
 from .importance import drawn_samples
 from .job import Inputs
 from .operations import Work
 from .passes import Batches, Passes
+from .shallow_models import ShallowModels
+from .trial_passes import LARGEST_MODEL, TrialPasses
 
 #: Work beside the passes, as so many kernels' launches: the Trainer's beginning, its part in a micro-batch, a
 #: checkpoint, and the attaching of one layer's adapter (measured on a model of two small blocks).
-STARTING_KERNELS, BATCH_KERNELS, SAVING_KERNELS, ATTACHING_KERNELS = 6000, 400, 1400, 230
+STARTING_KERNELS, BATCH_KERNELS, SAVING_KERNELS, ATTACHING_KERNELS = 6000, 400, 1400, 100
 #: Kernels of AdamW and of the clipping for a trained tensor, and bytes that they move for a trained number.
 OPTIMISER_KERNELS, OPTIMISER_BYTES = 14, 48
 #: Bytes of a trained number: its gradient and Adam's two moments; of a frozen one in an anchor.
@@ -77,7 +80,8 @@ class Cost:
 class CostModel:
     """Predicts the phases of a recipe whose inputs have been read.
 
-    model: the model's shapes on the meta device; speed: of this device, by default measured now
+    model: the model's shapes on the meta device
+    speed: of a device, where it is known: nothing is measured or tried then
     """
 
     def __init__(self, inputs: Inputs, model: Any, speed: DeviceSpeed | None = None):
@@ -101,10 +105,11 @@ class CostModel:
             parameters = list(part.parameters())
             self.trained = sum(parameter.numel() for parameter in parameters)
             self.adapter, self.trained_tensors = 0.0, len(parameters)
-        self.passes = Passes(
-            config, weights, recipe.adapter.rank, recipe.adapter.targets, method.source.trust_remote_code
+        passes = Passes(
+            ShallowModels(
+                config, weights, recipe.adapter.rank, recipe.adapter.targets, method.source.trust_remote_code
+            )
         )
-        self.depth = part.config.get_text_config().num_hidden_layers
         on_cpu = device().type == "cpu"
         #: What is in memory before the model is: Python and its libraries on a CPU, nothing on an accelerator.
         self.resident = resident_memory() + LATER_LIBRARIES if on_cpu else 0.0
@@ -112,6 +117,14 @@ class CostModel:
         self.batches = self._training_batches()
         width = config.get_text_config().hidden_size
         self.speed = speed or measure_speed(device(), weights, self.batches.shape.tokens, width)
+        self.passes = TrialPasses(
+            passes,
+            self.speed,
+            device(),
+            depth=part.config.get_text_config().num_hidden_layers,
+            adapters=method.adapts,
+            largest_model=0 if speed else LARGEST_MODEL,
+        )
 
     def phases(self) -> dict[str, Cost]:
         """{phase: cost}, in the order of a run."""
@@ -141,13 +154,13 @@ class CostModel:
 
     def _importance(self) -> Cost:
         name, settings = self.recipe.adapter.initialization, self.recipe.importance
-        kept = sum(self.passes.accumulated(name, *shape) for shape in self.layers)
+        kept = sum(self.passes.passes.accumulated(name, *shape) for shape in self.layers)
         work = Work()
         for samples in drawn_samples(self.inputs):
             if samples:
                 cuts = least_padding([len(sample) for sample in samples], settings.batch_size)
                 batches = Batches.of([[samples[index] for index in cut] for cut in cuts])
-                work += _all(self.passes.measured(batches.shape, name, self.depth), batches)
+                work += _all(self.passes.measured(batches.shape, name), batches)
                 work += Work(moved=3.0 * kept).times(batches.count)  # added to the sums
         if settings.official:
             work = work.times(OFFICIAL[name].passes)
@@ -164,9 +177,8 @@ class CostModel:
             return self._cost(attaching, self.adapter)
         seconds, flops = self.speed.seconds(attaching), 0.0
         for d_out, d_in in self.layers:
-            side = min(d_out, d_in)
-            if side <= EXACT_SIDE:
-                seconds += self.speed.decomposition * d_out * d_in * side
+            if min(d_out, d_in) <= EXACT_SIDE:
+                seconds += decomposition_seconds(device(), d_out, d_in)
             else:
                 columns = self.recipe.adapter.rank + OVERSAMPLING
                 flops += 2.0 * d_out * d_in * columns * 2 * (POWER_ITERATIONS + 1)
@@ -193,9 +205,7 @@ class CostModel:
 
     def _training(self, workload: Workload | None) -> Cost:
         settings, batches = self.method.training, self.batches
-        one = self.passes.trained(
-            batches.shape, self.depth, self.method.adapts, settings.activation_checkpointing
-        )
+        one = self.passes.trained(batches.shape, settings.activation_checkpointing)
         work = _all(one, batches)
         work += Work(kernels=float(BATCH_KERNELS)).times(batches.count)
         frozen = round(self._frozen_share() * batches.shape.rows)
@@ -247,7 +257,10 @@ class CostModel:
         # A batch goes on until its longest answer has ended.
         steps = sum(min(max(answers[index] for index in cut), workload.longest) for cut in cuts)
         rows, context = round(len(prompts) / len(cuts)), math.ceil(sum(prompts) / len(prompts))
-        first, then = self.passes.decoded(rows, context + steps // (2 * len(cuts)))
+        first, then = (
+            self.passes.prefilled(rows, context),
+            self.passes.decoded(rows, context + steps // (2 * len(cuts))),
+        )
         return self._cost(first.times(len(cuts)) + then.times(steps), self.adapter)
 
 

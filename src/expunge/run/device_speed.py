@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import nn
@@ -30,13 +31,11 @@ class DeviceSpeed:
     flops:  operations a second in matrix products
     bytes:  bytes a second that element-wise kernels read and write
     kernel: seconds that a kernel takes however small it is, Python's part included
-    decomposition: seconds of the exact SVD for each m·n·min(m, n) of an m × n matrix
     """
 
     flops: float
     bytes: float
     kernel: float
-    decomposition: float
 
     def seconds(self, work: Work) -> float:
         """Products, memory traffic and launches one after the other, at what a model reaches of these speeds."""
@@ -44,11 +43,12 @@ class DeviceSpeed:
             work.flops / (self.flops * REACHED_IN_PRODUCTS)
             + work.moved / (self.bytes * REACHED_IN_TRAFFIC)
             + work.kernels * self.kernel / REACHED_IN_LAUNCHES
+            + work.beyond
         )
 
 
 def measure_speed(device: torch.device, dtype: torch.dtype, tokens: int, width: int) -> DeviceSpeed:
-    """Time products of (tokens, width) with (width, 4·width), sums of such tensors, small kernels and an SVD.
+    """Time products of (tokens, width) with (width, 4·width), sums of such tensors, and small kernels.
 
     tokens: of a typical batch; width: of the model's hidden states. Both are lowered where the product would be large.
     """
@@ -57,30 +57,34 @@ def measure_speed(device: torch.device, dtype: torch.dtype, tokens: int, width: 
     with torch.no_grad():
         x = torch.randn(tokens, width, device=device, dtype=dtype)
         weight = torch.randn(4 * width, width, device=device, dtype=dtype)
-        product = _seconds(lambda: nn.functional.linear(x, weight), device)
+        product = seconds_of(lambda: nn.functional.linear(x, weight), device)
         rows = min(tokens, LARGEST_TENSOR // width)
         a, b = x[:rows], x[:rows].clone()
-        addition = _seconds(lambda: a + b, device)
-        side = min(width, LARGEST_DECOMPOSED)
-        matrix = torch.randn(side, side, device=device)
-        decomposition = _seconds(lambda: torch.linalg.svd(matrix, full_matrices=False), device)
+        addition = seconds_of(lambda: a + b, device)
     return DeviceSpeed(
         flops=8.0 * tokens * width * width / product,
         bytes=3.0 * rows * width * x.element_size() / addition,
         kernel=_kernel(device),
-        decomposition=decomposition / side**3,
     )
+
+
+@cache
+def decomposition_seconds(device: torch.device, d_out: int, d_in: int) -> float:
+    """Of the exact SVD in fp32; of a large matrix ∝ m·n·min(m, n) from a smaller one of its proportions."""
+    share = min(1.0, LARGEST_DECOMPOSED / min(d_out, d_in))
+    matrix = torch.randn(round(share * d_out), round(share * d_in), device=device)
+    return seconds_of(lambda: torch.linalg.svd(matrix, full_matrices=False), device) / share**3
 
 
 def _kernel(device: torch.device) -> float:
     """A small module's call and its backward pass: five kernels."""
     module = nn.Linear(4, 4, device=device)
     x = torch.ones(4, 4, device=device)
-    return _seconds(lambda: module(x).sum().backward(), device) / 5
+    return seconds_of(lambda: module(x).sum().backward(), device) / 5
 
 
-def _seconds(run: Callable[[], object], device: torch.device) -> float:
-    """The mean of as many calls as fit into `MEASURING`: what other jobs on the machine take is part of it."""
+def seconds_of(run: Callable[[], object], device: torch.device) -> float:
+    """Mean seconds of as many calls as fit into `MEASURING`: what other jobs on the machine take is part of it."""
     run()  # the first call chooses kernels and takes memory
     _wait(device)
     calls, started = 0, time.perf_counter()

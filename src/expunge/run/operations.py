@@ -31,12 +31,14 @@ class Work:
     moved:   bytes that kernels read and write
     kernels: number of kernels
     peak:    bytes alive at the highest, of what the computation itself allocates
+    beyond:  seconds that this device was seen to take more (or fewer) than these figures predict
     """
 
     flops: float = 0.0
     moved: float = 0.0
     kernels: float = 0.0
     peak: float = 0.0
+    beyond: float = 0.0
 
     def __add__(self, other: Work) -> Work:
         """One after the other."""
@@ -45,11 +47,18 @@ class Work:
             self.moved + other.moved,
             self.kernels + other.kernels,
             max(self.peak, other.peak),
+            self.beyond + other.beyond,
         )
 
     def times(self, number: float) -> Work:
         """The same again and again."""
-        return Work(self.flops * number, self.moved * number, self.kernels * number, self.peak)
+        return Work(
+            self.flops * number,
+            self.moved * number,
+            self.kernels * number,
+            self.peak,
+            self.beyond * number,
+        )
 
     def of_depth(self, deeper: Work, depth: int) -> Work:
         """Of a model of `depth` equal blocks, where this is the work with one block and `deeper` that with two."""
@@ -61,6 +70,7 @@ class Work:
                     (self.moved, deeper.moved),
                     (self.kernels, deeper.kernels),
                     (self.peak, deeper.peak),
+                    (self.beyond, deeper.beyond),
                 )
             )
         )

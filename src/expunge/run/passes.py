@@ -6,42 +6,19 @@ counted in seconds. Where the blocks differ (dense and sparse ones by turns) tha
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
-from peft import LoraConfig
-from torch import Tensor
-from transformers import AutoModelForCausalLM
-from transformers.pytorch_utils import Conv1D
 
-from ..adapters.anchor import place, wrap
 from ..data.encoding import Example
 from ..importance import estimators
-from ..importance.capture import captured_gradients
 from ..importance.estimator import Layer
-from ..models.answers import AnswerTokens
-from ..models.linear import ALL_LINEAR, matrix_shape, target_layers
 from .operations import Work, counted
-
-META = torch.device("meta")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A batch: rows of one padded length, each with as many label tokens."""
-
-    rows: int
-    length: int
-    answers: int
-
-    @property
-    def tokens(self) -> int:
-        return self.rows * self.length
+from .shallow_models import META, ShallowModels, Shape, decoded, measured, prefilled, scored, trained
 
 
 @dataclass(frozen=True)
@@ -67,49 +44,35 @@ class Batches:
 
 
 class Passes:
-    """The passes of a causal LM of this configuration, all of whose blocks are taken to carry adapters.
+    """The passes of a causal LM, counted.
 
-    config: of transformers; dtype: that the weights are loaded in; rank, targets: of the adapters
+    depth: blocks of the model that passes, by default all; in a method that measures or trains a part, fewer
     Raises what the model raises where it cannot run without content.
     """
 
-    def __init__(
-        self,
-        config: Any,
-        dtype: torch.dtype,
-        rank: int = 8,
-        targets: str | list[str] = ALL_LINEAR,
-        trust_remote_code: bool = False,
-    ):
-        self.dtype = dtype
-        self.depth = int(config.get_text_config().num_hidden_layers)
-        self.width = int(config.get_text_config().hidden_size)
-        self.rank = rank
-        self.targets = targets
-        self._make = lambda blocks: _model(config, dtype, blocks, trust_remote_code)
+    def __init__(self, models: ShallowModels):
+        self.models = models
 
     @cached_property
     def _plain(self) -> list[Any]:
-        return [self._make(blocks) for blocks in (1, 2)]
+        return [self.models.plain(blocks) for blocks in (1, 2)]
 
     @cached_property
     def _adapted(self) -> list[Any]:
-        return [self._with_adapters(self._make(blocks)) for blocks in (1, 2)]
+        return [self.models.adapted(blocks) for blocks in (1, 2)]
 
-    def scored(self, shape: Shape) -> Work:
+    def scored(self, shape: Shape, depth: int | None = None) -> Work:
         """A forward pass without gradients: log-probabilities and first choices of the answers."""
-        return self._deep(self._plain, lambda model: _scored(model, shape))
+        return self._deep(self._plain, lambda model: scored(model, shape), depth)
 
     def measured(self, shape: Shape, estimator: str, depth: int | None = None) -> Work:
-        """The forward and backward pass of an importance estimator, its statistics included.
-
-        depth: blocks of the model that is measured, where it is a part of this one
-        """
-        return self._deep(self._plain, lambda model: self._measured(model, shape, estimator), depth)
+        """The forward and backward pass of an importance estimator, its statistics included."""
+        rank, targets = self.models.rank, self.models.targets
+        return self._deep(self._plain, lambda model: measured(model, shape, estimator, rank, targets), depth)
 
     def accumulated(self, estimator: str, d_out: int, d_in: int) -> int:
         """Bytes of the statistics of one set that an estimator keeps for one layer."""
-        layer = estimators[estimator](Layer("", d_out, d_in, self.rank), META)
+        layer = estimators[estimator](Layer("", d_out, d_in, self.models.rank), META)
         sums = layer.sums(torch.empty(1, 2, d_in, device=META), torch.empty(1, 2, d_out, device=META))
         return sum(value.numel() * value.element_size() for value in sums.values())
 
@@ -121,14 +84,15 @@ class Passes:
         recomputed: with `training.activation_checkpointing` each block passes forward twice, and all but one of them
                     keep only their input
         """
-        models, blocks = self._adapted if adapters else self._plain, depth or self.depth
-        one, two = (_trained(model, shape) for model in models)
+        models, blocks = self._adapted if adapters else self._plain, depth or self.models.depth
+        one, two = (_count(partial(trained, model, shape)) for model in models)
         work = one.of_depth(two, blocks)
         if not recomputed:
             return work
-        first, second = (_scored(model, shape) for model in models)
+        first, second = (_count(partial(scored, model, shape)) for model in models)
         forward, without_blocks = first.of_depth(second, blocks), first.of_depth(second, 0)
-        kept = (blocks - 1) * shape.tokens * self.width * self.dtype.itemsize
+        width = self.models.config.get_text_config().hidden_size
+        kept = (blocks - 1) * shape.tokens * width * self.models.dtype.itemsize
         return Work(
             work.flops + forward.flops - without_blocks.flops,
             work.moved + forward.moved - without_blocks.moved,
@@ -136,114 +100,23 @@ class Passes:
             one.peak + kept,
         )
 
-    def decoded(self, rows: int, context: int) -> tuple[Work, Work]:
-        """The pass over prompts of `context` tokens, and one over a further token with their keys and values kept."""
-        (first, then), (deeper_first, deeper_then) = (_decoded(model, rows, context) for model in self._plain)
-        return first.of_depth(deeper_first, self.depth), then.of_depth(deeper_then, self.depth)
+    def prefilled(self, rows: int, context: int, depth: int | None = None) -> Work:
+        """The pass over prompts of `context` tokens, whose keys and values are kept."""
+        return self._deep(self._plain, lambda model: prefilled(model, rows, context), depth)
 
-    def _deep(self, models: list[Any], count: Callable[[Any], Work], depth: int | None = None) -> Work:
-        one, two = (count(model) for model in models)
-        return one.of_depth(two, depth or self.depth)
-
-    def _with_adapters(self, model: Any) -> Any:
-        layers = target_layers(model, self.targets)
-        config = LoraConfig(
-            r=self.rank,
-            target_modules=sorted(layers),
-            bias="none",
-            fan_in_fan_out=any(isinstance(module, Conv1D) for module in layers.values()),
-            task_type="CAUSAL_LM",
+    def decoded(self, rows: int, context: int, depth: int | None = None) -> Work:
+        """The pass over one token after `context` others whose keys and values are kept."""
+        one, two = (
+            _count(partial(decoded, model, rows, prefilled(model, rows, context))) for model in self._plain
         )
-        shapes = {name: matrix_shape(module) for name, module in layers.items()}
-        with META:
-            model.requires_grad_(False)
-            wrapped = wrap(model, config)
-            place(
-                wrapped,
-                {
-                    name: (torch.empty(self.rank, d_in), torch.empty(d_out, self.rank))
-                    for name, (d_out, d_in) in shapes.items()
-                },
-            )
-        # PEFT makes them fp32; mixed precision computes them in the model's dtype.
-        return wrapped.to(self.dtype)
+        return one.of_depth(two, depth or self.models.depth)
 
-    def _measured(self, model: Any, shape: Shape, estimator: str) -> Work:
-        layers = target_layers(model, self.targets)
-        measured = {
-            name: estimators[estimator](Layer(name, *matrix_shape(module), self.rank), META)
-            for name, module in layers.items()
-        }
-        last: dict[int, Tensor] = {}
-
-        def observe(name: str, x: Tensor, delta: Tensor) -> None:
-            # Layers that read one input see one tensor, as when importance is measured.
-            memory = x.untyped_storage()._cdata
-            if memory not in last:
-                last.clear()
-                last[memory] = x.float()
-            measured[name].sums(last[memory], delta.float())
-
-        with counted() as found, captured_gradients(model, layers, observe):
-            _answers(model, shape).log_probability.sum().backward()
-        return found.work
+    def _deep(self, models: list[Any], run: Callable[[Any], object], depth: int | None) -> Work:
+        one, two = (_count(partial(run, model)) for model in models)
+        return one.of_depth(two, depth or self.models.depth)
 
 
-def _model(config: Any, dtype: torch.dtype, blocks: int, trust_remote_code: bool) -> Any:
-    shallow = copy.deepcopy(config)
-    text = shallow.get_text_config()
-    if getattr(text, "layer_types", None):
-        text.layer_types = text.layer_types[:blocks]
-    text.num_hidden_layers = blocks
-    with META:
-        return AutoModelForCausalLM.from_config(shallow, trust_remote_code=trust_remote_code).to(dtype).eval()
-
-
-def _answers(model: Any, shape: Shape) -> AnswerTokens:
-    """As `answer_tokens`, whose boolean positions have no number of answers on tensors without content."""
-    length = max(shape.length - 1, 1)  # the last position predicts nothing
-    with META:
-        logits = model(
-            input_ids=torch.ones(shape.rows, length, dtype=torch.long),
-            attention_mask=torch.ones(shape.rows, 1, length, length, dtype=torch.bool),
-            logits_to_keep=min(shape.answers, length),
-            use_cache=False,
-        ).logits
-        logits = logits.reshape(-1, logits.shape[-1])
-        targets = torch.ones(len(logits), dtype=torch.long)
-        return AnswerTokens(logits, targets, targets, shape.rows)
-
-
-def _scored(model: Any, shape: Shape) -> Work:
-    with torch.no_grad(), counted() as found:
-        tokens = _answers(model, shape)
-        _ = tokens.log_probability, tokens.correct
-    return found.work
-
-
-def _trained(model: Any, shape: Shape) -> Work:
-    model.train()
+def _count(run: Callable[[], object]) -> Work:
     with counted() as found:
-        _answers(model, shape).log_probability.sum().backward()
-    model.eval()
-    model.zero_grad()
+        run()
     return found.work
-
-
-def _decoded(model: Any, rows: int, context: int) -> tuple[Work, Work]:
-    with META, torch.no_grad():
-        with counted() as first:
-            kept = model(
-                input_ids=torch.ones(rows, context, dtype=torch.long),
-                attention_mask=torch.ones(rows, 1, context, context, dtype=torch.bool),
-                logits_to_keep=1,
-                use_cache=True,
-            ).past_key_values
-        with counted() as then:
-            model(
-                input_ids=torch.ones(rows, 1, dtype=torch.long),
-                attention_mask=torch.ones(rows, 1, 1, context + 1, dtype=torch.bool),
-                past_key_values=kept,
-                use_cache=True,
-            )
-    return first.work, then.work

@@ -1,0 +1,131 @@
+"""What this device needs for a pass beyond what its work counts for: one real pass of each kind, timed.
+
+A count knows products, traffic and kernels; not how well small matrices fill this processor, nor what Python costs.
+So a pass of each kind is made through a model of the same configuration with random weights, as deep as a second
+allows, and its seconds are compared with those that the count predicts. Their ratio is taken to hold for the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+from typing import Any
+
+import torch
+
+from .device_speed import DeviceSpeed, seconds_of
+from .operations import Work
+from .passes import Passes
+from .shallow_models import Shape, decoded, measured, prefilled, scored, trained
+
+#: The largest trial: numbers of its model, and predicted seconds of its pass.
+LARGEST_MODEL, LARGEST_PASS = 3e8, 1.0
+
+#: Makes of a model what is timed.
+Trial = Callable[[Any], Callable[[], object]]
+
+
+class TrialPasses:
+    """The work of passes as counted, and with it the seconds that one trial of each kind took beyond the count.
+
+    depth: blocks of the part of the model that is measured and trained; adapters: are trained, not all weights
+    largest_model: numbers of the largest model that is tried; 0 for the counts alone
+    """
+
+    def __init__(
+        self,
+        passes: Passes,
+        speed: DeviceSpeed,
+        device: torch.device,
+        depth: int,
+        adapters: bool,
+        largest_model: float = LARGEST_MODEL,
+    ):
+        self.passes, self.speed, self.device = passes, speed, device
+        self.depth, self.adapters, self.largest_model = depth, adapters, largest_model
+        self._ratios: dict[str, float] = {}
+
+    def scored(self, shape: Shape) -> Work:
+        """See `Passes.scored`."""
+        return self._beyond(
+            "scored",
+            self.passes.scored(shape),
+            lambda blocks: self.passes.scored(shape, blocks),
+            lambda model: partial(scored, model, shape),
+        )
+
+    def measured(self, shape: Shape, estimator: str) -> Work:
+        """See `Passes.measured`."""
+        rank, targets = self.passes.models.rank, self.passes.models.targets
+        return self._beyond(
+            "measured",
+            self.passes.measured(shape, estimator, self.depth),
+            lambda blocks: self.passes.measured(shape, estimator, blocks),
+            lambda model: partial(measured, model, shape, estimator, rank, targets),
+        )
+
+    def trained(self, shape: Shape, recomputed: bool = False) -> Work:
+        """See `Passes.trained`; what recomputing takes beyond its count is taken to be in proportion."""
+        return self._beyond(
+            "trained",
+            self.passes.trained(shape, self.depth, self.adapters, recomputed),
+            lambda blocks: self.passes.trained(shape, blocks, self.adapters),
+            lambda model: partial(trained, model, shape),
+            self.adapters,
+        )
+
+    def prefilled(self, rows: int, context: int) -> Work:
+        """See `Passes.prefilled`."""
+        return self._beyond(
+            "prefilled",
+            self.passes.prefilled(rows, context),
+            lambda blocks: self.passes.prefilled(rows, context, blocks),
+            lambda model: partial(prefilled, model, rows, context),
+        )
+
+    def decoded(self, rows: int, context: int) -> Work:
+        """See `Passes.decoded`."""
+
+        def trial(model: Any) -> Callable[[], object]:
+            kept = prefilled(model, rows, context)
+
+            def step() -> None:
+                decoded(model, rows, kept)
+                kept.crop(-1)
+
+            return step
+
+        return self._beyond(
+            "decoded",
+            self.passes.decoded(rows, context),
+            lambda blocks: self.passes.decoded(rows, context, blocks),
+            trial,
+        )
+
+    def _beyond(
+        self, kind: str, work: Work, count: Callable[[int], Work], trial: Trial, adapted: bool = False
+    ) -> Work:
+        if kind not in self._ratios:
+            self._ratios[kind] = self._ratio(count, trial, adapted)
+        return replace(work, beyond=(self._ratios[kind] - 1) * self.speed.seconds(work))
+
+    def _ratio(self, count: Callable[[int], Work], trial: Trial, adapted: bool) -> float:
+        """Seconds of a trial over those predicted for it; 1 where even one block is too large to try."""
+        blocks = self.passes.models.depth if not adapted else self.depth
+        while blocks and (
+            self._numbers(blocks) > self.largest_model or self.speed.seconds(count(blocks)) > LARGEST_PASS
+        ):
+            blocks //= 2
+        if not blocks:
+            return 1.0
+        run = trial(self._model(blocks, adapted))
+        return seconds_of(run, self.device) / self.speed.seconds(count(blocks))
+
+    def _numbers(self, blocks: int) -> int:
+        return sum(parameter.numel() for parameter in self.passes.models.plain(blocks).parameters())
+
+    @cache  # noqa: B019 - lives as long as one prediction
+    def _model(self, blocks: int, adapted: bool) -> Any:
+        models = self.passes.models
+        return (models.adapted if adapted else models.plain)(blocks, self.device)
