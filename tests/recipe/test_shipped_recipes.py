@@ -28,7 +28,7 @@ from expunge.recipe import Recipe, load_recipe
 from expunge.recipe.requests import Requests, load_requests
 from expunge.recipe.schema import Model
 from expunge.recipe.shipped import copy_recipe, shipped_recipe, shipped_recipes
-from expunge.run.job import check_adapter
+from expunge.run.checks import check_adapter
 from expunge.run.plan import plan
 from expunge.training.train import steps_an_epoch
 

@@ -62,6 +62,11 @@ class Benchmark(ABC):
         """What `evaluate` will have to do; None where the benchmark does not say."""
         return None
 
+    def truths(self) -> dict[str, list[str | None]]:
+        """Set → the true answer of each record that its log will have, None where it is no text; empty where what is
+        measured shows only then."""
+        return {}
+
     def read_log(self, path: str | Path) -> EvaluationLog:
         """A log of this benchmark from a file. Raises InputError for any other file."""
         return read_log(path, self.name)

@@ -142,6 +142,9 @@ class MemorizationBenchmark(Benchmark):
             self.max_new_tokens,
         )
 
+    def truths(self) -> dict[str, list[str | None]]:
+        return {name: [item.truth for item in items] for name, items in self.sets.items()}
+
     def metrics(self, log: EvaluationLog, reference: EvaluationLog | None = None) -> dict[str, Metric]:
         """Of every set that is not empty. `reference` plays a part in membership inference alone."""
         found: dict[str, Metric] = {}

@@ -25,8 +25,9 @@ from ..recipe import Recipe, load_recipe
 from ..storage import atomic_folder, write_json, write_json_lines
 from ..training.finetune import finetune
 from ..training.train import saved_steps
+from .checks import check_adapter
 from .folder import machine, now, versions
-from .job import check_adapter, make_encoder
+from .job import make_encoder
 
 SCHEMA = "expunge.finetune/1"
 RECORD = "finetune.json"

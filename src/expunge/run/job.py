@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +11,8 @@ from typing import Any
 import torch
 
 from ..adapters.anchor import restore
-from ..adapters.stack import read_origins
 from ..data.encoding import Encoder, Example
-from ..data.sets import SampleSet, UnlearningData, load_data
+from ..data.sets import SampleSet, UnlearningData
 from ..data.substitutes import substitutes
 from ..data.templates import Template, choose_template
 from ..errors import InputError, Problem
@@ -25,24 +23,21 @@ from ..evaluation.memorization import memorization_benchmark
 from ..evaluation.tdec.benchmark import TdecBenchmark
 from ..evaluation.tofu.benchmark import TofuBenchmark
 from ..importance import estimators
-from ..models.blocks import check_block
 from ..models.fingerprint import fingerprint
-from ..models.linear import block_index, matrix_shape, target_layers
-from ..models.loading import load_config, load_model, load_tokenizer
+from ..models.loading import load_model, load_tokenizer
 from ..models.processes import device, processes
-from ..objectives import Objective
-from ..recipe.data import BENCHMARK_DATA, Data, MuseData, TofuData
-from ..recipe.schema import Model, Recipe, Stopping
-from ..storage import read_json, write_json
+from ..recipe.data import Data, MuseData, TofuData
+from ..recipe.schema import Recipe
+from ..storage import write_json
+from .checks import check_adapter, check_inputs, check_objective, check_window, read_thresholds
 from .cost import CostMeter
 from .folder import RunFolder, machine
+from .given_logs import read_given_log
 from .methods import method_of
 from .surrogate import Surrogate, take_or_sample
 
 #: Retain samples that are kept out of training to measure utility on, at most, and as a share of the set.
 HELD_OUT, HELD_OUT_SHARE = 400, 5
-#: What the TDEC rule looks at (LoKU §4.1).
-TDEC_METRICS = ("forget_extraction_likelihood", "forget_memorization_accuracy")
 
 
 class Inputs:
@@ -57,11 +52,19 @@ class Inputs:
         self.tokenizer = load_tokenizer(recipe.model)
         self.encoder = make_encoder(self.tokenizer, recipe.data)
         held_out, self.forget, self.retain = encode_sets(self.data, self.encoder, recipe)
+        check_window(recipe, [*self.forget, *self.retain])
         self.method = method_of(recipe)
         self.objective = self.method.objective()
         self.substitutes = self._substitutes()
         self.thresholds = read_thresholds(recipe.stopping)
         self.benchmark = make_benchmark(recipe, self.encoder, self.data, held_out)
+        self._read_given_logs()
+
+    def _read_given_logs(self) -> None:
+        complete = self.data.retain is not None or not self.recipe.data.retains_itself
+        self.before_log, self.given_reference_log = (
+            read_given_log(self.recipe, side, self.benchmark, complete) for side in ("before", "reference")
+        )
 
     def _substitutes(self) -> list[Example]:
         kind, settings = self.objective.forget.substitute, self.recipe.objective
@@ -92,8 +95,7 @@ class Job(Inputs):
         self.surrogate: Surrogate | None = None
         if recipe.data.retains_itself:
             self._sample_retain_set()
-        self.before_log = self._given_log(recipe.evaluation.before, "evaluation.before")
-        self.given_reference_log = self._given_log(recipe.evaluation.reference, "evaluation.reference")
+        self._check_model_of_before_log()
         self._trained: Any = None
 
     def _sample_retain_set(self) -> None:
@@ -110,8 +112,18 @@ class Job(Inputs):
         self.data = replace(self.data, retain=found.samples)
         held_out, _, self.retain = encode_sets(self.data, self.encoder, self.recipe)
         self.benchmark = make_benchmark(self.recipe, self.encoder, self.data, held_out)
+        self._read_given_logs()
         measured = {"held_out": len(held_out.samples) if held_out else 0}
         self.surrogate = replace(found, facts={**found.facts, **measured})
+
+    def _check_model_of_before_log(self) -> None:
+        found = self.before_log.model.get("fingerprint") if self.before_log else None
+        if self.before_log and found != self.base_fingerprint:
+            raise InputError(
+                Problem(f"evaluation.before: {self.recipe.evaluation.before}",
+                        f"its model is {found}, but this run needs {self.base_fingerprint}.",
+                        "Name a log of the original model, or leave the key out.")
+            )  # fmt: skip
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -197,92 +209,6 @@ class Job(Inputs):
         file = self.folder.evaluation("reference")
         return self.benchmark.read_log(file) if file.exists() else None
 
-    def _given_log(self, given: str | None, key: str) -> EvaluationLog | None:
-        """The log that the recipe names under `key`, checked against this run's benchmark; None for a model."""
-        if given is None or not Path(given).is_file():
-            return None
-        log = self.benchmark.read_log(given)
-        checks: list[tuple[str, Any, Any]] = [
-            ("metric version", log.metric_version, self.benchmark.metric_version)
-        ]
-        if log.data:  # the logs of others do not say what they are of
-            checks.append(("data", log.data.get("hash"), self.benchmark.data.get("hash")))
-        if key == "evaluation.before":
-            checks += [
-                ("model", log.model.get("fingerprint"), self.base_fingerprint),
-                ("adapter", log.model.get("adapter"), None),
-            ]
-        if self.generates_every_time:
-            checks.append(("state of having generations", log.generated, True))
-        problems = [
-            Problem(f"{key}: {given}", f"its {what} is {found}, but this run needs {wanted}.",
-                    "Name another log, or a model, or leave the key out.")
-            for what, found, wanted in checks
-            if found != wanted
-        ]  # fmt: skip
-        if problems:
-            raise InputError(problems)
-        self.benchmark.metrics(log, log)  # raises where it cannot be a reference
-        return log
-
-
-def read_thresholds(stopping: Stopping) -> dict[str, float]:
-    """Metric → threshold. Raises `InputError` for a file that holds none, and where the TDEC rule lacks one."""
-    if stopping.rule is None or stopping.thresholds is None:
-        return {}
-    found: Any = stopping.thresholds
-    if isinstance(found, str):
-        try:
-            found = read_json(Path(found))["thresholds"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                Problem("stopping.thresholds", f"{stopping.thresholds!r} holds no thresholds ({error!r}).",
-                        "Name the file that `expunge eval --calibrate` wrote.")
-            ) from None  # fmt: skip
-    missing = [name for name in TDEC_METRICS if stopping.rule == "tdec" and name not in found]
-    if missing:
-        raise InputError(
-            Problem("stopping.thresholds", f"the TDEC rule needs {' and '.join(missing)}.",
-                    "Calibrate them by `expunge eval --benchmark tdec --calibrate`.")
-        )  # fmt: skip
-    return {name: float(value) for name, value in found.items()}
-
-
-def check_inputs(recipe: Recipe) -> UnlearningData:
-    """The data, once all that shows without loading weights has been checked.
-
-    Raises `InputError` with every problem of model, data and evaluation at once.
-    """
-    method = method_of(recipe)
-    problems = method.problems()
-    found: list[UnlearningData] = []
-    checks = [
-        lambda: load_config(recipe.model),
-        lambda: read_origins(recipe.model.adapters),
-        lambda: found.append(load_data(recipe.data, method.needs_retain)),
-    ]
-    before, reference = recipe.evaluation.before, recipe.evaluation.reference
-    if before is not None and not Path(before).is_file():
-        problems.append(
-            Problem("evaluation.before", f"there is no file {before!r}.", "Name a log, or leave the key out.")
-        )
-    if reference is not None and not Path(reference).is_file():
-        checks.append(lambda: load_config(Model(path=reference), "evaluation.reference"))
-    for check in checks:
-        try:
-            check()
-        except InputError as error:
-            problems += error.problems
-    name = recipe.benchmark
-    if name in BENCHMARK_DATA and not isinstance(recipe.data, BENCHMARK_DATA[name]):
-        problems.append(
-            Problem("evaluation.benchmark", f"{name} needs {name.upper()}'s files.",
-                    f"Set data.format to {name}, or the benchmark to memorization.")
-        )  # fmt: skip
-    if problems:
-        raise InputError(problems)
-    return found[0]
-
 
 def encode_sets(
     data: UnlearningData, encoder: Encoder, recipe: Recipe
@@ -309,34 +235,6 @@ def encode_sets(
                         "does not have.", "Use 'fila', 'default' or 'pissa'.")
             )  # fmt: skip
     return held_out, forget, trained.encode(encoder) if trained else []
-
-
-def check_adapter(model: Any, recipe: Recipe) -> dict[str, Any]:
-    """The layers that the recipe adapts, by name. Raises `InputError` where they are none or smaller than the rank."""
-    layers = target_layers(model, recipe.adapter.targets, recipe.adapter.layers)
-    name, shape = min(
-        ((name, matrix_shape(module)) for name, module in layers.items()), key=lambda item: min(item[1])
-    )
-    if recipe.adapter.rank > min(shape):
-        raise InputError(
-            Problem("adapter.rank", f"{recipe.adapter.rank} exceeds the smaller side of {name!r}, which is "
-                    f"{shape[0]} x {shape[1]}.", f"Use at most {min(shape)}, or leave that layer out of the targets.")
-        )  # fmt: skip
-    return layers
-
-
-def check_objective(model: Any, objective: Objective, adapted: Iterable[str]) -> None:
-    """Raises `InputError` where the model lacks the block whose hidden states the losses see, or where none of the
-    `adapted` layers has an effect on them."""
-    if objective.hidden_layer is None:
-        return
-    check_block(model, objective.hidden_layer)
-    last = objective.last_block
-    if last is not None and all((block_index(name) or 0) > last for name in adapted):
-        raise InputError(
-            Problem("objective.layer", f"the losses look at the hidden states after block {last}, and all adapted "
-                    "layers come later: nothing would be trained.", "Choose a later block, or other adapter.targets.")
-        )  # fmt: skip
 
 
 def make_encoder(tokenizer: Any, data: Data) -> Encoder:
@@ -379,7 +277,17 @@ def make_benchmark(
 def _separate_benchmark(recipe: Recipe, encoder: Encoder) -> Benchmark:
     """A benchmark whose questions are not those of the run's data: WMDP beside its corpora."""
     source = BenchmarkSource(path=recipe.evaluation.path, samples=recipe.evaluation.samples)
-    benchmark = open_benchmark(recipe.benchmark, source, encoder)
+    try:
+        benchmark = open_benchmark(recipe.benchmark, source, encoder)
+    except InputError as error:
+        keys = {
+            "--data": "evaluation.path",
+            "--forget": "evaluation.benchmark",
+            "--benchmark": "evaluation.benchmark",
+        }
+        raise InputError(
+            [replace(problem, where=keys.get(problem.where, problem.where)) for problem in error.problems]
+        ) from None
     if not benchmark.measures_forgetting:
         raise InputError(
             Problem("evaluation.benchmark", f"{recipe.benchmark!r} measures what a model can do, not what it has "

@@ -13,9 +13,10 @@ from ..progress import say
 from ..recipe import Recipe, dump_recipe
 from ..recipe.requests import load_requests
 from ..training.train import steps_an_epoch
+from .checks import check_adapter, check_objective
 from .continual import check_requests
 from .cost_model import Cost, CostModel
-from .job import Inputs, check_adapter, check_objective
+from .job import Inputs
 from .surrogate import surrogate_size
 
 

@@ -88,6 +88,9 @@ class TdecBenchmark(Benchmark):
         ]
         return replace(log, sets={**log.sets, "forget": scored}, generated=True)
 
+    def truths(self) -> dict[str, list[str | None]]:
+        return {name: [None] * len(part) for name, part in self.sets.items()}
+
     def metrics(self, log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
         """`reference` plays no part: what to aim at are the values on held-out text (`Thresholds`)."""
         found: dict[str, Metric] = {}

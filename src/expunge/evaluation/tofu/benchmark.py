@@ -108,6 +108,9 @@ class TofuBenchmark(Benchmark):
             self.max_new_tokens,
         )
 
+    def truths(self) -> dict[str, list[str | None]]:
+        return {name: [question.answer for question in part] for name, part in self.sets.items()}
+
     def read_log(self, path: str | Path) -> EvaluationLog:
         """Expunge's own log, the TOFU authors' or open-unlearning's (see `read_tofu_log`)."""
         return read_tofu_log(path)

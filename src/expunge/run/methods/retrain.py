@@ -12,6 +12,7 @@ import torch
 
 from ...adapters.export import export_adapter
 from ...errors import InputError, Problem
+from ...models.loadable import check_loadable
 from ...models.loading import load_config
 from ...models.processes import cpu_only
 from ...objectives import Objective, retain_losses
@@ -113,13 +114,14 @@ class Retrain(Method):
                         "weights are trained.", "Leave the key out.")
             )  # fmt: skip
         try:
-            base = load_config(self.source, "method.base")
+            check_loadable(self.source, "method.base")
         except InputError as error:
             return [*problems, *error.problems]
         try:
             forgets = load_config(original)
         except InputError:
             return problems  # that the original is missing is said elsewhere
+        base = load_config(self.source, "method.base")
         if _kind(base) != _kind(forgets):
             problems.append(
                 Problem("method.base", f"it is {_kind(base)}, but the model that is to forget is {_kind(forgets)}.",

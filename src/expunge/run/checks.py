@@ -1,0 +1,146 @@
+"""What is checked of a recipe before any weights are read, by `validate` and by every run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..adapters.stack import read_origins
+from ..data.encoding import Example
+from ..data.sets import UnlearningData, load_data
+from ..errors import InputError, Problem
+from ..importance import estimators
+from ..importance.procedure import choose_procedure
+from ..models.blocks import check_block
+from ..models.linear import block_index, matrix_shape, target_layers
+from ..models.loadable import check_loadable
+from ..models.loading import load_config
+from ..objectives import Objective
+from ..recipe.data import BENCHMARK_DATA
+from ..recipe.schema import Model, Recipe, Stopping
+from ..storage import read_json
+from ..training.trackers import check_trackers
+from .methods import method_of
+
+#: What the TDEC rule looks at (LoKU §4.1).
+TDEC_METRICS = ("forget_extraction_likelihood", "forget_memorization_accuracy")
+
+
+def read_thresholds(stopping: Stopping) -> dict[str, float]:
+    """Metric → threshold. Raises `InputError` for a file that holds none, and where the TDEC rule lacks one."""
+    if stopping.rule is None or stopping.thresholds is None:
+        return {}
+    found: Any = stopping.thresholds
+    if isinstance(found, str):
+        try:
+            found = {name: float(value) for name, value in read_json(Path(found))["thresholds"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                Problem("stopping.thresholds", f"{stopping.thresholds!r} holds no thresholds ({error!r}).",
+                        "Name the file that `expunge eval --calibrate` wrote.")
+            ) from None  # fmt: skip
+    missing = [name for name in TDEC_METRICS if stopping.rule == "tdec" and name not in found]
+    if missing:
+        raise InputError(
+            Problem("stopping.thresholds", f"the TDEC rule needs {' and '.join(missing)}.",
+                    "Calibrate them by `expunge eval --benchmark tdec --calibrate`.")
+        )  # fmt: skip
+    return found
+
+
+def check_inputs(recipe: Recipe) -> UnlearningData:
+    """The data, once all that shows without loading weights has been checked.
+
+    Raises `InputError` with every problem of model, data and evaluation at once.
+    """
+    method = method_of(recipe)
+    problems = method.problems()
+    found: list[UnlearningData] = []
+    checks = [
+        lambda: check_loadable(recipe.model),
+        lambda: read_origins(recipe.model.adapters),
+        lambda: found.append(load_data(recipe.data, method.needs_retain)),
+        lambda: check_trackers(recipe.training.report_to),
+        lambda: _check_importance(recipe),
+    ]
+    before, reference = recipe.evaluation.before, recipe.evaluation.reference
+    if before is not None and not Path(before).is_file():
+        problems.append(
+            Problem("evaluation.before", f"there is no file {before!r}.", "Name a log, or leave the key out.")
+        )
+    if reference is not None and not Path(reference).is_file():
+        checks.append(lambda: _check_reference(recipe, Model(path=reference)))
+    for check in checks:
+        try:
+            check()
+        except InputError as error:
+            problems += error.problems
+    name = recipe.benchmark
+    if name in BENCHMARK_DATA and not isinstance(recipe.data, BENCHMARK_DATA[name]):
+        problems.append(
+            Problem("evaluation.benchmark", f"{name} needs {name.upper()}'s files.",
+                    f"Set data.format to {name}, or the benchmark to memorization.")
+        )  # fmt: skip
+    if problems:
+        raise InputError(problems)
+    return found[0]
+
+
+def _check_importance(recipe: Recipe) -> None:
+    name, settings = recipe.adapter.initialization, recipe.importance
+    if name in estimators:
+        choose_procedure(name, estimators[name], perturb=settings.perturb, official=settings.official)
+
+
+def _check_reference(recipe: Recipe, reference: Model) -> None:
+    """That it will load, and reads the original's tokens: it is measured on the same ids."""
+    check_loadable(reference, "evaluation.reference")
+    theirs, ours = (
+        load_config(model, "evaluation.reference").get_text_config().vocab_size
+        for model in (reference, recipe.model)
+    )
+    if theirs != ours:
+        raise InputError(
+            Problem("evaluation.reference", f"{reference.path!r} has {theirs} tokens, and the model that is to forget "
+                    f"{ours}.", "Name a model that was made from the same one, without the forget set.")
+        )  # fmt: skip
+
+
+def check_window(recipe: Recipe, examples: Iterable[Example]) -> None:
+    """Raises `InputError` for samples that are longer than what the model says it can see."""
+    window = getattr(load_config(recipe.model).get_text_config(), "max_position_embeddings", None)
+    longest = max(map(len, examples), default=0)
+    if window and longest > window:
+        raise InputError(
+            Problem("data.max_length", f"a sample of {longest} tokens does not fit into the model's window of "
+                    f"{window}.", f"Set it to {window} or less: texts are cut into chunks, longer answers are cut off.")
+        )  # fmt: skip
+
+
+def check_adapter(model: Any, recipe: Recipe) -> dict[str, Any]:
+    """The layers that the recipe adapts, by name. Raises `InputError` where they are none or smaller than the rank."""
+    layers = target_layers(model, recipe.adapter.targets, recipe.adapter.layers)
+    name, shape = min(
+        ((name, matrix_shape(module)) for name, module in layers.items()), key=lambda item: min(item[1])
+    )
+    if recipe.adapter.rank > min(shape):
+        raise InputError(
+            Problem("adapter.rank", f"{recipe.adapter.rank} exceeds the smaller side of {name!r}, which is "
+                    f"{shape[0]} x {shape[1]}.", f"Use at most {min(shape)}, or leave that layer out of the targets.")
+        )  # fmt: skip
+    return layers
+
+
+def check_objective(model: Any, objective: Objective, adapted: Iterable[str]) -> None:
+    """Raises `InputError` where the model lacks the block whose hidden states the losses see, or where none of the
+    `adapted` layers has an effect on them."""
+    if objective.hidden_layer is None:
+        return
+    check_block(model, objective.hidden_layer)
+    last = objective.last_block
+    if last is not None and all((block_index(name) or 0) > last for name in adapted):
+        raise InputError(
+            Problem("objective.layer", f"the losses look at the hidden states after block {last}, and all adapted "
+                    "layers come later: nothing would be trained.", "Choose a later block, or other adapter.targets.")
+        )  # fmt: skip
