@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,13 +76,25 @@ def needed_flops(model: Any, examples: list[Example]) -> float:
     return 4.0 * (linear * tokens + head * answers)
 
 
-def variants(work: Workload, reference_batches: int, measured: Sequence[str]) -> dict[str, Variant]:
+def variants(
+    work: Workload, reference_batches: int, measured: Sequence[str], compiled: bool = False
+) -> dict[str, Variant]:
     model = work.model()
     forget, retain = batches(work.forget), batches(work.retain)
     found = {"bare": Variant(lambda: bare(model, forget + retain))}
     found["bare, weights"] = Variant(
         lambda: bare(model, forget + retain, weights=True), note="all weight gradients"
     )
+    if compiled:
+        quick = work.model()
+        for block in quick.model.layers:
+            block.compile(dynamic=True)
+        started = time.perf_counter()
+        bare(quick, forget + retain)
+        found["bare, compiled"] = Variant(
+            lambda: bare(quick, forget + retain),
+            note=f"torch.compile; the first pass took {time.perf_counter() - started:.0f} s of wall time",
+        )
     for name in measured:
         found[name] = Variant(
             lambda name=name: measure_importance(model, forget, retain, estimator=name, rank=RANK)
@@ -127,6 +140,7 @@ def main() -> None:
     add_workload_options(made)
     made.add_argument("--reference-batches", type=int, default=1)
     made.add_argument("--estimators", nargs="+", choices=list(estimators), default=list(estimators))
+    made.add_argument("--compile", action="store_true", help="the bare passes with torch.compile as well")
     options = made.parse_args()
     torch.set_num_threads(options.threads)
     work = load_workload(options)
@@ -134,7 +148,7 @@ def main() -> None:
         report_peak(lambda: variants(work, 1, options.estimators)[options.peak_of].run())
         return
     model = work.model()
-    chosen = variants(work, options.reference_batches, options.estimators)
+    chosen = variants(work, options.reference_batches, options.estimators, options.compile)
     once = "reference FILA, 1 pass"  # the same batches as with 10 passes, only scaled otherwise
     timed = {name: variant for name, variant in chosen.items() if name != once}
     seconds = in_turn({**timed, "matmul": matmul_peak()}, options.repetitions)
