@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from rich.console import Console
@@ -35,8 +35,8 @@ class Countable(Protocol[T]):
     def __iter__(self) -> Iterator[T]: ...
 
 
-def track(items: Countable[T], description: str) -> Iterator[T]:
-    """Iterate over `items` and show how far it is."""
+def track(items: Countable[T], description: str) -> Generator[T, None, None]:
+    """Iterate over `items` and show how far it is; closing it early takes the bar away."""
     total = len(items)
     if sys.stderr.isatty() and _first_process():
         yield from _bar(items, description, total)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from ..errors import RunFailed
 from ..intact import read_intact
 from ..objectives import Objective
 from ..objectives.loss import retain_losses
-from ..progress import SECONDS_BETWEEN_LINES, say
+from ..progress import say
 from ..recipe.schema import Training
 from .train import build_trainer, saved_steps
 from .trainer import UnlearningTrainer
@@ -105,7 +104,6 @@ class _Course(TrainerCallback):
     def __init__(self, epochs: int):
         self.epochs = epochs
         self.losses: list[float] = []
-        self.last_line = time.monotonic()
 
     def on_log(
         self,
@@ -124,9 +122,6 @@ class _Course(TrainerCallback):
                 "with another --output."
             )
         self.losses.append(loss)
-        if time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
-            say(f"  step {state.global_step} of {state.max_steps}: loss {loss:.3f}")
-            self.last_line = time.monotonic()
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

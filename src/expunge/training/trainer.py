@@ -24,6 +24,7 @@ from ..models.modes import evaluating
 from ..objectives import Objective, Outputs, StepTotals
 from ..objectives.loss import Loss
 from ..storage import PARTIAL, sync
+from .epoch_progress import EpochProgress
 from .learning_rates import scale_learning_rates
 from .weights import check_state, load_trained, save_trained, way_back
 
@@ -52,12 +53,13 @@ class UnlearningTrainer(Trainer):
         rate_factors: dict[torch.nn.Parameter, float] | None = None,
         callbacks: list[TrainerCallback] | None = None,
     ):
+        self._progress = EpochProgress()
         super().__init__(
             model=model,
             args=args,
             train_dataset=pairs,
             data_collator=partial(collate_pairs, pad_token_id=pad_token_id),
-            callbacks=callbacks,
+            callbacks=[self._progress, *(callbacks or [])],
         )
         self.objective = objective
         self.add_callback(_RetainWeightOfLog(objective))
@@ -65,6 +67,12 @@ class UnlearningTrainer(Trainer):
         self.rate_factors = rate_factors
         self.loss_is_scaled_for_ga = True
         self._step_losses = torch.zeros(2, device=args.device)
+
+    def train(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().train(*arguments, **options)
+        finally:
+            self._progress.close()  # an error must not leave a bar over what is said of it
 
     def _get_train_sampler(self, train_dataset: Any = None) -> PairSampler:
         processes = self.accelerator.num_processes
