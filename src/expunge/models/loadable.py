@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError, Problem
 from ..recipe.schema import Model
-from .loading import _quantization, _refuse_pickle, load_config
+from .loading import load_config, quantization_config, refuse_pickle
 
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
@@ -20,8 +20,8 @@ def check_loadable(model: Model, key: str = "model.path") -> None:
     """
     load_config(model, key)
     if model.quantization:
-        _quantization(model)
-    _refuse_pickle(model, key)
+        quantization_config(model)
+    refuse_pickle(model, key)
     folder = Path(model.path)
     missing = [name for name in _weight_files(folder) if not (folder / name).is_file()]
     if folder.is_dir() and missing:

@@ -49,9 +49,9 @@ def load_model(model: Model, key: str = "model.path") -> Any:
     """
     options: dict[str, Any] = {"dtype": dtype(model), "use_safetensors": True}
     if model.quantization:
-        options["quantization_config"] = _quantization(model)
+        options["quantization_config"] = quantization_config(model)
         options["device_map"] = {"": device()}
-    _refuse_pickle(model, key)
+    refuse_pickle(model, key)
     loaded = _from(model, key, AutoModelForCausalLM.from_pretrained, **options)
     loaded = (loaded if model.quantization else loaded.to(device())).eval()
     add_adapters(loaded, model.adapters)
@@ -75,7 +75,7 @@ def dtype(model: Model) -> torch.dtype | str:
     return torch.float32 if device().type == "cpu" else "auto"
 
 
-def _quantization(model: Model) -> BitsAndBytesConfig:
+def quantization_config(model: Model) -> BitsAndBytesConfig:
     try:
         import bitsandbytes  # type: ignore[import-not-found]  # noqa: F401
     except ImportError:
@@ -132,7 +132,7 @@ def _no_tokenizer(model: Model, key: str) -> InputError:
     )  # fmt: skip
 
 
-def _refuse_pickle(model: Model, key: str) -> None:
+def refuse_pickle(model: Model, key: str) -> None:
     """Weights that are there only as pickle: reading them could run code."""
     path = Path(model.path)
     pickled = sorted(file.name for file in path.glob("pytorch_model*.bin"))

@@ -51,9 +51,8 @@ def build_trainer(
         )  # fmt: skip
     if objective.last_block is not None:  # several processes would wait for the other blocks' gradients
         transformer_blocks(model)[objective.last_block + 1 :].requires_grad_(False)
-    if (
-        save
-    ):  # for the owner alone: torch writes the optimiser's averages of the gradients for everyone to read
+    if save:
+        # For the owner alone: torch writes the optimiser's averages of the gradients for everyone to read.
         checkpoints.mkdir(mode=0o700, parents=True, exist_ok=True)
     dataset = paired_dataset(objective, forget, retain, substitutes)
     steps = steps_an_epoch(len(dataset), training)
