@@ -111,6 +111,20 @@ def test_columns_may_be_called_otherwise(tmp_path: Path) -> None:
     assert "no column 'question' (there are: completion, prompt)" in sentence(path, format="qa")
 
 
+def test_a_column_that_only_one_set_lacks_is_named_once_with_its_file(tmp_path: Path) -> None:
+    forget = write(tmp_path / "forget.jsonl", [{"prompt": "Who?", "completion": "Ada."}])
+    retain = write(tmp_path / "retain.jsonl", ROWS)
+    own = {"question_column": "prompt", "answer_column": "completion"}
+    assert sentence(forget, retain, format="qa", **own) == (
+        f"{retain}, every row: there is no column 'prompt' (there are: answer, question). Set data.question_column "
+        "to the right one, the same for every set."
+    )
+    assert sentence(forget, retain, **own).startswith(
+        f"data.retain: the columns of '{retain}' (answer, question) are of no known format: there is neither 'prompt' "
+        "with 'completion', nor 'messages', nor 'text'."
+    )
+
+
 def test_an_empty_set_and_a_missing_file(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     assert "data.forget" in (found := sentence(str(tmp_path / "empty.jsonl")))

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from expunge.errors import InputError
+from expunge.errors import InputError, Problem
 from expunge.recipe import OwnData, TofuData, dump_recipe, load_recipe
+from expunge.recipe.loading import naming_recipe
 
 TOFU = {"model": {"path": "m"}, "data": {"format": "tofu", "path": "d"}}
 
@@ -112,6 +113,25 @@ def test_a_value_where_a_section_belongs_is_answered_with_its_keys() -> None:
     assert "learning_rate" in problems["recipe: training"].remedy
     with pytest.raises(InputError, match=r"recipe: data: the value 5 does not fit: .* Its keys: .*forget"):
         load_recipe({**TOFU, "data": 5})
+
+
+def test_a_problem_with_a_key_names_the_recipes_file_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data.jsonl").touch()
+    places = ["adapter.rank", "data.forget: a.jsonl", "method", "output: runs/x", "data.jsonl, row 3",
+              "importance of q_proj", "models/data.json: key"]  # fmt: skip
+
+    def raised(source: object) -> list[str]:
+        with pytest.raises(InputError) as error, naming_recipe(source):
+            raise InputError([Problem(where, "it is wrong.", "Correct it.") for where in places])
+        return [problem.where for problem in error.value.problems]
+
+    assert raised({}) == places
+    assert raised(tmp_path / "mine.yaml") == [
+        *(f"{tmp_path / 'mine.yaml'}: {where}" for where in places[:3]), *places[3:],
+    ]  # fmt: skip
 
 
 def test_a_batch_must_be_whole_micro_batches() -> None:

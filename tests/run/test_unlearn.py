@@ -143,13 +143,22 @@ def test_plain_text_without_a_retain_set(recipe: dict, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("batch_size", [2, 8])
-def test_divergence_before_the_first_epoch_ends_with_a_sentence(recipe: dict, batch_size: int) -> None:
+@pytest.mark.parametrize(
+    ("batch_size", "retain", "remedy"),
+    [
+        (2, "none", r"Lower training\.learning_rate or give a retain loss, and"),
+        (8, "none", r"Lower training\.learning_rate or give a retain loss, and"),
+        (8, "nll", r"Lower training\.learning_rate, and"),
+    ],
+)
+def test_divergence_before_the_first_epoch_ends_with_a_sentence(
+    recipe: dict, batch_size: int, retain: str, remedy: str
+) -> None:
     """Seen in the loss of a later step, or, with one step an epoch, only in the evaluation."""
     recipe["training"]["learning_rate"] = 1e30
-    with pytest.raises(expunge.RunFailed, match=r"Lower training\.learning_rate"):
+    with pytest.raises(expunge.RunFailed, match=remedy):
         expunge.unlearn(
-            recipe, ["objective=ga", "objective.retain=none", f"training.batch_size={batch_size}"]
+            recipe, ["objective=ga", f"objective.retain={retain}", f"training.batch_size={batch_size}"]
         )
     state = read_json(Path(recipe["output"]) / "run.json")
     assert state["state"] == "failed"

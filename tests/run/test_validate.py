@@ -45,6 +45,16 @@ def refused(recipe: dict[str, Any]) -> Callable[..., list[str]]:
     return refuse
 
 
+def test_a_key_is_named_with_the_recipes_file(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["adapter"]["rank"] = 30
+    file = tmp_path / "mine.yaml"
+    file.write_text(json.dumps(recipe))
+    for command in (plan, expunge.unlearn):
+        with pytest.raises(InputError, match="exceeds the smaller side") as error:
+            command(file)
+        assert [problem.where for problem in error.value.problems] == [f"{file}: adapter.rank"]
+
+
 def test_quantisation_without_its_library(refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # as if it were not installed
     assert refused(model__quantization="4bit") == [

@@ -91,6 +91,16 @@ def test_a_loss_that_is_no_number_stops_and_is_not_saved(name: str, value: float
     assert "at step 7" in made.stopped
 
 
+def test_without_a_retain_set_no_utility_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    made, _ = callback(utility=math.nan)
+    made.original_utility = math.nan
+    made.on_epoch_end(None, TrainerState(epoch=2.0, global_step=1, log_history=HISTORY), TrainerControl())
+    assert made.stopped is None
+    said = capsys.readouterr().err
+    assert said.startswith("  epoch 2/5: forget loss 1.500, retain loss 0.200, forget score -1, ")
+    assert said.endswith("utility not measured, as there is no retain set\n")
+
+
 def test_a_lost_utility_stops_after_the_epoch_and_says_so() -> None:
     made, rows = callback(utility=0.4)
     control = TrainerControl(should_save=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ..errors import InputError, Problem
@@ -99,9 +99,11 @@ def recognise_format(rows: Sequence[Row], data: OwnData, source: str, key: str) 
     if data.text_column in columns:
         return "text"
     raise InputError(
-        Problem(key, f"the columns of {source!r} ({', '.join(sorted(columns))}) are of no known format.",
-                "Name the columns: data.question_column and data.answer_column, data.messages_column, "
-                "or data.text_column.")
+        Problem(key, f"the columns of {source!r} ({', '.join(sorted(columns))}) are of no known format: there is "
+                f"neither {data.question_column!r} with {data.answer_column!r}, nor {data.messages_column!r}, nor "
+                f"{data.text_column!r}.",
+                "Name the columns, the same for every set: data.question_column and data.answer_column, "
+                "data.messages_column, or data.text_column.")
     )  # fmt: skip
 
 
@@ -119,6 +121,8 @@ def to_samples(rows: Sequence[Row], kind: str, data: OwnData, source: str) -> li
             problems.append(made)
         elif made is not None:
             samples.append(made)
+    if len(problems) == len(rows) > 1 and len({problem.reason for problem in problems}) == 1:
+        problems = [replace(problems[0], where=f"{source}, every row")]
     if problems:
         raise InputError(problems[:10])
     return samples
@@ -169,5 +173,7 @@ def _missing_text(row: Row, column: str, option: str, where: str) -> Problem | N
 def _absent(row: Row, column: str, option: str, where: str) -> Problem:
     there = ", ".join(sorted(row))
     return Problem(
-        where, f"there is no column {column!r} (there are: {there}).", f"Set {option} to the right one."
+        where,
+        f"there is no column {column!r} (there are: {there}).",
+        f"Set {option} to the right one, the same for every set.",
     )

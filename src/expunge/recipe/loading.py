@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -57,6 +60,26 @@ def check_recipe(where: str, content: Mapping[str, Any]) -> Recipe:
         problems = [_problem(where, detail) for detail in error.errors()]
         # Where a key may be of several types, each type complains; the last, most structured one, says most.
         raise InputError(list({problem.where: problem for problem in problems}.values())) from None
+
+
+@contextmanager
+def naming_recipe(source: object) -> Iterator[None]:
+    """Within the block, a problem with a recipe's key names the file `source` as well, where there is one."""
+    try:
+        yield
+    except InputError as error:
+        if not isinstance(source, str | Path):
+            raise
+        raise InputError([_named(problem, str(source)) for problem in error.problems]) from error
+
+
+def _named(problem: Problem, where: str) -> Problem:
+    section = re.match(r"\w+(?=$|[.:])", problem.where)
+    known = section is not None and section.group() in Recipe.model_fields.keys() - {"output"}
+    # The name of a file may begin like a key.
+    if not known or Path(re.split("[:,]", problem.where)[0]).exists():
+        return problem
+    return replace(problem, where=f"{where}: {problem.where}")
 
 
 def dump_recipe(recipe: Recipe) -> str:

@@ -22,6 +22,7 @@ from ..models.loading import load_config, load_model, load_tokenizer
 from ..models.processes import device, processes
 from ..progress import say
 from ..recipe import Recipe, load_recipe
+from ..recipe.loading import naming_recipe
 from ..storage import atomic_folder, write_json, write_json_lines
 from ..training.finetune import finetune
 from ..training.train import saved_steps
@@ -67,7 +68,8 @@ def finetune_recipe(
     The weights are trained in fp32, on an accelerator with bf16 arithmetic where the checkpoint is bf16.
     Raises `InputError` for wrong input before anything is written, and `RunFailed` where training diverges.
     """
-    job = _Finetuning(source, overrides, on, Path(output), lora)
+    with naming_recipe(source):
+        job = _Finetuning(source, overrides, on, Path(output), lora)
     finished = job.finished(resume)
     processes().wait_for_everyone()  # all have looked at the folders before one is made
     if not finished:

@@ -24,7 +24,8 @@ from ..intact import read_intact
 from ..models.linear import target_layers
 from ..models.processes import processes
 from ..progress import say
-from ..recipe import load_recipe
+from ..recipe import Recipe, load_recipe
+from ..recipe.loading import naming_recipe
 from ..storage import atomic_file, hash_rows
 from .job import Inputs, Job
 
@@ -88,7 +89,11 @@ def measure_and_store(source: str | Path, overrides: Sequence[str] = ()) -> Path
 
     Raises `InputError` for wrong input, and where the initialisation needs no measurement.
     """
-    recipe = load_recipe(source, overrides)
+    with naming_recipe(source):
+        return _measure_and_store(load_recipe(source, overrides))
+
+
+def _measure_and_store(recipe: Recipe) -> Path:
     chosen = recipe.adapter.initialization
     if chosen not in estimators:
         raise InputError(

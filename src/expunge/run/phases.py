@@ -195,9 +195,10 @@ def training(job: Job) -> None:
     kept = saved_steps(folder.checkpoints)
     rows = [row for row in folder.epochs if row["step"] in kept]
     if not rows:
+        guard = "" if job.objective.retain else " or give a retain loss"
         raise RunFailed(
-            f"{stopped} No epoch was finished before, so nothing was exported. Lower training.learning_rate or "
-            "give a retain loss, and start anew with another --output."
+            f"{stopped} No epoch was finished before, so nothing was exported. Lower training.learning_rate{guard}, "
+            "and start anew with another --output."
         )
     choice = job.method.choose([_candidate(row) for row in rows], original)
     folder.update(

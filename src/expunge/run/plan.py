@@ -11,6 +11,7 @@ from ..models.linear import matrix_shape
 from ..models.loading import empty_model
 from ..progress import say
 from ..recipe import Recipe, dump_recipe
+from ..recipe.loading import naming_recipe
 from ..recipe.requests import load_requests
 from ..training.train import steps_an_epoch
 from .checks import check_adapter, check_objective
@@ -26,10 +27,11 @@ def plan(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Of a list of forget sets: the steps of all requests, the largest of their peaks, and under `requests` the plan of
     each. Reads the data and the model's configuration, not its weights. Raises `InputError` with every mistake.
     """
-    loaded = load_requests(source, overrides)
-    if isinstance(loaded, Recipe):
-        return _plan(Inputs(loaded))
-    plans = [_plan(inputs) for inputs in check_requests(loaded)]
+    with naming_recipe(source):
+        loaded = load_requests(source, overrides)
+        if isinstance(loaded, Recipe):
+            return _plan(Inputs(loaded))
+        plans = [_plan(inputs) for inputs in check_requests(loaded)]
     return {
         "recipe": loaded.dump(),
         "requests": plans,

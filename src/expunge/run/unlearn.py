@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..recipe import Recipe
+from ..recipe.loading import naming_recipe
 from ..recipe.requests import load_requests
 from .continual import run_requests
 from .single import Run, run_recipe
@@ -33,9 +34,8 @@ def unlearn(
     Raises `InputError` for wrong input, before anything is written, and `RunFailed` where training diverged before
     its first epoch was over.
     """
-    if not isinstance(recipe, Recipe):
+    if isinstance(recipe, Recipe):
+        return run_recipe(recipe, resume)
+    with naming_recipe(recipe):
         loaded = load_requests(recipe, overrides, output=str(output) if output else None)
-        if not isinstance(loaded, Recipe):
-            return run_requests(loaded, resume)
-        recipe = loaded
-    return run_recipe(recipe, resume)
+        return run_recipe(loaded, resume) if isinstance(loaded, Recipe) else run_requests(loaded, resume)

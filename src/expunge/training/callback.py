@@ -107,10 +107,11 @@ class EpochCallback(TrainerCallback):
             for side in ("forget", "retain")
             if row[f"{side}_loss"] is not None
         )
-        say(
-            f"  epoch {epoch}/{self.epochs}: {losses}forget score {candidate.forget_score:.3g}, utility "
-            f"{candidate.utility:.4f} (original {self.original_utility:.4f})"
-        )
+        if math.isnan(candidate.utility) or math.isnan(self.original_utility):
+            utility = "utility not measured, as there is no retain set"
+        else:
+            utility = f"utility {candidate.utility:.4f} (original {self.original_utility:.4f})"
+        say(f"  epoch {epoch}/{self.epochs}: {losses}forget score {candidate.forget_score:.3g}, {utility}")
 
 
 def _step(entry: dict[str, Any]) -> dict[str, Any]:
