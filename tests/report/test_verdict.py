@@ -271,3 +271,53 @@ def test_own_data_is_compared_by_every_measure_of_memory(after, expected):
 def test_own_data_that_was_never_known():
     verdict = judge(Evidence(before=memory(0.1, 0.2), after=memory(0.05, 0.1), reference=memory(0.1, 0.2)))
     assert verdict.forgetting is Forgetting.NEVER_KNOWN
+
+
+def with_holdout(probability: float, exact: float, auc: float, held: tuple[float, float] = (0.1, 0.2)):
+    metrics = memory(probability, exact)
+    metrics |= {
+        "holdout_probability": Metric(held[0], 50, held[0] - 0.02, held[0] + 0.02),
+        "holdout_exact_memorization": Metric(held[1], 50, held[1] - 0.03, held[1] + 0.03),
+        "membership_inference_min_k": Metric(auc, 100, auc - 0.08, auc + 0.08),
+    }
+    return metrics
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        (with_holdout(0.13, 0.24, 0.55), Forgetting.NEVER_KNOWN),  # 0.11 ≤ 0.12, 0.21 ≤ 0.23, 0.47 ≤ 0.5
+        (with_holdout(0.15, 0.24, 0.55), Forgetting.NOT),  # 0.13 > 0.12
+        (with_holdout(0.13, 0.27, 0.55), Forgetting.NOT),  # 0.24 > 0.23: one measure is enough
+        (with_holdout(0.13, 0.24, 0.59), Forgetting.NOT),  # 0.51 > 0.5: told from the holdout
+        (memory(0.13, 0.24), Forgetting.NOT),  # nothing to compare with
+    ],
+)
+def test_what_was_never_known_shows_beside_a_holdout(before, expected):
+    verdict = judge(Evidence(before=before, after=with_holdout(0.12, 0.23, 0.5)))
+    assert verdict.forgetting is expected
+    finding = verdict.findings[0]
+    if expected is Forgetting.NEVER_KNOWN:
+        assert verdict.headline.startswith("There was nothing to forget; ")
+        assert verdict.tone is Tone.CAUTION
+        assert "no more of the forget set than of the holdout, which it never saw" in finding.text
+        assert "0.130 before, 0.120 after, 0.100 of the holdout" in finding.text
+        assert "N = 50" in finding.text
+    unsure = "whether this one did, a holdout (data.holdout) or a reference can tell"
+    assert (unsure in finding.text) is ("holdout_probability" not in before)
+
+
+def test_nothing_was_forgotten_of_what_was_only_guessed():
+    def accuracies(biology: float, security: float) -> dict[str, Metric]:
+        return {
+            "wmdp_bio_acc": Metric(biology, 1273, biology - 0.02, biology + 0.02),
+            "wmdp_cyber_acc": Metric(security, 1987, security - 0.02, security + 0.02),
+            "mmlu_acc": Metric(0.26, 14042, 0.25, 0.27),
+        }
+
+    after = accuracies(0.25, 0.25)
+    verdict = judge(Evidence(before=accuracies(0.26, 0.24), after=after))
+    assert verdict.forgetting is Forgetting.NEVER_KNOWN
+    assert "than guessing gives" in verdict.findings[0].text
+    assert "0.260 before, 0.250 after, 0.25 by guessing" in verdict.findings[0].text
+    assert judge(Evidence(before=accuracies(0.26, 0.45), after=after)).forgetting is Forgetting.NOT
