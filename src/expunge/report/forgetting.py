@@ -162,12 +162,13 @@ def _of_unseen(evidence: Evidence, name: str) -> float | None:
     """The highest value of a measure that a model reaches on what it never saw, as far as the run can tell."""
     if name not in evidence.before or name not in evidence.after:
         return None
-    holdout = evidence.before.get(_on_holdout(name))
+    holdout = _on_holdout(evidence.before, name)
     return upper(holdout) if holdout else GUESSED.get(name)
 
 
-def _on_holdout(name: str) -> str:
-    return name.replace("forget_", "holdout_", 1)
+def _on_holdout(metrics: Mapping[str, Metric], name: str) -> Metric | None:
+    """The same measure of the holdout."""
+    return metrics.get(f"holdout_{name.removeprefix('forget_')}") if name.startswith("forget_") else None
 
 
 def _told_apart(evidence: Evidence) -> bool:
@@ -178,7 +179,7 @@ def _told_apart(evidence: Evidence) -> bool:
 
 def _never_known(evidence: Evidence, names: Sequence[str]) -> tuple[Forgetting, Finding]:
     before, after = evidence.before, evidence.after
-    holdout = {name: before.get(_on_holdout(name)) for name in names}
+    holdout = {name: _on_holdout(before, name) for name in names}
     than = "than of the holdout, which it never saw" if any(holdout.values()) else "than guessing gives"
     figures = "; ".join(
         f"{MEMORY[name]}: {number(before[name].value)} before, {number(after[name].value)} after, "
