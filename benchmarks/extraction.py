@@ -41,6 +41,7 @@ from expunge.models.answers import answer_tokens
 from expunge.models.linear import linear_layers, matrix_shape
 
 RANK = 8
+COMPILED = "bare, compiled"
 REFERENCES = {
     "reference VILA, 10 passes": ("vila", reference.PASSES["vila"]),
     "reference FILA, 10 passes": ("fila", reference.PASSES["fila"]),
@@ -91,7 +92,7 @@ def variants(
             block.compile(dynamic=True)
         started = time.perf_counter()
         bare(quick, forget + retain)
-        found["bare, compiled"] = Variant(
+        found[COMPILED] = Variant(
             lambda: bare(quick, forget + retain),
             note=f"torch.compile; the first pass took {time.perf_counter() - started:.0f} s of wall time",
         )
@@ -171,7 +172,7 @@ def main() -> None:
             row["accumulator bytes"] = accumulator_bytes(model, name)
         if measured or name in REFERENCES:
             row["stored bytes"] = stored_bytes(model, name)
-        if not options.no_memory:
+        if not options.no_memory and name != COMPILED:
             arguments = ["--shared", str(options.shared), "--model", options.model, "--samples", "8",
                          "--estimators", *options.estimators]  # fmt: skip
             row["peak memory"] = peak_memory(sys.argv[0], arguments, name)

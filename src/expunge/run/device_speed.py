@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,15 +85,24 @@ def _kernel(device: torch.device) -> float:
 
 
 def seconds_of(run: Callable[[], object], device: torch.device) -> float:
-    """Mean seconds of as many calls as fit into `MEASURING`: what other jobs on the machine take is part of it."""
+    """Mean seconds of as many calls as fit into `MEASURING`: what other jobs on the machine take is part of it.
+
+    Python collects no garbage meanwhile: once in a process that takes as long as thousands of small kernels.
+    """
     run()  # the first call chooses kernels and takes memory
     _wait(device)
-    calls, started = 0, time.perf_counter()
-    while (passed := time.perf_counter() - started) < MEASURING:
-        for _ in range(1 + calls):  # ever more, because looking at the clock waits for a GPU
-            run()
-        calls += 1 + calls
-        _wait(device)
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        calls, started = 0, time.perf_counter()
+        while (passed := time.perf_counter() - started) < MEASURING:
+            for _ in range(1 + calls):  # ever more, because looking at the clock waits for a GPU
+                run()
+            calls += 1 + calls
+            _wait(device)
+    finally:
+        if collected:
+            gc.enable()
     return passed / calls
 
 
