@@ -195,7 +195,7 @@ class TestPhases:
         work = model.passes.trained(model.batches.shape).times(3)
         assert phases["training"].flops == 2 * (work.flops + evaluations.flops)
         layers = 2 * (4 * 24.24 + 2 * 40.24 + 24.40)
-        attaching = SPEED.seconds(Work(kernels=100 * 14))
+        attaching = SPEED.seconds(Work(kernels=75 * 14))
         assert phases["adapter"].seconds == pytest.approx(layers + attaching)
 
     def test_what_a_recipe_leaves_out_costs_nothing(self, recipe: dict) -> None:

@@ -44,7 +44,7 @@ from .trial_passes import LARGEST_MODEL, TrialPasses
 
 #: Work beside the passes, as so many kernels' launches: the Trainer's beginning, its part in a micro-batch, a
 #: checkpoint, and the attaching of one layer's adapter (measured on a model of two small blocks).
-STARTING_KERNELS, BATCH_KERNELS, SAVING_KERNELS, ATTACHING_KERNELS = 6000, 400, 1400, 100
+STARTING_KERNELS, BATCH_KERNELS, SAVING_KERNELS, ATTACHING_KERNELS = 6000, 400, 1400, 75
 #: Kernels of AdamW and of the clipping for a trained tensor, and bytes that they move for a trained number.
 OPTIMISER_KERNELS, OPTIMISER_BYTES = 14, 48
 #: Bytes of a trained number: its gradient and Adam's two moments; of a frozen one in an anchor.
