@@ -259,6 +259,8 @@ def curve_figure(output: Path, file: Path) -> None:
         axes[1][column].axhline(UTILITY_SHARE, color="grey", linewidth=0.8, linestyle="--")
         for axis in axes[:, column]:
             axis.set_xscale("log")
+            axis.set_xticks(CURVE_RATES[scale], [f"{rate:g}" for rate in CURVE_RATES[scale]])
+            axis.minorticks_off()
         axes[1][column].set_xlabel("learning rate")
     axes[0][0].set_ylabel("log₁₀ forget quality (N = 200)")
     axes[1][0].set_ylabel("utility, share of the original")
