@@ -170,6 +170,13 @@ def test_a_figure_is_there_exactly_when_its_data_is(make_run, arguments, removed
     assert page.count("No picture:") == len(FIGURES) - len(expected)
 
 
+def test_the_measures_that_appear_are_explained_and_no_others(make_run):
+    terms = re.findall(r"<dt>([^<]+)</dt>", page_of(make_run()))
+    assert terms == [
+        "Forget Quality", "KS distance", "Model Utility", "Probability of the answer", "ROUGE-L recall", "Truth ratio",
+    ]  # fmt: skip
+
+
 def test_axis_of_forgetting_depends_on_the_reference(make_run):
     assert "Forget Quality (log₁₀ p)" in page_of(make_run())
 

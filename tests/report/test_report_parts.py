@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from expunge.report.glossary import glossary
 from expunge.report.importance_map import importance_by_layer, importance_map
 from expunge.report.quantities import count, duration, interval, number, size
-from expunge.report.tables import in_order, label
+from expunge.report.tables import ORDER, in_order, label
 from expunge.report.truth_ratio import shift, truth_ratios
 
 
@@ -94,6 +95,15 @@ def test_tables_begin_with_what_tells_most_and_end_with_what_is_not_known():
     assert in_order(names) == [
         "forget_quality", "forget_probability", "forget_rouge", "forget_perplexity", "my_metric",
     ]  # fmt: skip
+
+
+def test_the_glossary_knows_every_measure_of_the_tables_and_shows_those_that_appear():
+    assert all(glossary([name]) for name in ORDER)
+    shown = [
+        entry.term for entry in glossary(["retain_rouge", "forget_quality", "forget_rouge", "my_metric"])
+    ]
+    assert shown == ["Forget Quality", "ROUGE-L recall"]
+    assert [entry.term for entry in glossary(["holdout_probability"])] == ["Probability of the answer"]
 
 
 def test_units():

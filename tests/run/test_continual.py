@@ -24,6 +24,8 @@ from expunge.errors import InputError
 from expunge.models.loading import load_model
 from expunge.recipe import load_recipe
 from expunge.recipe.schema import Model
+from expunge.report.continual import forget_tables
+from expunge.report.quantities import number
 from expunge.run import continual
 from expunge.run.job import Inputs
 from expunge.run.single import run_recipe
@@ -186,7 +188,42 @@ def test_the_report_has_every_figure_and_no_forgotten_text(finished: expunge.Run
     assert "SECRET" not in page
     assert "HIDDEN" not in page
     shares = [value / state["utility"]["original"] for value in state["utility"]["after"]]
-    assert ", ".join(f"{100 * share:.1f} %" for share in shares) in page
+    shown = ", ".join(f"{100 * share:.1f} %" for share in shares)
+    assert f"of the original model&#39;s: {shown}. The rule asks for at least 95 %. N = 4." in page
+    assert "<dt>Exact memorisation</dt>" in page
+    assert "Reference" not in page
+    assert "The reference" not in page
+
+
+def test_the_reports_tables_have_a_reference_where_a_request_has(finished: expunge.Run) -> None:
+    state = finished.state
+    reference = {**state["requests"][0]["metrics"], "reference": state["requests"][0]["metrics"]["after"]}
+    state["requests"][0]["metrics"] = reference
+    table = forget_tables(state)[0]
+    assert table.columns == ["Original", "After 1", "After 2", "Reference"]
+    probability = reference["reference"]["forget_probability"]["value"]
+    assert [row.cells[-1].value for row in table.rows] == [probability, None]
+    assert table.better == "as the reference"
+
+
+def test_the_card_is_of_the_one_adapter_for_the_untouched_base(
+    finished: expunge.Run, model_folder: Path, data_folder: Path
+) -> None:
+    card = (finished.path / "README.md").read_text()
+    last = finished.state["requests"][1]["forget_sets"]["1"]["forget_probability"]["value"]
+    row = next(line for line in card.splitlines() if line.startswith("| Forget set 1 | 6 | "))
+    assert row.split("|")[5].split()[0] == number(last)
+    assert finished.requests[0].state["model"]["fingerprint"] in card
+    assert finished.requests[1].state["model"]["fingerprint"] not in card
+    hashes = [each["hash"][:12] for each in finished.state["data"]["forget"]]
+    for name, digest in zip(("forget", "second"), hashes, strict=True):
+        assert f"6 examples from {data_folder / name}.jsonl, hash {digest} |" in card
+    assert f'base = AutoModelForCausalLM.from_pretrained("{model_folder}")\nmodel = PeftModel' in card
+    assert "(the adapter has rank 8)" in card
+    assert "`merged/` holds" in card
+    assert "Reference" not in card
+    assert "SECRET" not in card
+    assert "HIDDEN" not in card
 
 
 def test_the_card_of_a_later_request_names_the_adapters_beneath(finished: expunge.Run) -> None:

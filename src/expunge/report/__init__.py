@@ -2,7 +2,15 @@
 
 from .card import write_model_card
 from .continual import write_continual_report
+from .continual_card import write_continual_card
 from .page import write_report
 from .verdict import Verdict, judge
 
-__all__ = ["Verdict", "judge", "write_continual_report", "write_model_card", "write_report"]
+__all__ = [
+    "Verdict",
+    "judge",
+    "write_continual_card",
+    "write_continual_report",
+    "write_model_card",
+    "write_report",
+]

@@ -33,13 +33,13 @@ def write_model_card(run_folder: Path) -> Path:
         .render(
             run=overview(folder),
             model=model,
-            hub_id=model if form != "merged" and _is_hub_id(model) else None,
+            hub_id=model if form != "merged" and is_hub_id(model) else None,
             verdict=judge(evidence),
             limits=limits(evidence),
             request=request_rows(folder),
             metrics=metric_rows(folder),
             rank=rank,
-            vllm_rank=next((allowed for allowed in VLLM_RANKS if rank and allowed >= rank), None),
+            vllm_rank=vllm_rank(rank),
             merged=(folder.path / "merged").is_dir(),
             deliverable=deliverable(folder),
             form=form,
@@ -64,6 +64,11 @@ def adapter_rank(folder: RunFolder) -> int | None:
     return int(adapter["rank"]) * (1 if adapter.get("initialization") == "default" else 2)
 
 
-def _is_hub_id(model: str) -> bool:
+def vllm_rank(rank: int | None) -> int | None:
+    """The least `--max-lora-rank` that vLLM takes and the adapter fits in; None where it fits in none."""
+    return next((allowed for allowed in VLLM_RANKS if rank and allowed >= rank), None)
+
+
+def is_hub_id(model: str) -> bool:
     """organisation/name, and no folder of that name: the card's metadata may name a model of the hub only."""
     return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", model)) and not Path(model).exists()

@@ -11,12 +11,13 @@ from ..evaluation.metric import Metric
 from ..intact import read_intact
 from ..storage import read_json, write_text
 from . import quantities
-from .evidence import Evidence, Finding, Forgetting, Tone
+from .evidence import UTILITIES, Evidence, Finding, Forgetting, Tone
+from .glossary import glossary
 from .page import templates
 from .run_folder import read_metrics
 from .tables import AS_REFERENCE, AS_UNSEEN, Cell, in_order, label
 from .truth_ratio import shift, truth_ratios
-from .verdict import judge, limits
+from .verdict import choose_utility, judge, limits
 
 #: How the names of metrics begin that say nothing of the forget set; they are the same for every request.
 KEPT = ("retain_", "real_authors_", "world_facts_", "holdout_", "model_utility")
@@ -54,6 +55,7 @@ def write_continual_report(folder: Path) -> Path:
     The same files give the same bytes. No text of the data sets is in it.
     """
     state = read_json(folder / "continual.json")
+    forget, kept = forget_tables(state), kept_table(state)
     text = (
         templates()
         .get_template("continual.html.j2")
@@ -66,10 +68,12 @@ def write_continual_report(folder: Path) -> Path:
             },
             planned=len(state["data"]["forget"]),
             verdict=overall(folder, state),
-            limits=limits(_evidence(folder, state, 1)) if state["requests"] else [],
+            limits=limits(evidence_of(folder, state, 1)) if state["requests"] else [],
             rows=_request_rows(state),
-            forget=forget_tables(state),
-            kept=kept_table(state),
+            has_reference=has_reference(state),
+            forget=forget,
+            kept=kept,
+            glossary=glossary([*(table.rows[0].name for table in forget), *(row.name for row in kept.rows)]),
             adapter=state["adapter"],
         )
     )
@@ -81,7 +85,8 @@ def write_continual_report(folder: Path) -> Path:
 def forget_tables(state: Mapping[str, Any]) -> list[Table]:
     """A table for each metric of the forget sets: a row a set, a column a model, from the original to the last."""
     requests = state["requests"]
-    columns = [*_models(len(requests)), "Reference"]
+    compared = has_reference(state)
+    columns = [*_models(len(requests)), *(["Reference"] if compared else [])]
     tables = []
     for name in _names(state, kept=False):
         rows = []
@@ -91,12 +96,17 @@ def forget_tables(state: Mapping[str, Any]) -> list[Table]:
                 found[after] = read_metrics(later["forget_sets"][str(number)]).get(name)
             reference = read_metrics(request["metrics"]["reference"]).get(name)
             metrics = [*(found.get(after) for after in range(len(requests) + 1)), reference]
-            rows.append(_row(str(number), f"Forget set {number}", metrics))
+            rows.append(_row(name, f"Forget set {number}", metrics[: len(columns)]))
         title, better = label(name)
-        if better == AS_REFERENCE and not any(request["metrics"]["reference"] for request in requests):
+        if better == AS_REFERENCE and not compared:
             better = AS_UNSEEN
         tables.append(Table(title, better, "Forget set", columns, rows))
     return tables
+
+
+def has_reference(state: Mapping[str, Any]) -> bool:
+    """Whether any forget set is compared with a model that never saw it."""
+    return any(request["metrics"]["reference"] for request in state["requests"])
 
 
 def kept_table(state: Mapping[str, Any]) -> Table:
@@ -136,14 +146,15 @@ def overall(folder: Path, state: Mapping[str, Any]) -> Overall:
 
 def _judge(folder: Path, state: Mapping[str, Any], number: int) -> tuple[Forgetting, Finding]:
     """How much of a request's forget set is forgotten after the last request, against its own reference."""
-    verdict = judge(_evidence(folder, state, number))
+    verdict = judge(evidence_of(folder, state, number))
     finding = verdict.findings[0]
     return verdict.forgetting, Finding(
         finding.tone, f"Forget set {number}: {finding.title[0].lower()}{finding.title[1:]}", finding.text
     )
 
 
-def _evidence(folder: Path, state: Mapping[str, Any], number: int) -> Evidence:
+def evidence_of(folder: Path, state: Mapping[str, Any], number: int) -> Evidence:
+    """What the verdict on a request's forget set is reached from, as the last request left it."""
     request, last = state["requests"][number - 1], state["requests"][-1]
     after = "after" if number == len(state["requests"]) else f"request-{number}"
     logs = [
@@ -169,8 +180,13 @@ def _utility(state: Mapping[str, Any]) -> tuple[Finding, float | None]:
     shares = [value / original for value in after]
     floor = state["requests"][-1]["training"]["utility_floor"]
     steps = ", ".join(quantities.percent(share) for share in shares)
+    before = read_metrics(state["requests"][0]["metrics"]["before"])
+    last = read_metrics(state["requests"][-1]["metrics"]["after"])
+    name = choose_utility(before, last)
+    what, n = (UTILITIES[name], quantities.count(last[name].n)) if name else ("utility", quantities.NONE)
     text = (
-        f"After each request, of the original model's: {steps}. The rule asks for at least {100 * floor:g} %."
+        f"{what[0].upper()}{what[1:]} after each request, of the original model's: {steps}. The rule asks for at "
+        f"least {100 * floor:g} %. N = {n}."
     )
     if shares[-1] >= floor:
         return Finding(Tone.GOOD, "Utility kept", text), shares[-1]

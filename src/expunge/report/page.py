@@ -12,6 +12,7 @@ from . import quantities
 from .deliverable import deliverable
 from .evidence import Evidence
 from .figures import loss_curves, truth_ratio_distributions, utility_against_forgetting
+from .glossary import glossary
 from .importance_map import importance_map
 from .run_folder import RunFolder, read_run_folder
 from .tables import cost_rows, metric_rows, request_rows
@@ -29,13 +30,15 @@ def write_report(run_folder: Path, show_text: bool = False) -> Path:
     """
     folder = read_run_folder(Path(run_folder))
     evidence = gather_evidence(folder)
+    metrics = metric_rows(folder)
     page = templates().get_template("report.html.j2")
     text = page.render(
         run=overview(folder),
         verdict=judge(evidence),
         limits=limits(evidence),
         request=request_rows(folder),
-        metrics=metric_rows(folder),
+        metrics=metrics,
+        glossary=glossary(row.name for row in metrics),
         figures={
             "frontier": utility_against_forgetting(folder),
             "truth_ratio": truth_ratio_distributions(folder),

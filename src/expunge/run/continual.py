@@ -17,7 +17,7 @@ from ..models.loading import load_tokenizer
 from ..models.processes import processes
 from ..progress import say
 from ..recipe.requests import Requests
-from ..report import write_continual_report
+from ..report import write_continual_card, write_continual_report
 from ..storage import read_json
 from .continual_folder import ContinualFolder
 from .earlier import measure_earlier
@@ -220,7 +220,7 @@ def _adapters(requests: Requests, folder: ContinualFolder, number: int) -> list[
 
 
 def _deliver(requests: Requests, folder: ContinualFolder) -> None:
-    """One adapter for the original base, the merged model where it is asked for, and the report."""
+    """One adapter for the original base, the merged model where it is asked for, the model card and the report."""
     model = requests.whole.model
     adapters: list[str | Path] = [*_adapters(requests, folder, len(requests.recipes))]
     combine_adapters(adapters, folder.adapter, base_name=model.path, revision=model.revision)
@@ -233,4 +233,5 @@ def _deliver(requests: Requests, folder: ContinualFolder) -> None:
         finished=folder.state["finished"] or now(),
         adapter={"rank": config["r"], "bytes": (folder.adapter / WEIGHTS_FILE).stat().st_size},
     )
+    write_continual_card(folder.path)
     write_continual_report(folder.path)
