@@ -64,6 +64,7 @@ PHASES = {
     "baseline": "Evaluation before, and reference",
     "importance": "Importance",
     "adapter": "Adapter initialisation",
+    "reinforcement": "Reinforced adapter",
     "training": "Unlearning",
     "evaluation": "Evaluation after",
     "export": "Export",
