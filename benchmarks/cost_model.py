@@ -101,7 +101,7 @@ def predict(recipe: dict[str, Any]) -> dict[str, dict[str, float]]:
     from expunge.recipe import load_recipe
     from expunge.run import device_speed
     from expunge.run.cost_model import CostModel
-    from expunge.run.job import Inputs
+    from expunge.run.inputs import Inputs
 
     _count_cpu_seconds(device_speed)
     inputs = Inputs(load_recipe(recipe))

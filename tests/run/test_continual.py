@@ -27,7 +27,7 @@ from expunge.recipe.schema import Model
 from expunge.report.continual import forget_tables
 from expunge.report.quantities import number
 from expunge.run import continual
-from expunge.run.job import Inputs
+from expunge.run.inputs import Inputs
 from expunge.run.single import run_recipe
 from expunge.storage import read_json, read_json_lines, write_json
 

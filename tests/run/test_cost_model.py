@@ -20,7 +20,7 @@ from expunge.recipe import load_recipe
 from expunge.run import cost_model, trial_passes
 from expunge.run.cost_model import CostModel
 from expunge.run.device_speed import DeviceSpeed, measure_speed
-from expunge.run.job import Inputs
+from expunge.run.inputs import Inputs
 from expunge.run.operations import Work, counted
 from expunge.run.passes import Batches, Passes
 from expunge.run.shallow_models import ShallowModels, Shape

@@ -24,7 +24,8 @@ from expunge.recipe import load_recipe
 from expunge.run import job as job_module
 from expunge.run import phases
 from expunge.run.importance import measure_and_store, stored_file
-from expunge.run.job import Inputs, Job
+from expunge.run.inputs import Inputs
+from expunge.run.job import Job
 from expunge.run.plan import plan
 from expunge.storage import read_json_lines
 

@@ -21,7 +21,7 @@ from expunge.recipe import load_recipe
 from expunge.recipe.data import OwnData
 from expunge.recipe.schema import Model
 from expunge.run.given_logs import read_given_log
-from expunge.run.job import Inputs, make_encoder
+from expunge.run.inputs import Inputs, make_encoder
 from expunge.run.plan import plan
 from expunge.storage import read_json, write_json
 

@@ -22,7 +22,7 @@ from ..storage import read_json
 from .continual_folder import ContinualFolder
 from .earlier import measure_earlier
 from .folder import now
-from .job import Inputs
+from .inputs import Inputs
 from .merge import write_merged
 from .methods import method_of
 from .single import Run, is_begun, run_recipe

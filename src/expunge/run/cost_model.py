@@ -36,7 +36,7 @@ from ..training.train import paired_dataset, steps_an_epoch
 from .cost import resident_memory
 from .device_speed import DeviceSpeed, decomposition_seconds, measure_speed
 from .importance import drawn_samples
-from .job import Inputs
+from .inputs import Inputs
 from .operations import Work
 from .passes import Batches, Passes
 from .shallow_models import ShallowModels

@@ -13,7 +13,7 @@ from ..models.processes import processes
 from ..progress import say
 from ..storage import write_json
 from .folder import RunFolder
-from .job import Inputs
+from .inputs import Inputs
 
 
 def measure_earlier(inputs: Sequence[Inputs], runs: Sequence[RunFolder]) -> dict[int, dict[str, Metric]]:

@@ -28,7 +28,7 @@ from ..training.finetune import finetune
 from ..training.train import saved_steps
 from .checks import check_adapter
 from .folder import machine, now, versions
-from .job import make_encoder
+from .inputs import make_encoder
 
 SCHEMA = "expunge.finetune/1"
 RECORD = "finetune.json"

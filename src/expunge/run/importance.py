@@ -27,7 +27,8 @@ from ..progress import say
 from ..recipe import Recipe, load_recipe
 from ..recipe.loading import naming_recipe
 from ..storage import atomic_file, hash_rows
-from .job import Inputs, Job
+from .inputs import Inputs
+from .job import Job
 
 
 def measure(job: Job) -> dict[str, Tensor]:

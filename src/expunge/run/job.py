@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,66 +10,18 @@ from typing import Any
 import torch
 
 from ..adapters.anchor import restore
-from ..data.encoding import Encoder, Example
-from ..data.sets import SampleSet, UnlearningData
-from ..data.substitutes import substitutes
-from ..data.templates import Template, choose_template
 from ..errors import InputError, Problem
-from ..evaluation.benchmark import Benchmark
-from ..evaluation.benchmarks import BenchmarkSource, open_benchmark
 from ..evaluation.log import EvaluationLog
-from ..evaluation.memorization import memorization_benchmark
-from ..evaluation.tdec.benchmark import TdecBenchmark
-from ..evaluation.tofu.benchmark import TofuBenchmark
-from ..importance import estimators
 from ..models.fingerprint import fingerprint
-from ..models.loading import load_model, load_tokenizer
+from ..models.loading import load_model
 from ..models.processes import device, processes
-from ..recipe.data import Data, MuseData, TofuData
 from ..recipe.schema import Recipe
 from ..storage import write_json
-from .checks import check_adapter, check_inputs, check_objective, check_window, read_thresholds
+from .checks import check_adapter, check_objective
 from .cost import CostMeter
 from .folder import RunFolder, machine
-from .given_logs import read_given_log
-from .methods import method_of
+from .inputs import Inputs, encode_sets, make_benchmark
 from .surrogate import Surrogate, take_or_sample
-
-#: Retain samples that are kept out of training to measure utility on, at most, and as a share of the set.
-HELD_OUT, HELD_OUT_SHARE = 400, 5
-
-
-class Inputs:
-    """Data, objective and benchmark of a recipe: what is read and checked before any weights are.
-
-    Raises `InputError` with all problems of data, benchmark and model.
-    """
-
-    def __init__(self, recipe: Recipe):
-        self.recipe = recipe
-        self.data = check_inputs(recipe)
-        self.tokenizer = load_tokenizer(recipe.model)
-        self.encoder = make_encoder(self.tokenizer, recipe.data)
-        held_out, self.forget, self.retain = encode_sets(self.data, self.encoder, recipe)
-        check_window(recipe, [*self.forget, *self.retain])
-        self.method = method_of(recipe)
-        self.objective = self.method.objective()
-        self.substitutes = self._substitutes()
-        self.thresholds = read_thresholds(recipe.stopping)
-        self.benchmark = make_benchmark(recipe, self.encoder, self.data, held_out)
-        self._read_given_logs()
-
-    def _read_given_logs(self) -> None:
-        complete = self.data.retain is not None or not self.recipe.data.retains_itself
-        self.before_log, self.given_reference_log = (
-            read_given_log(self.recipe, side, self.benchmark, complete) for side in ("before", "reference")
-        )
-
-    def _substitutes(self) -> list[Example]:
-        kind, settings = self.objective.forget.substitute, self.recipe.objective
-        if kind is None:
-            return []
-        return substitutes(self.data.forget, kind, settings.substitutes, self.encoder, self.recipe.seed)
 
 
 class Job(Inputs):
@@ -112,7 +63,7 @@ class Job(Inputs):
         self.data = replace(self.data, retain=found.samples)
         held_out, _, self.retain = encode_sets(self.data, self.encoder, self.recipe)
         self.benchmark = make_benchmark(self.recipe, self.encoder, self.data, held_out)
-        self._read_given_logs()
+        self.read_given_logs()
         measured = {"held_out": len(held_out.samples) if held_out else 0}
         self.surrogate = replace(found, facts={**found.facts, **measured})
 
@@ -208,109 +159,3 @@ class Job(Inputs):
         """The log of the model that never saw the forget set, once it is there."""
         file = self.folder.evaluation("reference")
         return self.benchmark.read_log(file) if file.exists() else None
-
-
-def encode_sets(
-    data: UnlearningData, encoder: Encoder, recipe: Recipe
-) -> tuple[SampleSet | None, list[Example], list[Example]]:
-    """The held-out retain samples, and the forget and retain examples that are trained on.
-
-    Raises `InputError` for samples whose answer is cut off, and for fewer forget samples than the estimator needs.
-    """
-    forget = data.forget.encode(encoder)
-    if data.retain:
-        data.retain.encode(
-            encoder
-        )  # messages name a row by its place in the file: before the samples are shuffled
-    held_out, trained = hold_out(data.retain, recipe)
-    estimator = recipe.adapter.initialization
-    if estimator in estimators:
-        needed, there = (
-            estimators[estimator].least_samples,
-            min(len(forget), recipe.importance.samples or len(forget)),
-        )
-        if there < needed:
-            raise InputError(
-                Problem("adapter.initialization", f"{estimator!r} measures a variance, which {there} forget sample "
-                        "does not have.", "Use 'fila', 'default' or 'pissa'.")
-            )  # fmt: skip
-    return held_out, forget, trained.encode(encoder) if trained else []
-
-
-def make_encoder(tokenizer: Any, data: Data) -> Encoder:
-    if isinstance(data.template, str):
-        template = choose_template(data.template, tokenizer)
-    else:
-        template = Template(data.template.prompt, data.template.answer)
-    return Encoder(tokenizer, template, data.max_length)
-
-
-def make_benchmark(
-    recipe: Recipe, encoder: Encoder, data: UnlearningData, held_out: SampleSet | None
-) -> Benchmark:
-    """The benchmark that the recipe names, with its data loaded and checked."""
-    longest = recipe.evaluation.max_new_tokens
-    if recipe.benchmark == "tofu":
-        assert isinstance(recipe.data, TofuData)
-        return TofuBenchmark(
-            recipe.data.path,
-            recipe.data.forget,
-            max_new_tokens=longest,
-            samples=recipe.evaluation.samples,
-        )
-    if recipe.benchmark == "muse":
-        assert isinstance(recipe.data, MuseData)
-        source = BenchmarkSource(path=recipe.data.path, samples=recipe.evaluation.samples)
-        return open_benchmark("muse", source, encoder)
-    if recipe.benchmark == "tdec":
-        limit = recipe.evaluation.samples
-        kept = held_out.samples if held_out else []
-        return TdecBenchmark(data.forget.samples[:limit], kept[:limit], encoder, {"path": data.forget.source})
-    if recipe.benchmark != "memorization":
-        return _separate_benchmark(recipe, encoder)
-    sets = {"forget": data.forget, "retain": held_out, "holdout": data.holdout}
-    return memorization_benchmark(
-        {side: part for side, part in sets.items() if part}, encoder, longest, recipe.evaluation.samples
-    )
-
-
-def _separate_benchmark(recipe: Recipe, encoder: Encoder) -> Benchmark:
-    """A benchmark whose questions are not those of the run's data: WMDP beside its corpora."""
-    source = BenchmarkSource(path=recipe.evaluation.path, samples=recipe.evaluation.samples)
-    try:
-        benchmark = open_benchmark(recipe.benchmark, source, encoder)
-    except InputError as error:
-        keys = {
-            "--data": "evaluation.path",
-            "--forget": "evaluation.benchmark",
-            "--benchmark": "evaluation.benchmark",
-        }
-        raise InputError(
-            [replace(problem, where=keys.get(problem.where, problem.where)) for problem in error.problems]
-        ) from None
-    if not benchmark.measures_forgetting:
-        raise InputError(
-            Problem("evaluation.benchmark", f"{recipe.benchmark!r} measures what a model can do, not what it has "
-                    "forgotten, so a run cannot choose its epoch by it.",
-                    "Measure the run's result with `expunge eval`, and choose another benchmark here.")
-        )  # fmt: skip
-    return benchmark
-
-
-def hold_out(retain: SampleSet | None, recipe: Recipe) -> tuple[SampleSet | None, SampleSet | None]:
-    """The retain samples that utility is measured on, and those that are trained on.
-
-    TOFU and MUSE bring their own evaluation sets, so all of the retain split is trained on, as their authors do. Of
-    another retain set a fifth, at most 400 samples, is never trained on.
-    """
-    if retain is None or recipe.benchmark not in ("memorization", "tdec"):
-        return None, retain
-    shuffled = list(retain.samples)
-    random.Random(recipe.seed).shuffle(shuffled)
-    wanted = min(recipe.evaluation.samples or HELD_OUT, max(1, len(shuffled) // HELD_OUT_SHARE))
-    if wanted >= len(shuffled):
-        raise InputError(
-            Problem("data.retain", f"{len(shuffled)} sample cannot both be trained on and measured.",
-                    "Give at least two retain samples; a whole txt file is one.")
-        )  # fmt: skip
-    return SampleSet(retain.source, shuffled[:wanted]), SampleSet(retain.source, shuffled[wanted:])

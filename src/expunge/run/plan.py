@@ -17,7 +17,7 @@ from ..training.train import steps_an_epoch
 from .checks import check_adapter, check_objective
 from .continual import check_requests
 from .cost_model import Cost, CostModel
-from .job import Inputs
+from .inputs import Inputs
 from .surrogate import surrogate_size
 
 

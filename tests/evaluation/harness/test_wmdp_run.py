@@ -14,7 +14,7 @@ from expunge import unlearn
 from expunge.data.sets import load_data
 from expunge.errors import InputError
 from expunge.recipe.data import OwnData
-from expunge.run.job import make_encoder
+from expunge.run.inputs import make_encoder
 
 
 def write_corpus(file: Path, lengths: list[int], seed: int) -> str:
