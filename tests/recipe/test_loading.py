@@ -139,6 +139,17 @@ def test_a_batch_must_be_whole_micro_batches() -> None:
         load_recipe({**TOFU, "training": {"batch_size": 20}})
 
 
+def test_a_bound_needs_a_retain_loss_that_it_bounds() -> None:
+    with pytest.raises(
+        InputError, match=r"retain_bound is 0\.5, but with retain: none there is no retain loss"
+    ):
+        load_recipe({**TOFU, "objective": {"forget": "ga", "retain": "none", "retain_bound": 0.5}})
+    assert (
+        load_recipe({**TOFU, "objective": {"retain": "kl", "retain_bound": 0.5}}).objective.retain_bound
+        == 0.5
+    )
+
+
 def test_a_custom_template_needs_its_places() -> None:
     data = {**TOFU["data"], "template": {"prompt": "Q {question} A"}}
     assert load_recipe({**TOFU, "data": data}).data.template.answer == "{answer}"

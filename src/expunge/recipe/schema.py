@@ -121,6 +121,11 @@ class ObjectiveSettings(Section):
         from ..errors import nearest
         from ..objectives import forget_losses, retain_losses
 
+        if self.retain == "none" and self.retain_bound is not None:
+            raise ValueError(
+                f"retain_bound is {self.retain_bound:g}, but with retain: none there is no retain loss to hold under "
+                "it. Give one (nll, kl), or leave retain_bound out."
+            )
         every = [*forget_losses.values(), *retain_losses.values()]
         known = {name for loss in every for name in loss.hyperparameters}
         used = [forget_losses[self.forget]]
