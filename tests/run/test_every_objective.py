@@ -311,4 +311,5 @@ def test_a_damaged_importance_in_the_store_is_measured_anew(
         assert torch.equal(load_file(run.path / "importance.safetensors")[name], rows)
     assert measure_and_store(recipe, changes) == file
     assert f"measured anew: {file}: it cannot be read: " in capsys.readouterr().err
-    assert file.read_bytes() == whole
+    again = load(file.read_bytes())  # the order of a safetensors file's metadata is not fixed
+    assert all(torch.equal(again[name], rows) for name, rows in load(whole).items())
