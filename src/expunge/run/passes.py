@@ -52,6 +52,7 @@ class Passes:
 
     def __init__(self, models: ShallowModels):
         self.models = models
+        self._counted: dict[tuple[Any, ...], tuple[Work, Work]] = {}
 
     @cached_property
     def _plain(self) -> list[Any]:
@@ -63,12 +64,14 @@ class Passes:
 
     def scored(self, shape: Shape, depth: int | None = None) -> Work:
         """A forward pass without gradients: log-probabilities and first choices of the answers."""
-        return self._deep(self._plain, lambda model: scored(model, shape), depth)
+        return self._deep(("scored", shape), self._plain, lambda model: partial(scored, model, shape), depth)
 
     def measured(self, shape: Shape, estimator: str, depth: int | None = None) -> Work:
         """The forward and backward pass of an importance estimator, its statistics included."""
-        rank, targets = self.models.rank, self.models.targets
-        return self._deep(self._plain, lambda model: measured(model, shape, estimator, rank, targets), depth)
+        more = shape, estimator, self.models.rank, self.models.targets
+        return self._deep(
+            ("measured", shape, estimator), self._plain, lambda model: partial(measured, model, *more), depth
+        )
 
     def accumulated(self, estimator: str, d_out: int, d_in: int) -> int:
         """Bytes of the statistics of one set that an estimator keeps for one layer."""
@@ -85,35 +88,61 @@ class Passes:
                     keep only their input
         """
         models, blocks = self._adapted if adapters else self._plain, depth or self.models.depth
-        one, two = (_count(partial(trained, model, shape)) for model in models)
-        work = one.of_depth(two, blocks)
+
+        def pass_of(depth: int) -> Work:
+            return self._deep(
+                ("trained", shape, adapters), models, lambda model: partial(trained, model, shape), depth
+            )
+
+        def forward_of(depth: int) -> Work:
+            return self._deep(
+                ("forward", shape, adapters), models, lambda model: partial(scored, model, shape), depth
+            )
+
+        work = pass_of(blocks)
         if not recomputed:
             return work
-        first, second = (_count(partial(scored, model, shape)) for model in models)
-        forward, without_blocks = first.of_depth(second, blocks), first.of_depth(second, 0)
+        forward, without_blocks = forward_of(blocks), forward_of(0)
         width = self.models.config.get_text_config().hidden_size
         kept = (blocks - 1) * shape.tokens * width * self.models.dtype.itemsize
         return Work(
             work.flops + forward.flops - without_blocks.flops,
             work.moved + forward.moved - without_blocks.moved,
             work.kernels + forward.kernels - without_blocks.kernels,
-            one.peak + kept,
+            pass_of(1).peak + kept,
         )
 
     def prefilled(self, rows: int, context: int, depth: int | None = None) -> Work:
         """The pass over prompts of `context` tokens, whose keys and values are kept."""
-        return self._deep(self._plain, lambda model: prefilled(model, rows, context), depth)
+        return self._deep(
+            ("prefilled", rows, context),
+            self._plain,
+            lambda model: partial(prefilled, model, rows, context),
+            depth,
+        )
 
     def decoded(self, rows: int, context: int, depth: int | None = None) -> Work:
         """The pass over one token after `context` others whose keys and values are kept."""
-        one, two = (
-            _count(partial(decoded, model, rows, prefilled(model, rows, context))) for model in self._plain
+        return self._deep(
+            ("decoded", rows, context),
+            self._plain,
+            lambda model: partial(decoded, model, rows, prefilled(model, rows, context)),
+            depth,
         )
-        return one.of_depth(two, depth or self.models.depth)
 
-    def _deep(self, models: list[Any], run: Callable[[Any], object], depth: int | None) -> Work:
-        one, two = (_count(partial(run, model)) for model in models)
-        return one.of_depth(two, depth or self.models.depth)
+    def _deep(
+        self,
+        key: tuple[Any, ...],
+        models: list[Any],
+        pass_of: Callable[[Any], Callable[[], object]],
+        depth: int | None,
+    ) -> Work:
+        """The work with `depth` blocks, from that with one and with two, which are counted once."""
+        if key not in self._counted:
+            one, two = (_count(pass_of(model)) for model in models)
+            self._counted[key] = one, two
+        one, two = self._counted[key]
+        return one.of_depth(two, self.models.depth if depth is None else depth)
 
 
 def _count(run: Callable[[], object]) -> Work:
