@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 
 import pytest
 import torch
@@ -281,6 +283,16 @@ class TestTrials:
             3.0 / SPEED.seconds(four) * SPEED.seconds(whole.passes.scored(self.shape))
         )
         assert tried.flops == whole.passes.scored(self.shape).flops
+
+    def test_the_models_that_were_tried_go_with_the_prediction(self) -> None:
+        """Several requests are predicted one after the other."""
+        passes = self.passes()
+        self.every_kind(passes)
+        tried = [weakref.ref(model) for model in passes._made.values()]
+        del passes
+        gc.collect()
+        assert len(tried) == 2
+        assert not any(model() for model in tried)
 
     def test_what_is_too_large_is_counted_alone(self) -> None:
         passes = self.passes(largest_model=1)

@@ -6,6 +6,7 @@ import json
 import shutil
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -261,6 +262,16 @@ def test_a_threshold_of_no_metric_is_found_before_importance_and_training_are_pa
     assert list(read_json(Path(recipe["output"]) / "run.json")["phases"]) == ["baseline"]
 
 
+def without_phases(run: expunge.Run, folder: Path, *phases: str) -> dict[str, Any]:
+    """Copy a finished run to `folder` as one that has still to do these phases; what its run.json says."""
+    shutil.copytree(run.path, folder)
+    state = read_json(folder / "run.json")
+    for phase in phases:
+        del state["phases"][phase]
+    write_json(folder / "run.json", state)
+    return dict(state)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
@@ -275,10 +286,7 @@ def test_a_broken_file_of_a_run_is_named_and_left_as_it_is(
     finished: expunge.Run, tmp_path: Path, name: str, content: str | None, sentence: str
 ) -> None:
     folder = tmp_path / "run"
-    shutil.copytree(finished.path, folder)
-    state = read_json(folder / "run.json")
-    del state["phases"]["training"]
-    write_json(folder / "run.json", state)
+    without_phases(finished, folder, "training")
     recipe_text = (folder / "recipe.yaml").read_text(encoding="utf-8")
     if content is None:
         (folder / name).unlink()
@@ -299,10 +307,7 @@ def test_damaged_importance_of_a_run_is_named(
     finished: expunge.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, phase: str
 ) -> None:
     folder = tmp_path / "run"
-    shutil.copytree(finished.path, folder)
-    state = read_json(folder / "run.json")
-    del state["phases"][phase]
-    write_json(folder / "run.json", state)
+    without_phases(finished, folder, phase)
     file = folder / "importance.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
     command = ["expunge", "run", str(folder / "recipe.yaml"), "--output", str(folder), "--resume"]
@@ -330,11 +335,7 @@ def test_training_does_not_go_on_from_half_a_checkpoint(
 ) -> None:
     """Without it, as the message says, training begins anew and ends in the same weights."""
     folder = tmp_path / "run"
-    shutil.copytree(finished.path, folder)
-    state = read_json(folder / "run.json")
-    for phase in ("training", "evaluation", "export", "report"):
-        del state["phases"][phase]
-    write_json(folder / "run.json", state)
+    without_phases(finished, folder, "training", "evaluation", "export", "report")
     for left in ("adapter", "merged", "checkpoints/checkpoint-4"):
         shutil.rmtree(folder / left)
     write_json_lines(folder / "metrics.jsonl", read_json_lines(folder / "metrics.jsonl")[:1])
@@ -361,10 +362,7 @@ def test_a_missing_line_and_checkpoint_of_the_chosen_epoch_are_named(
     finished: expunge.Run, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    shutil.copytree(finished.path, folder)
-    state = read_json(folder / "run.json")
-    del state["phases"]["export"]
-    write_json(folder / "run.json", state)
+    state = without_phases(finished, folder, "export")
     chosen = folder / "checkpoints" / f"checkpoint-{2 * state['training']['best_epoch']}"
     shutil.rmtree(chosen)
     with pytest.raises(InputError, match="it is missing") as refused:

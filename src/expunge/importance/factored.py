@@ -87,8 +87,8 @@ class Factored(Estimator):
 
     def rows(self, sums: Sums, count: int, rows: slice) -> Tensor:
         of_rows = sums["mean"].T if self.exact else sums["mean_rows"]  # (…, d_out)
-        r = variance(sums["rows"], (of_rows / count).square().sum(0), count)[rows, None]
+        r = variance(sums["rows"], (of_rows / count).square().sum(0), count)[:, None]
         if not self.exact:
-            return (r / self.layer.d_in).expand(-1, self.layer.d_in)
+            return (r[rows] / self.layer.d_in).expand(-1, self.layer.d_in)
         c = variance(sums["columns"], (sums["mean"] / count).square().sum(0), count)
-        return r * (c / c.sum().clamp_min(torch.finfo(c.dtype).tiny))
+        return r[rows] * (c / r.sum().clamp_min(torch.finfo(r.dtype).tiny))

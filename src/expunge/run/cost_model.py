@@ -105,7 +105,7 @@ class CostModel:
             parameters = list(part.parameters())
             self.trained = sum(parameter.numel() for parameter in parameters)
             self.adapter, self.trained_tensors = 0.0, len(parameters)
-        passes = Passes(
+        self.counts = Passes(
             ShallowModels(
                 config, weights, recipe.adapter.rank, recipe.adapter.targets, method.source.trust_remote_code
             )
@@ -118,7 +118,7 @@ class CostModel:
         width = config.get_text_config().hidden_size
         self.speed = speed or measure_speed(device(), weights, self.batches.shape.tokens, width)
         self.passes = TrialPasses(
-            passes,
+            self.counts,
             self.speed,
             device(),
             depth=part.config.get_text_config().num_hidden_layers,
@@ -154,7 +154,7 @@ class CostModel:
 
     def _importance(self) -> Cost:
         name, settings = self.recipe.adapter.initialization, self.recipe.importance
-        kept = sum(self.passes.passes.accumulated(name, *shape) for shape in self.layers)
+        kept = sum(self.counts.accumulated(name, *shape) for shape in self.layers)
         work = Work()
         for samples in drawn_samples(self.inputs):
             if samples:

@@ -22,6 +22,7 @@ LARGEST_DECOMPOSED = 512
 #: What a model reaches of the speeds that kernels reach alone: in products, in element-wise kernels (most do more than
 #: add), and in launches (the Python of a model's modules). Fitted to 35 single passes of models of 1 to 27 M
 #: parameters on a CPU by `benchmarks/cost_model_fit.py`, which they then miss by 18 % (root mean square).
+#: A trial on the device at hand corrects them (`trial_passes`); for a model that is too large to try they stand.
 REACHED_IN_PRODUCTS, REACHED_IN_TRAFFIC, REACHED_IN_LAUNCHES = 0.92, 0.5, 0.3
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,6 +45,7 @@ class TrialPasses:
         self.passes, self.speed, self.device = passes, speed, device
         self.depth, self.adapters, self.largest_model = depth, adapters, largest_model
         self._ratios: dict[str, float] = {}
+        self._made: dict[tuple[int, bool], Any] = {}
 
     def scored(self, shape: Shape) -> Work:
         """See `Passes.scored`."""
@@ -112,7 +113,7 @@ class TrialPasses:
 
     def _ratio(self, count: Callable[[int], Work], trial: Trial, adapted: bool) -> float:
         """Seconds of a trial over those predicted for it; 1 where even one block is too large to try."""
-        blocks = self.passes.models.depth if not adapted else self.depth
+        blocks = self.depth
         while blocks and (
             self._numbers(blocks) > self.largest_model or self.speed.seconds(count(blocks)) > LARGEST_PASS
         ):
@@ -125,7 +126,10 @@ class TrialPasses:
     def _numbers(self, blocks: int) -> int:
         return sum(parameter.numel() for parameter in self.passes.models.plain(blocks).parameters())
 
-    @cache  # noqa: B019 - lives as long as one prediction
     def _model(self, blocks: int, adapted: bool) -> Any:
-        models = self.passes.models
-        return (models.adapted if adapted else models.plain)(blocks, self.device)
+        """Kept for the next kind; several requests are predicted one after the other, so no longer than this object."""
+        if (blocks, adapted) not in self._made:
+            models = self.passes.models
+            make = models.adapted if adapted else models.plain
+            self._made[blocks, adapted] = make(blocks, self.device)
+        return self._made[blocks, adapted]
