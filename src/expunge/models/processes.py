@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TypeVar
@@ -23,7 +25,14 @@ def processes() -> PartialState:
     Without an accelerator accelerate must be told that the CPU is meant, else it takes several CPU processes for
     unrelated ones.
     """
+    _leave_the_group_at_exit()
     return PartialState(cpu=cpu_only(), timeout=WAITING)
+
+
+@functools.cache
+def _leave_the_group_at_exit() -> None:
+    """Left to the end of the interpreter, gloo's threads now and then abort a process that had done its work."""
+    atexit.register(lambda: PartialState().destroy_process_group())
 
 
 def cpu_only() -> bool:
