@@ -8,12 +8,17 @@ import warnings
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import GenerationConfig
+from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
 
 from expunge.data.encoding import IGNORED, Example
 from expunge.evaluation import generation
-from expunge.evaluation.generation import answers_to_prompts, greedy_continuations
+from expunge.evaluation.generation import (
+    Continuation,
+    answers_to_prompts,
+    continuations,
+    greedy_continuations,
+)
 from expunge.evaluation.likelihood import answer_losses
 from expunge.evaluation.log import QuestionRecord
 
@@ -26,10 +31,10 @@ def prompts() -> list[list[int]]:
     return [[generator.randrange(3, 64) for _ in range(length)] for length in (9, 2, 5, 13, 3, 7)]
 
 
-def decode_alone(model: torch.nn.Module, prompt: list[int], end: int = 0) -> list[int]:
+def decode_alone(model: torch.nn.Module, prompt: list[int], end: int = 0, new: int = NEW) -> list[int]:
     ids = list(prompt)
     with torch.no_grad():
-        while len(ids) < len(prompt) + NEW:
+        while len(ids) < len(prompt) + new:
             ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
             if ids[-1] == end:
                 break
@@ -126,3 +131,17 @@ def test_answers_known_by_heart_are_not_generated(tiny_llama, encoder, prompts, 
     assert short == [text(encoder.tokenizer, answer[:2]) for answer in answers]
     whole = [row for row in ended if row != wrong and len(answers[row]) <= 2]
     assert generated == [prompt for row, prompt in enumerate(prompts) if row not in whole]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_answers_end_where_the_window_of_learned_positions_is_full(word_tokenizer, prompts, together):
+    """Each prompt by itself: what shares its batch does not shorten its answer."""
+    torch.manual_seed(0)
+    shape = {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 64, "n_positions": 16}
+    ends = {"bos_token_id": None, "eos_token_id": None}
+    model = GPT2LMHeadModel(GPT2Config(**shape, **ends, initializer_range=0.5)).eval()
+    found = continuations(model, word_tokenizer, [*prompts, [5] * 16], NEW, 100_000 if together else 1)
+    for prompt, continuation in zip(prompts, found, strict=False):
+        alone = decode_alone(model, prompt, new=min(NEW, 16 - len(prompt)))
+        assert continuation == (([*alone[:-1]], True) if alone[-1] == 0 else (alone, False))
+    assert found[-1] == Continuation([], False)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 import string
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -18,6 +17,7 @@ from typing import Any
 from ..data.dialogue import NEXT_SPEAKER, Reply, read_dialogues
 from ..data.encoding import Encoder, Example
 from ..errors import InputError, Problem
+from ..models.window import window_of
 from ..storage import hash_rows
 from .benchmark import Benchmark
 from .benchmarks import BenchmarkSource
@@ -75,7 +75,7 @@ class DialogueBenchmark(Benchmark):
         self.data: dict[str, Any] = {"path": path, "hash": hash_rows(rows), "names": list(self.sets)}
 
     def measure(self, model: Any, encoder: Encoder) -> EvaluationLog:
-        window = _window(model)
+        window = window_of(model.config)
         sets = {}
         for name, replies in self.sets.items():
             examples = [
@@ -91,7 +91,7 @@ class DialogueBenchmark(Benchmark):
         return EvaluationLog(self.name, self.metric_version, False, sets, data=self.data)
 
     def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
-        room = max(1, _window(model) - self.max_new_tokens)
+        room = max(1, window_of(model.config) - self.max_new_tokens)
         sets = {}
         for name, replies in self.sets.items():
             prompts = [encoder.opening(reply.context)[-room:] for reply in replies]
@@ -138,11 +138,6 @@ def open_benchmark(source: BenchmarkSource, encoder: Encoder) -> DialogueBenchma
         )  # fmt: skip
     sets = read_dialogues(source.path, "--data")
     return DialogueBenchmark(sets, source.path, source.max_new_tokens or MAX_NEW_TOKENS, source.samples)
-
-
-def _window(model: Any) -> int:
-    """The most tokens that the model takes, where it says so."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
 
 
 def _last(example: Example, window: int) -> Example:

@@ -11,6 +11,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from ..data.encoding import IGNORED, Encoder, Example
 from ..models.processes import gathered, share
+from ..models.window import window_of
 from ..progress import track
 from .inference import batches_by_length, inference
 from .log import QuestionRecord
@@ -59,23 +60,23 @@ def continuations(
 ) -> list[Continuation]:
     """What the model writes after each prompt (token ids), in the order given.
 
-    Decoding ends at the model's or the tokenizer's end-of-sequence token or one of `stops`, or after
-    `max_new_tokens`. Each token is the likeliest, or what `choice` leaves. `tokens_per_batch` bounds
-    rows × (prompt + new tokens), and with that the key-value cache. Sampling settings of the model are not used;
-    neither it nor the tokenizer is changed.
+    Decoding ends at the model's or the tokenizer's end-of-sequence token or one of `stops`, after `max_new_tokens`,
+    or where the model's window is full. Each token is the likeliest, or what `choice` leaves. `tokens_per_batch`
+    bounds rows × (prompt + new tokens), and with that the key-value cache. Sampling settings of the model are not
+    used; neither it nor the tokenizer is changed.
     Several processes share the batches: each must call it alike, and each returns the continuations of all.
     """
-    settings = _settings(model, tokenizer, max_new_tokens, stops)
-    written: dict[int, Continuation] = {}
-    batches = share(
-        batches_by_length([len(prompt) for prompt in prompts], tokens_per_batch, extra=max_new_tokens)
-    )
+    settings = _settings(model, tokenizer, stops)
+    room = [min(max_new_tokens, window_of(model.config) - len(prompt)) for prompt in prompts]
+    written = {index: Continuation([], False) for index, new in enumerate(room) if new < 1}
+    batches = _batches_by_room([len(prompt) for prompt in prompts], room, tokens_per_batch)
     with inference(model) as device, _own_settings(model, settings):
-        for indices in track(batches, description):
+        for indices in track(share(batches), description):
             batch = _pad_left([prompts[index] for index in indices], settings.pad_token_id)
             batch = {key: value.to(device) for key, value in batch.items()}
             width = batch["input_ids"].shape[1]
             processors = LogitsProcessorList([choice(indices, width)] if choice else [])
+            settings.max_new_tokens = room[indices[0]]
             output = model.generate(**batch, generation_config=settings, logits_processor=processors)
             for index, row in zip(indices, output[:, width:].tolist(), strict=True):
                 written[index] = _cut_at_end(row, settings.eos_token_id)
@@ -122,7 +123,17 @@ def _settled(
     return tokenizer.decode(answer, skip_special_tokens=True) if known else None
 
 
-def _settings(model: Any, tokenizer: Any, max_new_tokens: int, stops: Sequence[int]) -> GenerationConfig:
+def _batches_by_room(lengths: Sequence[int], room: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
+    """Batches of prompts that may all grow by the same number of tokens, whatever they share a batch with."""
+    batches = []
+    for new in sorted({new for new in room if new > 0}, reverse=True):
+        members = [index for index, own in enumerate(room) if own == new]
+        cuts = batches_by_length([lengths[index] for index in members], tokens_per_batch, extra=new)
+        batches += [[members[place] for place in cut] for cut in cuts]
+    return batches
+
+
+def _settings(model: Any, tokenizer: Any, stops: Sequence[int]) -> GenerationConfig:
     ends = getattr(model.generation_config, "eos_token_id", None)
     ends = [] if ends is None else list(ends) if isinstance(ends, (list, tuple)) else [ends]
     own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
@@ -130,7 +141,6 @@ def _settings(model: Any, tokenizer: Any, max_new_tokens: int, stops: Sequence[i
     pads = [token for token in (tokenizer.pad_token_id, *ends) if token is not None]
     return GenerationConfig(
         do_sample=False,
-        max_new_tokens=max_new_tokens,
         eos_token_id=ends or None,
         pad_token_id=pads[0] if pads else 0,
         use_cache=True,

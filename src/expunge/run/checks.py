@@ -16,6 +16,7 @@ from ..models.blocks import check_block
 from ..models.linear import block_index, matrix_shape, target_layers
 from ..models.loadable import check_loadable
 from ..models.loading import load_config
+from ..models.window import window_of
 from ..objectives import Objective
 from ..recipe.data import BENCHMARK_DATA
 from ..recipe.schema import Model, Recipe, Stopping
@@ -109,9 +110,9 @@ def _check_reference(recipe: Recipe, reference: Model) -> None:
 
 def check_window(recipe: Recipe, examples: Iterable[Example]) -> None:
     """Raises `InputError` for samples that are longer than what the model says it can see."""
-    window = getattr(load_config(recipe.model).get_text_config(), "max_position_embeddings", None)
+    window = window_of(load_config(recipe.model))
     longest = max(map(len, examples), default=0)
-    if window and longest > window:
+    if longest > window:
         raise InputError(
             Problem("data.max_length", f"a sample of {longest} tokens does not fit into the model's window of "
                     f"{window}.", f"Set it to {window} or less: texts are cut into chunks, longer answers are cut off.")

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...data.encoding import IGNORED, Encoder, Example
 from ...errors import InputError, Problem
+from ...models.window import window_of
 from ..benchmark import Benchmark
 from ..benchmarks import BenchmarkSource
 from ..generation import greedy_continuations
@@ -46,7 +47,7 @@ class MuseBenchmark(Benchmark):
         self.data = {"path": path, "hash": self.material.hash, "names": SPLITS}
 
     def measure(self, model: Any, encoder: Encoder) -> EvaluationLog:
-        window = _window(model)
+        window = window_of(model.config, otherwise=WINDOW)
         sets = {name: self._continued(model, encoder, name, window) for name in CONTINUED}
         for name in TEXT_SETS:
             sets[name] = _texts(
@@ -55,7 +56,7 @@ class MuseBenchmark(Benchmark):
         return EvaluationLog(self.name, self.metric_version, False, sets, data=self.data)
 
     def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
-        window = _window(model)
+        window = window_of(model.config, otherwise=WINDOW)
         sets = dict(log.sets)
         for name, length in NEW_TOKENS.items():
             prompts = [
@@ -169,10 +170,6 @@ def _text_record(index: int, text: str, chunks: Sequence[AnswerLoss]) -> Questio
         correct=sum(chunk.correct for chunk in chunks),
         scores=membership_scores(statistics, text),
     )
-
-
-def _window(model: Any) -> int:
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or WINDOW
 
 
 def _labels(example: Example) -> list[int]:

@@ -1,0 +1,14 @@
+"""How many tokens a model says it can see at once."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+def window_of(config: Any, otherwise: int = sys.maxsize) -> int:
+    """The most tokens of one sequence by the model's configuration; `otherwise` where it says nothing.
+
+    Models with learned positions fail beyond it, others were not trained for it.
+    """
+    return getattr(config.get_text_config(), "max_position_embeddings", None) or otherwise
