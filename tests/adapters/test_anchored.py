@@ -191,3 +191,16 @@ def test_on_a_trained_model_the_export_is_right_to_rounding(shared, tmp_path) ->
     exact = logits(model.double())
     torch.testing.assert_close(logits(double), exact, rtol=0, atol=1e-5)
     torch.testing.assert_close(logits(single).double(), exact, rtol=0, atol=1e-4)
+
+
+def test_an_importance_of_another_model_is_refused():
+    """Also one of no layer: it is not the absence of one, which means LoRA's own initialisation."""
+    rows = row_weights(random_model())
+    name = next(iter(rows))
+    for other, reason in (
+        ({}, "it is of no layer"),
+        ({"encoder.0": rows[name]}, "no linear layer 'encoder.0'"),
+        ({name: rows[name][1:]}, rf"it has shape \({len(rows[name]) - 1},\), not \({len(rows[name])},\)"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            attach_adapter(random_model(), other)

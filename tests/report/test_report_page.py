@@ -279,8 +279,9 @@ def test_every_broken_file_is_named_at_once(make_run):
     run = make_run()
     (run / "steps.jsonl").write_text("{")
     (run / "eval" / "after.json").write_text("[")
+    (run / "eval" / "before.json").write_text("[]")  # whole, but no log
     with pytest.raises(InputError) as error:
         write_report(run)
-    assert len(error.value.problems) == 2
-    assert "steps.jsonl" in str(error.value)
-    assert "after.json" in str(error.value)
+    assert len(error.value.problems) == 3
+    for name in ("steps.jsonl", "after.json", "before.json: it holds a list in place of a dict"):
+        assert name in str(error.value)

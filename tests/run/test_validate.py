@@ -124,9 +124,17 @@ def test_a_file_of_thresholds_that_holds_none(refused: Any, tmp_path: Path) -> N
         )
 
 
-def test_a_benchmark_is_named_by_the_recipes_key_not_by_an_option(refused: Any) -> None:
-    (problem,) = refused(evaluation__benchmark="lm-eval")
-    assert problem.startswith("evaluation.benchmark: ")
+@pytest.mark.parametrize("name", ["lm-eval", "reasoning", "dialogue"])
+def test_a_benchmark_that_cannot_judge_a_run(refused: Any, name: str) -> None:
+    """Before it is asked for files or a library that would not help."""
+    (problem,) = refused(evaluation__benchmark=name)
+    assert problem.startswith(f"recipe: evaluation.benchmark: '{name}' measures what a model can do")
+
+
+def test_a_benchmark_is_named_by_the_recipes_key_not_by_an_option(refused: Any, tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval", reason="needs the extra `eval`: pip install 'expunge[eval]'")
+    (problem,) = refused(evaluation__benchmark="wmdp", evaluation__path=str(tmp_path / "absent"))
+    assert problem.startswith("evaluation.path: ")
 
 
 class TestGivenLogs:

@@ -41,7 +41,10 @@ def attach_adapter(
     Returns a PeftModel with a trainable adapter `unlearn` and, unless B₀ = 0, a frozen `anchor`.
     Raises `InputError` where an importance does not fit its layer.
     """
-    modules = _named_layers(model, importance) if importance else target_layers(model, targets, layers)
+    if importance is None:
+        modules = target_layers(model, targets, layers)
+    else:
+        modules = _named_layers(model, importance)
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
@@ -76,6 +79,8 @@ def uniform_importance(
 def _named_layers(model: Any, importance: Mapping[str, Tensor]) -> dict[str, nn.Module]:
     found = target_layers(model)
     problems = []
+    if not importance:
+        problems.append(Problem("importance", "it is of no layer.", "Measure it anew."))
     for name, weights in importance.items():
         if name not in found:
             problems.append(Problem("importance", f"this model has no linear layer {name!r}.",

@@ -32,13 +32,11 @@ class Benchmark(ABC):
 
     metric_version: travels with every log; it changes when the same log would give other figures
     data:           path, hash and names of the data; travels with every log as well
-    measures_forgetting: whether a run can choose its epoch by this benchmark; others say what a model can still do
     calibrated:     metrics that need not fall below their values on text that the model never saw
     """
 
     name: ClassVar[str]
     metric_version: str
-    measures_forgetting: ClassVar[bool] = True
     calibrated: ClassVar[tuple[str, ...]] = ()
     data: dict[str, Any]
 

@@ -27,6 +27,9 @@ BENCHMARKS: dict[str, str] = {
     "dialogue": "dialogue",
 }
 
+#: Those that say what is forgotten, so that a run can choose its epoch by them; the others say what a model can do.
+MEASURE_FORGETTING = ("tofu", "muse", "tdec", "memorization", "wmdp")
+
 
 @dataclass(frozen=True)
 class BenchmarkSource:

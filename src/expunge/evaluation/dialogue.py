@@ -60,7 +60,6 @@ class DialogueBenchmark(Benchmark):
 
     name = "dialogue"
     metric_version = "1"
-    measures_forgetting = False
 
     def __init__(
         self,

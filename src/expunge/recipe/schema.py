@@ -265,9 +265,14 @@ class Evaluation(Section):
     @field_validator("benchmark")
     @classmethod
     def _known_benchmark(cls, value: str) -> str:
-        from ..evaluation.benchmarks import BENCHMARKS
+        from ..evaluation.benchmarks import BENCHMARKS, MEASURE_FORGETTING
 
-        return _known(value, {*BENCHMARKS, "auto"}, "benchmark")
+        if value in BENCHMARKS and value not in MEASURE_FORGETTING:
+            raise ValueError(
+                f"{value!r} measures what a model can do, not what it has forgotten, so a run cannot choose its epoch "
+                f"by it. Measure the run's result with `expunge eval`, and name {', '.join(MEASURE_FORGETTING)} here"
+            )
+        return _known(value, {*MEASURE_FORGETTING, "auto"}, "benchmark")
 
 
 class Recipe(Section):

@@ -6,8 +6,7 @@ out of the report.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +18,7 @@ from safetensors.numpy import load_file
 
 from ..errors import InputError, Problem
 from ..evaluation.metric import Metric
-from ..intact import read_intact
+from ..intact import broken, read_intact
 from ..storage import read_json, read_json_lines
 
 SCHEMA = "expunge.run/1"
@@ -83,34 +82,34 @@ def read_run_folder(path: Path) -> RunFolder:
     """Raises `InputError` when `path` is no run folder, or a file in it cannot be read."""
     problems: list[Problem] = []
 
-    def read(name: str, reader: Any, absent: Any) -> Any:
+    def read(name: str, reader: Callable[[Path], Any], kind: type) -> Any:
+        """What the file holds, which is a `kind`; an empty one where there is no file."""
         file = path / name
         if not file.exists():
-            return absent
+            return kind()
         try:
-            return reader(file)
-        except (json.JSONDecodeError, UnicodeDecodeError, yaml.YAMLError) as error:
-            problems.append(
-                Problem(str(file), f"cannot be read: {error}.", "Restore the file, or run the recipe again.")
-            )
-            return absent
+            content = read_intact(reader, file)
+            if not isinstance(content, kind):
+                raise broken(file, f"it holds a {type(content).__name__} in place of a {kind.__name__}")
+        except InputError as error:
+            problems.extend(error.problems)
+            return kind()
+        return content
 
-    run = read("run.json", read_json, None)
-    recipe_text = read("recipe.yaml", lambda file: file.read_text(encoding="utf-8"), "")
     folder = RunFolder(
         path=path,
-        run=run or {},
-        recipe=read("recipe.yaml", lambda file: yaml.safe_load(file.read_text(encoding="utf-8")), None) or {},
-        recipe_text=recipe_text,
-        epochs=read("metrics.jsonl", read_json_lines, []),
-        steps=read("steps.jsonl", read_json_lines, []),
-        logs={stage: log for stage in STAGES if (log := read(f"eval/{stage}.json", read_json, None))},
-        adapter_config=read("adapter/adapter_config.json", read_json, {}),
+        run=read("run.json", read_json, dict),
+        recipe=read("recipe.yaml", lambda file: yaml.safe_load(_text(file)), dict),
+        recipe_text=read("recipe.yaml", _text, str),
+        epochs=read("metrics.jsonl", read_json_lines, list),
+        steps=read("steps.jsonl", read_json_lines, list),
+        logs={stage: log for stage in STAGES if (log := read(f"eval/{stage}.json", read_json, dict))},
+        adapter_config=read("adapter/adapter_config.json", read_json, dict),
     )
-    if not problems and (run is None or run.get("schema") != SCHEMA):
-        found = (
-            "there is no run.json" if run is None else f"its schema is {run.get('schema')!r}, not {SCHEMA!r}"
-        )
+    schema = folder.run.get("schema")
+    if not problems and schema != SCHEMA:
+        there = (path / "run.json").exists()
+        found = f"its schema is {schema!r}, not {SCHEMA!r}" if there else "there is no run.json"
         problems.append(
             Problem(
                 str(path / "run.json"),
@@ -121,3 +120,7 @@ def read_run_folder(path: Path) -> RunFolder:
     if problems:
         raise InputError(problems)
     return folder
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8")

@@ -126,7 +126,7 @@ def _separate_benchmark(recipe: Recipe, encoder: Encoder) -> Benchmark:
     """A benchmark whose questions are not those of the run's data: WMDP beside its corpora."""
     source = BenchmarkSource(path=recipe.evaluation.path, samples=recipe.evaluation.samples)
     try:
-        benchmark = open_benchmark(recipe.benchmark, source, encoder)
+        return open_benchmark(recipe.benchmark, source, encoder)
     except InputError as error:
         keys = {
             "--data": "evaluation.path",
@@ -136,13 +136,6 @@ def _separate_benchmark(recipe: Recipe, encoder: Encoder) -> Benchmark:
         raise InputError(
             [replace(problem, where=keys.get(problem.where, problem.where)) for problem in error.problems]
         ) from None
-    if not benchmark.measures_forgetting:
-        raise InputError(
-            Problem("evaluation.benchmark", f"{recipe.benchmark!r} measures what a model can do, not what it has "
-                    "forgotten, so a run cannot choose its epoch by it.",
-                    "Measure the run's result with `expunge eval`, and choose another benchmark here.")
-        )  # fmt: skip
-    return benchmark
 
 
 def hold_out(retain: SampleSet | None, recipe: Recipe) -> tuple[SampleSet | None, SampleSet | None]:

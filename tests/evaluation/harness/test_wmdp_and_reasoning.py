@@ -61,7 +61,6 @@ def test_wmdp_measures_and_scores(tiny_llama, encoder, wmdp_folder: Path) -> Non
     mean = (hits["wmdp_bio"] / 6 + hits["wmdp_cyber"] / 7) / 2
     assert benchmark.forget_score(metrics) == pytest.approx(1 - mean)
     assert benchmark.utility(metrics, generated=False) == metrics["mmlu_acc"].value
-    assert benchmark.measures_forgetting
 
 
 def test_the_reasoning_sets_count_the_same(tiny_llama, encoder, task_folder: Path) -> None:
@@ -82,7 +81,6 @@ def test_the_reasoning_sets_count_the_same(tiny_llama, encoder, task_folder: Pat
     assert accuracy.n == 8 * 8 + 2
     assert accuracy.low < accuracy.value < accuracy.high
     assert benchmark.utility(metrics, generated=False) == accuracy.value
-    assert not benchmark.measures_forgetting
 
 
 def test_lm_eval_has_these_tasks() -> None:

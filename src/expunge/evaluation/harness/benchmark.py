@@ -32,7 +32,6 @@ class HarnessBenchmark(Benchmark):
     """
 
     name = "lm-eval"
-    measures_forgetting = False
 
     def __init__(self, names: Sequence[str], include: str | None = None, samples: int | None = None):
         if not names:

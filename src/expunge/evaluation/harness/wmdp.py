@@ -22,7 +22,6 @@ class WmdpBenchmark(HarnessBenchmark):
     """
 
     name = "wmdp"
-    measures_forgetting = True
 
     def __init__(self, include: str | None = None, samples: int | None = None):
         super().__init__((*HAZARDOUS, KEPT), include, samples)
