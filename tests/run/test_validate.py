@@ -226,3 +226,16 @@ def test_logs_of_other_tools_are_compared_by_what_they_hold(model_folder: Path, 
             read_given_log(recipe, "reference", own, complete=True)
         (problem,) = error.value.problems
         assert (problem.where, problem.reason) == (f"evaluation.reference: {file}", sentence)
+
+
+def test_says_where_the_run_will_lie_and_whether_it_can(recipe: dict[str, Any]) -> None:
+    folder = Path(recipe["output"])
+    assert plan(recipe)["lines"][-1] == f"output: {folder}"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    assert plan(recipe)["lines"][-1].endswith(
+        "(the folder is not empty and holds no run. Choose another --output.)"
+    )
+    (folder / "notes.txt").unlink()
+    expunge.unlearn(recipe)
+    assert "go on with it by --resume" in plan(recipe)["lines"][-1]

@@ -41,9 +41,8 @@ def attach_adapter(
     Returns a PeftModel with a trainable adapter `unlearn` and, unless B₀ = 0, a frozen `anchor`.
     Raises `InputError` where an importance does not fit its layer.
     """
-    if importance is None:
-        modules = target_layers(model, targets, layers)
-    else:
+    modules = target_layers(model, targets, layers)
+    if importance is not None:
         modules = _named_layers(model, importance)
     config = LoraConfig(
         r=rank,

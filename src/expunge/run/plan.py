@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
 from ..models.linear import matrix_shape
 from ..models.loading import empty_model
 from ..progress import say
@@ -17,7 +18,9 @@ from ..training.train import steps_an_epoch
 from .checks import check_adapter, check_objective
 from .continual import check_requests
 from .cost_model import Cost, CostModel
+from .folder import RunFolder
 from .inputs import Inputs
+from .single import is_begun
 from .surrogate import surrogate_size
 
 
@@ -86,6 +89,7 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
             f"method: {recipe.method.name}: {method.formula}",
             what,
             *_lines(costs),
+            f"output: {recipe.output_folder}{_taken(Path(recipe.output_folder))}",
         ],
     }
 
@@ -98,6 +102,17 @@ def predicted_costs(inputs: Inputs, model: Any) -> dict[str, Cost]:
         # Code of other architectures (sparse experts, a model's own Python) may look at numbers that are not there.
         say(f"The cost of this architecture cannot be predicted: {error}")
         return {}
+
+
+def _taken(folder: Path) -> str:
+    """That `run` would refuse the folder as it is, and what to do; empty where it would not."""
+    try:
+        exists = is_begun(folder, RunFolder(folder).state_file, resume=True)
+    except InputError as error:
+        return f" ({error.problems[0].reason} {error.problems[0].remedy})"
+    return (
+        " (a run is there already: go on with it by --resume, or choose another --output)" if exists else ""
+    )
 
 
 def _lines(costs: dict[str, Cost]) -> list[str]:
