@@ -96,6 +96,7 @@ class EvaluationLog:
 
     model:  path, fingerprint and adapter of the model, filled in by whoever loaded it
     data:   path, hash and the names of the sets' files
+    settings: how the model was asked, where the benchmark leaves that open (see `Benchmark.settings`)
     source: the file that the log was read from, for messages; not part of the log
     """
 
@@ -106,6 +107,7 @@ class EvaluationLog:
     metrics: dict[str, Metric] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     source: str | None = field(default=None, compare=False)
 
     @property
@@ -131,6 +133,7 @@ class EvaluationLog:
             "metric_version": self.metric_version,
             "model": self.model,
             "data": self.data,
+            "settings": self.settings,
             "generated": self.generated,
             "sets": {name: [record.to_json() for record in records] for name, records in self.sets.items()},
             "metrics": {name: metric.to_json() for name, metric in self.metrics.items()},
@@ -155,6 +158,7 @@ class EvaluationLog:
                 metrics={name: Metric.from_json(metric) for name, metric in value["metrics"].items()},
                 model=value["model"],
                 data=value["data"],
+                settings=value.get("settings", {}),
                 source=source,
             )
         except (KeyError, TypeError, AttributeError) as error:
