@@ -164,6 +164,59 @@ def test_a_line_ends_only_where_json_says_so(tmp_path: Path) -> None:
     assert load(str(file)).forget.samples == [QuestionAnswer(row["question"], row["answer"]) for row in rows]
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "tsv"])
+def test_a_byte_order_mark_is_no_part_of_the_data(tmp_path: Path, ending: str) -> None:
+    """Excel's "CSV UTF-8" begins with one, and so do text files of Windows."""
+    file = Path(write(tmp_path / f"forget.{ending}", ROWS))
+    plain = load(str(file)).forget.samples
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert load(str(file)).forget.samples == plain
+    (tmp_path / "list.json").write_text(json.dumps(ROWS), encoding="utf-8-sig")
+    assert load(str(tmp_path / "list.json")).forget.samples == plain
+    (tmp_path / "book.txt").write_text("Ada lived by the sea.", encoding="utf-8-sig")
+    assert load(str(tmp_path / "book.txt")).forget.samples == [Text("Ada lived by the sea.")]
+
+
+def test_a_book_in_one_field_of_a_csv_file(tmp_path: Path) -> None:
+    book = "Ada lived by the sea. " * 10_000
+    assert load(write(tmp_path / "book.csv", [{"text": book}])).forget.samples == [Text(book)]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_a_quote_that_is_not_closed_does_not_swallow_the_rows_after_it(tmp_path: Path, ending: str) -> None:
+    between = {"csv": ",", "tsv": "\t"}[ending]
+    file = tmp_path / f"forget.{ending}"
+    for answer in ('"Ada.', '"Ada" she said'):
+        rows = [("question", "answer"), ("Who?", "Zoë"), ("Who else?", answer), ("And?", "Bob")]
+        file.write_text("".join(between.join(row) + "\n" for row in rows))
+        assert f"{file}, row 2: its quotes or fields are broken" in sentence(str(file))
+    file.write_text(between.join(("question", "answer")) + "\n" + between.join(("Who?", 'Ada "A." Bell')))
+    assert load(str(file)).forget.samples == [QuestionAnswer("Who?", 'Ada "A." Bell')]
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_half_of_a_surrogate_pair_is_no_text(tmp_path: Path, listed: bool) -> None:
+    file = tmp_path / "scraped.json"
+    lines = [r'{"text": "whole \ud83d\ude00"}', r'{"text": "half \ud83d"}', r'{"text": "a", "by\udc00": 1}']
+    file.write_text("[" + ",\n".join(lines) + "]" if listed else "\n".join(lines))
+    found = sentence(str(file))
+    assert f"{file}, row 2: it holds half of a surrogate pair" in found
+    assert f"{file}, row 3: it holds half of a surrogate pair" in found
+    assert "row 1" not in found
+    file.write_text("[" + lines[0] + "]" if listed else lines[0])
+    assert load(str(file)).forget.samples == [Text("whole \U0001f600")]
+
+
+def test_json_that_is_nested_too_deeply(tmp_path: Path) -> None:
+    deep = "[" * 1_000_000 + "]" * 1_000_000
+    (tmp_path / "lines.jsonl").write_text('{"text": "a"}\n' + f'{{"text": "b", "more": {deep}}}\n')
+    assert "lines.jsonl, row 2: its lists or objects are nested too deeply" in sentence(
+        str(tmp_path / "lines.jsonl")
+    )
+    (tmp_path / "list.json").write_text(deep)
+    assert "list.json' cannot be read: maximum recursion depth" in sentence(str(tmp_path / "list.json"))
+
+
 def test_rows_without_an_answer_are_all_named(tmp_path: Path) -> None:
     rows = [ROWS[0], {"question": "Who?", "answer": ""}, {"question": "Where?", "answer": None}]
     found = sentence(write(tmp_path / "a.jsonl", rows))

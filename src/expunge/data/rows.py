@@ -18,6 +18,10 @@ Row = dict[str, Any]
 
 #: Broken lines of one file that are listed.
 LISTED = 10
+#: UTF-8, with the byte order mark that Excel and others put before it or without.
+ENCODING = "utf-8-sig"
+#: Characters of a field of a csv file, which may be a book; the module's own limit is 131,072. The most it takes.
+LONGEST_FIELD = 2**31 - 1
 
 #: File ending → what reads it; filled below.
 READERS: dict[str, Callable[[Path], list[Any]]] = {}
@@ -57,7 +61,7 @@ def read_file(file: Path, key: str) -> list[Any]:
         raise InputError(Problem(key, f"{str(file)!r} is of no known kind.", f"Use one of {_endings()}."))
     try:
         return READERS[file.suffix](file)
-    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are among these
+    except (OSError, ValueError, RecursionError) as error:  # pyarrow's errors are among these
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             Problem(key, f"{str(file)!r} cannot be read: {reason}.", "Correct the file.")
@@ -76,29 +80,62 @@ def _read_file(file: Path, key: str) -> list[Row]:
 
 def _read_json(file: Path) -> list[Any]:
     """An object a line, or one list of objects; a text stands for an object with nothing else."""
-    text = file.read_text(encoding="utf-8")
-    if text.lstrip().startswith("["):
-        return json.loads(text)
-    rows: list[Any] = []
+    text = file.read_text(encoding=ENCODING)
     problems: list[Problem] = []
-    # Not `splitlines`: it also parts at characters that JSON allows within a text, U+2028 say.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            reason = f"the line is not JSON ({error.msg})."
-            problems.append(Problem(f"{file}, row {number}", reason, "Write one JSON object a line."))
+    if text.lstrip().startswith("["):
+        rows = dict(enumerate(json.loads(text), start=1))
+    else:
+        rows = {}
+        # Not `splitlines`: it also parts at characters that JSON allows within a text, U+2028 say.
+        for number, line in enumerate(text.split("\n"), start=1):
+            if not line.strip():
+                continue
+            try:
+                rows[number] = json.loads(line)
+            except json.JSONDecodeError as error:
+                reason = f"the line is not JSON ({error.msg})."
+                problems.append(Problem(f"{file}, row {number}", reason, "Write one JSON object a line."))
+            except RecursionError:
+                reason = "its lists or objects are nested too deeply to be read."
+                problems.append(Problem(f"{file}, row {number}", reason, "Leave out what is nested."))
+    problems += [
+        Problem(f"{file}, row {number}",
+                "it holds half of a surrogate pair (an escape such as \\ud83d alone), which no text can hold.",
+                "Write the whole character, or take the escape out.")
+        for number, row in rows.items()
+        if not _can_be_written(row)
+    ]  # fmt: skip
     if problems:
         raise InputError(problems[:LISTED])
-    return rows
+    return list(rows.values())
+
+
+def _can_be_written(row: Any) -> bool:
+    """Whether all text in the row can be encoded: JSON's escapes can also write halves of characters."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read_csv(file: Path) -> list[Row]:
     """Every field as text: `7` is an answer, and so is `None`."""
-    with file.open(encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines, delimiter="\t" if file.suffix == ".tsv" else ","))
+    csv.field_size_limit(LONGEST_FIELD)
+    rows: list[Row] = []
+    with file.open(encoding=ENCODING, newline="") as lines:
+        # Strict, as a quote that is never closed would make one field of the rest of the file.
+        reader = csv.DictReader(lines, delimiter="\t" if file.suffix == ".tsv" else ",", strict=True)
+        try:
+            for row in reader:
+                rows.append(row)
+        except csv.Error as error:
+            raise InputError(
+                Problem(f"{file}, row {len(rows) + 1}", f"its quotes or fields are broken ({error}).",
+                        "Put a field that holds a separator, a quote or a line break in quotes, and double the "
+                        "quotes in it.")
+            ) from None  # fmt: skip
+    return rows
 
 
 def _read_parquet(file: Path) -> list[Row]:
@@ -108,7 +145,7 @@ def _read_parquet(file: Path) -> list[Row]:
 
 
 def _read_text(file: Path) -> list[Row]:
-    return [{"text": text}] if (text := file.read_text(encoding="utf-8")).strip() else []
+    return [{"text": text}] if (text := file.read_text(encoding=ENCODING)).strip() else []
 
 
 READERS |= {
