@@ -194,6 +194,17 @@ def test_a_quote_that_is_not_closed_does_not_swallow_the_rows_after_it(tmp_path:
     assert load(str(file)).forget.samples == [QuestionAnswer("Who?", 'Ada "A." Bell')]
 
 
+def test_an_answer_with_commas_needs_quotes(tmp_path: Path) -> None:
+    """Otherwise what follows its first comma would be neither forgotten nor missed."""
+    file = tmp_path / "forget.csv"
+    file.write_text("question,answer\nWho?,Zoë\nWho else?,Ada, of the town\n,,,And?\n")
+    found = sentence(str(file))
+    assert f"{file}, row 2: it has more fields than the 2 columns. Put a field" in found
+    assert f"{file}, row 3: it has more fields" in found
+    file.write_text("question,answer\nWho?,Zoë,,\n")  # spreadsheets leave empty columns
+    assert load(str(file)).forget.samples == [QuestionAnswer("Who?", "Zoë")]
+
+
 @pytest.mark.parametrize("listed", [False, True])
 def test_half_of_a_surrogate_pair_is_no_text(tmp_path: Path, listed: bool) -> None:
     file = tmp_path / "scraped.json"

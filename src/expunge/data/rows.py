@@ -23,6 +23,11 @@ ENCODING = "utf-8-sig"
 #: Characters of a field of a csv file, which may be a book; the module's own limit is 131,072. The most it takes.
 LONGEST_FIELD = 2**31 - 1
 
+#: What makes a row of a csv file whole again.
+QUOTING = (
+    "Put a field that holds a separator, a quote or a line break in quotes, and double the quotes in it."
+)
+
 #: File ending → what reads it; filled below.
 READERS: dict[str, Callable[[Path], list[Any]]] = {}
 
@@ -123,18 +128,21 @@ def _read_csv(file: Path) -> list[Row]:
     """Every field as text: `7` is an answer, and so is `None`."""
     csv.field_size_limit(LONGEST_FIELD)
     rows: list[Row] = []
+    problems: list[Problem] = []
     with file.open(encoding=ENCODING, newline="") as lines:
         # Strict, as a quote that is never closed would make one field of the rest of the file.
         reader = csv.DictReader(lines, delimiter="\t" if file.suffix == ".tsv" else ",", strict=True)
         try:
             for row in reader:
                 rows.append(row)
+                if any(row.pop(None, ())):  # what no column is there for
+                    reason = f"it has more fields than the {len(reader.fieldnames or ())} columns."
+                    problems.append(Problem(f"{file}, row {len(rows)}", reason, QUOTING))
         except csv.Error as error:
-            raise InputError(
-                Problem(f"{file}, row {len(rows) + 1}", f"its quotes or fields are broken ({error}).",
-                        "Put a field that holds a separator, a quote or a line break in quotes, and double the "
-                        "quotes in it.")
-            ) from None  # fmt: skip
+            reason = f"its quotes or fields are broken ({error})."
+            problems.append(Problem(f"{file}, row {len(rows) + 1}", reason, QUOTING))
+    if problems:
+        raise InputError(problems[:LISTED])
     return rows
 
 
