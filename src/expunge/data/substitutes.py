@@ -10,7 +10,7 @@ from typing import Literal
 from ..errors import InputError, Problem
 from ..recipe.data import OwnData
 from .encoding import Encoder, Example
-from .rows import read_rows
+from .rows import ENCODING, read_rows
 from .samples import Conversation, QuestionAnswer, Sample, to_samples
 from .sets import SampleSet
 
@@ -55,7 +55,7 @@ def _refusals(source: str | None, count: int, seed: int) -> list[str]:
         raise InputError(
             Problem(KEY, f"there is no file {source!r}.", "Name a text file with one refusal a line.")
         )
-    lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.strip() for line in file.read_text(encoding=ENCODING).splitlines() if line.strip()]
     if not lines:
         raise InputError(Problem(KEY, f"{source!r} holds no line.", "Write one refusal a line."))
     return random.Random(seed).choices(lines, k=count)
