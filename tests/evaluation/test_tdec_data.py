@@ -143,7 +143,7 @@ def test_every_malformed_array_is_named_at_once(tmp_path: Path) -> None:
     [
         (
             "doc_id,content\n1,abc\n",
-            "table.csv, row 1: it has no text in a column 'text' (columns: doc_id, content)",
+            "table.csv, row 1: it has no column 'text' (columns: doc_id, content)",
         ),
         ("doc_id,text\n1,abc\n2,\n", "table.csv, row 2: its text is empty"),
         ("doc_id,text\n", "holds no rows"),
@@ -156,3 +156,14 @@ def test_malformed_tables(tmp_path: Path, content: str, expected: str) -> None:
     assert expected in str(caught.value)
     with pytest.raises(InputError, match=r"data\.retain"):
         retain_texts(str(tmp_path / "nothing.txt"), "data.retain")
+
+
+def test_what_is_no_text_is_told_from_a_missing_column(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n{"text": 5}\n{"content": "b"}\n')
+    for read in (read_sequences, retain_texts):
+        with pytest.raises(InputError) as caught:
+            read(str(tmp_path / "rows.jsonl"), "data.path")
+        assert [problem.reason for problem in caught.value.problems] == [
+            "the 'text' is 5, not text.", "it has no column 'text' (columns: content).",
+        ]  # fmt: skip
+        assert caught.value.problems[0].where == f"{tmp_path}/rows.jsonl, row 2"

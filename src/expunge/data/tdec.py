@@ -208,11 +208,17 @@ def _rows_with_text(source: str, key: str) -> Sequence[Row]:
     if not rows:
         raise InputError(Problem(key, f"{source!r} holds no rows.", "Give at least one."))
     problems = [
-        Problem(f"{source}, row {number}", f"it has no text in a column 'text' (columns: {', '.join(map(str, row))}).",
-                "Name the column with the text 'text'.")
+        _without_text(row, f"{source}, row {number}")
         for number, row in enumerate(rows, start=1)
         if not isinstance(row.get("text", 0), str | None)
-    ]  # fmt: skip
+    ]
     if problems:
         raise InputError(problems[:LISTED])
     return rows
+
+
+def _without_text(row: Row, where: str) -> Problem:
+    if "text" in row:
+        return Problem(where, f"the 'text' is {row['text']!r}, not text.", "Write it as text, in quotes.")
+    return Problem(where, f"it has no column 'text' (columns: {', '.join(row)}).",
+                   "Name the column with the text 'text'.")  # fmt: skip
