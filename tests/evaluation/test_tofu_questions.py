@@ -56,6 +56,21 @@ def test_every_bad_row_is_named(tmp_path):
         assert reason in sentence
 
 
+def test_an_empty_text_is_refused(tmp_path):
+    """An empty answer has the likelihood of EOS alone, and a ROUGE of 0 whatever is generated."""
+    rows = tofu_rows()
+    rows["forget01_perturbed.json"][2]["answer"] = ""
+    rows["forget01_perturbed.json"][2]["paraphrased_answer"] = " "
+    rows["retain_perturbed.json"][0]["question"] = "\n"
+    rows["world_facts_perturbed.json"][1]["perturbed_answer"][0] = ""
+    assert [sentence.partition(" Restore")[0] for sentence in problems(write_tofu(tmp_path, rows))] == [
+        f"{tmp_path}/forget01_perturbed.json, row 3: the 'answer' is empty.",
+        f"{tmp_path}/forget01_perturbed.json, row 3: the 'paraphrased_answer' is empty.",
+        f"{tmp_path}/retain_perturbed.json, row 1: the 'question' is empty.",
+        f"{tmp_path}/world_facts_perturbed.json, row 2: one of the texts in 'perturbed_answer' is empty.",
+    ]
+
+
 def test_broken_lines_and_empty_files(tmp_path):
     write_tofu(tmp_path)
     file = tmp_path / "retain_perturbed.json"

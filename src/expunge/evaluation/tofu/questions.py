@@ -99,10 +99,15 @@ def _problems(where: str, rows: list[Any]) -> Iterable[Problem]:
             if not isinstance(row.get(column), str):
                 reason = f"the column {column!r} is missing or is not text."
                 yield Problem(place, reason, f"Add {column!r} to every row.")
+            elif not row[column].strip():
+                yield Problem(place, f"the {column!r} is empty.", "Restore the file from locuslab/TOFU.")
         wrong = row.get("perturbed_answer")
         if not isinstance(wrong, list) or not wrong or not all(isinstance(text, str) for text in wrong):
             reason = "the column 'perturbed_answer' is missing or is not a list of texts."
             yield Problem(place, reason, "Add at least one wrong answer to every row.")
+        elif not all(text.strip() for text in wrong):
+            reason = "one of the texts in 'perturbed_answer' is empty."
+            yield Problem(place, reason, "Restore the file from locuslab/TOFU.")
 
 
 def _misaligned(folder: Path, sets: Iterable[tuple[str, list[Any]]]) -> Iterator[Problem]:
