@@ -13,6 +13,7 @@ from expunge.adapters.low_rank import official_low_rank
 from expunge.errors import InputError
 from expunge.importance import measure_importance
 from expunge.importance.estimator import Layer
+from expunge.importance.procedure import Procedure
 from expunge.importance.vila import STANDARD_DEVIATION
 from expunge.models.linear import target_layers
 from tiny_models import random_batch, random_model, split_batch
@@ -148,3 +149,13 @@ def test_the_official_decomposition_is_the_unbalanced_one() -> None:
     torch.testing.assert_close(A.norm(dim=1).square() * 2.0, S, rtol=1e-3, atol=1e-4)
     doubled = official_low_rank(W, 4 * d, rank=12, scaling=2.0)
     assert float(doubled[0].norm() / A.norm()) == pytest.approx(2.0, rel=1e-3)  # the scale of d is kept
+
+
+@pytest.mark.parametrize(("divisions", "wanted"), [(1, 6.0), (2, 1.5)])
+def test_sums_as_large_as_the_weights_are_not_copied(divisions: int, wanted: float) -> None:
+    """Of a model of 7 B parameters a copy of the retain set's sums alone would take 26 GB."""
+    sums = {"layer": {"squares": torch.full((2, 3), 6.0)}}
+    before = sums["layer"]["squares"]
+    after = Procedure(divisions=divisions).finished(sums, 4)["layer"]["squares"]
+    assert after.data_ptr() == before.data_ptr()
+    assert torch.equal(after, torch.full((2, 3), wanted))

@@ -52,12 +52,14 @@ class Procedure:
         """What a batch adds to the count that the sums are divided by."""
         return tokens if self.batch_mean else samples
 
-    def finished(self, sums: Mapping[str, Sums], count: int) -> dict[str, Sums]:
-        """The sums after all but one of the divisions by the count; the estimator makes the last."""
+    def finished(self, sums: dict[str, Sums], count: int) -> dict[str, Sums]:
+        """The sums after all but one of the divisions by the count, in place; the estimator makes the last."""
         factor = count ** (1 - self.divisions) if count else 1.0
-        return {
-            layer: {name: value * factor for name, value in values.items()} for layer, values in sums.items()
-        }
+        if factor != 1.0:  # nothing that is as large as the model's weights is made or read without need
+            for values in sums.values():
+                for value in values.values():
+                    value.mul_(factor)
+        return sums
 
 
 #: What the public code of the two papers does (methods.md §2).
