@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from datasets.exceptions import DatasetNotFoundError
 
 from expunge.data.muse import QUESTIONS, TEXTS, read_split
 from expunge.data.samples import Text
 from expunge.data.sets import load_data
 from expunge.errors import InputError
 from expunge.evaluation.muse.material import load_material
-from expunge.recipe.data import MuseData
+from expunge.recipe.data import MuseData, TofuData
 from muse_files import muse_splits, write_muse, write_split
 
 SPLITS = muse_splits()
@@ -115,6 +116,43 @@ def test_a_missing_folder_is_said_once(path):
     with pytest.raises(InputError) as caught:
         load_data(MuseData(format="muse", path=path), True)
     assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize("error", [ConnectionError("no route"), DatasetNotFoundError("no such set")])
+def test_a_hub_that_does_not_have_it_is_asked_once(monkeypatch, error):
+    """A mistyped folder may look like a hub id, and the hub's client tries five times over 23 seconds."""
+    asked = []
+
+    def load_dataset(*name, split):
+        asked.append((*name, split))
+        raise error
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    (told,) = problems("muse/newz")
+    assert told.startswith(
+        "data.path: there is no folder 'muse/newz', and no data set of that name could be had"
+    )
+    assert str(error) in told
+    assert len(asked) == 1
+    for data in (
+        MuseData(format="muse", path="muse/newz"),
+        TofuData(format="tofu", path="muse/newz", forget="forget01"),
+    ):
+        asked.clear()
+        with pytest.raises(InputError) as caught:
+            load_data(data, True)
+        assert (len(caught.value.problems), len(asked)) == (1, 1)
+
+
+def test_splits_that_the_hub_does_not_have_are_all_named(monkeypatch):
+    def load_dataset(name, configuration, split):
+        raise ValueError(f"Unknown split {split!r}.")
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    assert len(problems("muse-bench/MUSE-News")) == 7
+    with pytest.raises(InputError) as caught:
+        load_data(MuseData(format="muse", path="muse-bench/MUSE-News"), True)
+    assert len(caught.value.problems) == 2
 
 
 def test_a_broken_file_is_named(tmp_path):

@@ -32,6 +32,10 @@ QUOTING = (
 READERS: dict[str, Callable[[Path], list[Any]]] = {}
 
 
+class Unreachable(InputError):
+    """A data set that the hub does not have or that cannot be asked for, whichever split of it is wanted."""
+
+
 def read_rows(source: str, key: str) -> list[Row]:
     """All rows of `source` as dictionaries.
 
@@ -39,7 +43,8 @@ def read_rows(source: str, key: str) -> list[Row]:
             kind, or a data set on the hub as `organisation/name:split` or `organisation/name:configuration:split`
     key:    the recipe key that names it, for messages
 
-    Raises `InputError` where there is nothing to read, or it cannot be read.
+    Raises `InputError` where there is nothing to read, or it cannot be read; `Unreachable` where no other split of a
+    data set on the hub can be either.
     """
     path = Path(source)
     if path.is_dir():
@@ -67,9 +72,8 @@ def read_file(file: Path, key: str) -> list[Any]:
     try:
         return READERS[file.suffix](file)
     except (OSError, ValueError, RecursionError) as error:  # pyarrow's errors are among these
-        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            Problem(key, f"{str(file)!r} cannot be read: {reason}.", "Correct the file.")
+            Problem(key, f"{str(file)!r} cannot be read: {_in_a_line(error)}.", "Correct the file.")
         ) from error
 
 
@@ -168,19 +172,26 @@ READERS |= {
 
 def _read_hub(source: str, key: str) -> list[Row]:
     from datasets import load_dataset
+    from datasets.exceptions import DatasetNotFoundError
 
     name, *configuration, split = source.split(":")
     try:
         return [dict(row) for row in load_dataset(name, *configuration, split=split)]
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # the hub's errors and an unknown split are among these
+    except (ConnectionError, DatasetNotFoundError) as error:
+        raise Unreachable(
+            Problem(key, f"there is no folder {name!r}, and no data set of that name could be had from the hub: "
+                    f"{_in_a_line(error)}.",
+                    "Check the name and the connection, or name a local file or folder.")
+        ) from error  # fmt: skip
+    except (OSError, ValueError, RuntimeError) as error:  # an unknown split is among these
         raise InputError(
-            Problem(key, f"{source!r} could not be loaded: {' '.join(str(error).split())[:200]}",
+            Problem(key, f"{source!r} could not be loaded: {_in_a_line(error)}",
                     "Check the name, the split and the connection, or name a local file.")
         ) from error  # fmt: skip
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _endings() -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, Problem
-from ..recipe.data import AnyData, MuseData, OwnData, TdecData
+from ..recipe.data import AnyData, MuseData, OwnData, TdecData, TofuData
 from ..storage import hash_rows
 from .encoding import Encoder, Example
 from .muse import TEXTS, read_split, split_label
-from .rows import read_rows
+from .rows import Unreachable, read_rows
 from .samples import Sample, Text, recognise_format, to_samples
 from .tdec import forget_set, retain_texts
 
@@ -87,6 +87,8 @@ def load_data(data: AnyData, retain_needed: bool) -> UnlearningData:
             sets[side], kinds[side] = load_set(source, data, f"data.{side}")
         except InputError as error:
             problems += error.problems
+            if isinstance(error, Unreachable) and isinstance(data, MuseData | TofuData):
+                break  # the other sides are splits of the same data set
     if retain_needed and sources["retain"] is None and not data.retains_itself:
         problems.append(
             Problem("data.retain", "the retain loss needs a retain set and there is none.",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from ...data.muse import PASSAGES, QUESTIONS, TEXTS, read_split, split_label
+from ...data.rows import Unreachable
 from ...errors import InputError, Problem
 from ...storage import hash_rows
 
@@ -58,6 +59,8 @@ def load_material(path: str, samples: int | None = None) -> Material:
     def rows(name: str, columns: Sequence[str]) -> list[tuple[str, ...]]:
         try:
             found = read_split(path, name, columns)
+        except Unreachable:
+            raise  # and so would every other split be, after as long a wait
         except InputError as error:
             problems.extend(error.problems)
             return []
