@@ -145,7 +145,7 @@ def compared(
 
 
 def main() -> None:
-    made = parser(__doc__, "cost_model", repetitions=1)
+    made = parser(__doc__, "cost_model")
     made.add_argument("--shared", type=Path, default=Path("../shared"))
     made.add_argument("--only", help="one recipe, by its name")
     made.add_argument("--part", choices=["predict", "measure"], help=argparse.SUPPRESS)

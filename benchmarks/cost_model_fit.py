@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.optimize import nnls
-from side_by_side import clock, parser, write
+from side_by_side import clock, on_the_cpu, parser, write
 from workload import SHAPES, load_workload
 
 from expunge.adapters.attach import attach_adapter, uniform_importance
@@ -100,6 +100,7 @@ def main() -> None:
     made = parser(__doc__, "cost_model_fit", repetitions=3)
     made.add_argument("--shared", type=Path, default=Path("../shared"))
     options = made.parse_args()
+    on_the_cpu()
     torch.set_num_threads(options.threads)
     if clock()[0] != "wall seconds":
         device_speed.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from typing import Any
 
 import reference_procedure as reference
 import torch
-from side_by_side import Spread, Variant, in_turn, parser, ratio, write
+from side_by_side import Spread, Variant, in_turn, on_the_cpu, parser, ratio, write
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from expunge.data.encoding import Encoder, Example
@@ -46,6 +46,7 @@ def main() -> None:
     made.add_argument("--shared", type=Path, default=Path("../shared"))
     made.add_argument("--samples", type=int, default=20, help="questions of each set but the forget set")
     options = made.parse_args()
+    on_the_cpu()
     torch.set_num_threads(options.threads)
     folder = options.shared / "models" / "tofu-tiny" / "full"
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()

@@ -3,7 +3,8 @@
     python benchmarks/extraction.py --model narrow --forget forget01
 
 The reference procedure (`reference_procedure.py`) would take minutes to hours, so `--reference-batches` batches of 4
-sequences are timed and multiplied by the number of batches of both sets and of passes. `bare` is one forward and one
+sequences are timed and multiplied by the number of batches of both sets and of passes; what it does once, the map of
+each set, is timed once and added. `bare` is one forward and one
 backward pass over the same batches with frozen weights, `bare, weights` the same with all weight gradients.
 Stored bytes: what is kept once both sets have passed. Accumulators: what is held for one set while measuring.
 Share of peak: operations that the forward and the activations' backward pass of the real tokens need, over what the
@@ -15,7 +16,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import reference_procedure as reference
@@ -26,13 +27,14 @@ from side_by_side import (
     Variant,
     in_turn,
     matmul_peak,
+    on_the_cpu,
     parser,
     peak_memory,
     ratio,
     report_peak,
     write,
 )
-from workload import Workload, add_workload_options, batches, load_workload
+from workload import Workload, add_workload_options, batches, load_workload, workload_arguments
 
 from expunge.data.encoding import Example
 from expunge.importance import estimators, measure_importance
@@ -41,7 +43,7 @@ from expunge.models.answers import answer_tokens
 from expunge.models.linear import linear_layers, matrix_shape
 
 RANK = 8
-COMPILED = "bare, compiled"
+BARE, WEIGHTS, COMPILED = "bare", "bare, weights", "bare, compiled"
 REFERENCES = {
     "reference VILA, 10 passes": ("vila", reference.PASSES["vila"]),
     "reference FILA, 10 passes": ("fila", reference.PASSES["fila"]),
@@ -77,42 +79,56 @@ def needed_flops(model: Any, examples: list[Example]) -> float:
     return 4.0 * (linear * tokens + head * answers)
 
 
-def variants(
-    work: Workload, reference_batches: int, measured: Sequence[str], compiled: bool = False
-) -> dict[str, Variant]:
+def variant(work: Workload, name: str, reference_batches: int) -> Variant:
+    """One row, with a model of its own."""
     model = work.model()
-    forget, retain = batches(work.forget), batches(work.retain)
-    found = {"bare": Variant(lambda: bare(model, forget + retain))}
-    found["bare, weights"] = Variant(
-        lambda: bare(model, forget + retain, weights=True), note="all weight gradients"
-    )
-    if compiled:
-        quick = work.model()
-        for block in quick.model.layers:
-            block.compile(dynamic=True)
-        started = time.perf_counter()
-        bare(quick, forget + retain)
-        found[COMPILED] = Variant(
-            lambda: bare(quick, forget + retain),
-            note=f"torch.compile; the first pass took {time.perf_counter() - started:.0f} s of wall time",
-        )
-    for name in measured:
-        found[name] = Variant(
-            lambda name=name: measure_importance(model, forget, retain, estimator=name, rank=RANK)
-        )
-    for name, (kind, passes) in REFERENCES.items():
-        data = reference.padded_batches(work.forget)[:reference_batches]
-        count = len(reference.padded_batches(work.forget)) + len(reference.padded_batches(work.retain))
-        note = f"{len(data)} of {passes * count} batches timed"
+    if name in REFERENCES:
+        kind, passes = REFERENCES[name]
+        padded = [reference.padded_batches(side) for side in (work.forget, work.retain)]
+        count = passes * sum(len(each) for each in padded)
         if kind == "vila":
-            perturbed = reference.perturbed_model(work.model(), RANK)
-            run = lambda model=perturbed, data=data: reference.vila_importance(model, data, passes=1)  # noqa: E731
+            perturbed = reference.perturbed_model(model, RANK)
+            sums, finish = reference.Accumulated.of_vila(perturbed), reference.vila_map
         else:
-            whole = work.model()
-            run = lambda model=whole, data=data: reference.fila_importance(model, data, passes=1)  # noqa: E731
-        found[name] = Variant(run, scale=passes * count / len(data), note=note)
-    # One measurement serves both numbers of passes of FILA.
-    return found
+            sums, finish = reference.Accumulated.of_fila(model), reference.fila_map
+        return reference_variant(sums, finish, padded[0][:reference_batches], count)
+    forget, retain = batches(work.forget), batches(work.retain)
+    if name in estimators:
+        return Variant(lambda: measure_importance(model, forget, retain, estimator=name, rank=RANK))
+    if name == WEIGHTS:
+        return Variant(lambda: bare(model, forget + retain, weights=True), note="all weight gradients")
+    if name == BARE:
+        return Variant(lambda: bare(model, forget + retain))
+    for block in model.model.layers:
+        block.compile(dynamic=True)
+    started = time.perf_counter()
+    bare(model, forget + retain)
+    note = f"torch.compile; the first pass took {time.perf_counter() - started:.0f} s of wall time"
+    return Variant(lambda: bare(model, forget + retain), note=note)
+
+
+def reference_variant(
+    sums: reference.Accumulated,
+    finish: Callable[[reference.Accumulated], Any],
+    data: list[reference.Batch],
+    count: int,
+) -> Variant:
+    """The reference procedure: sums over `data`, scaled to `count` batches, and once the maps of both sets.
+
+    That it then forms rows of the maps is left out, to its favour.
+    """
+    sums.add(data)  # what is timed adds to sums that are there
+
+    def maps_of_both_sets() -> None:
+        for _ in range(2):
+            finish(sums)
+
+    return Variant(
+        lambda: sums.add(data),
+        scale=count / len(data),
+        note=f"{len(data)} of {count} batches timed",
+        once=maps_of_both_sets,
+    )
 
 
 def accumulator_bytes(model: Any, estimator: str) -> int:
@@ -137,44 +153,41 @@ def stored_bytes(model: Any, variant: str) -> int:
 
 
 def main() -> None:
-    made = parser(__doc__, "extraction", repetitions=2)
+    made = parser(__doc__, "extraction", repetitions=2, memory=True)
     add_workload_options(made)
     made.add_argument("--reference-batches", type=int, default=1)
     made.add_argument("--estimators", nargs="+", choices=list(estimators), default=list(estimators))
     made.add_argument("--compile", action="store_true", help="the bare passes with torch.compile as well")
     options = made.parse_args()
+    on_the_cpu()
     torch.set_num_threads(options.threads)
     work = load_workload(options)
     if options.peak_of:
-        report_peak(lambda: variants(work, 1, options.estimators)[options.peak_of].run())
+        report_peak(lambda: variant(work, options.peak_of, 1))
         return
     model = work.model()
-    chosen = variants(work, options.reference_batches, options.estimators, options.compile)
-    once = "reference FILA, 1 pass"  # the same batches as with 10 passes, only scaled otherwise
-    timed = {name: variant for name, variant in chosen.items() if name != once}
-    seconds = in_turn({**timed, "matmul": matmul_peak()}, options.repetitions)
-    ten = "reference FILA, 10 passes"
-    seconds[once] = [value * chosen[once].scale / chosen[ten].scale for value in seconds[ten]]
+    names = [BARE, WEIGHTS, *([COMPILED] if options.compile else []), *options.estimators, *REFERENCES]
+    chosen = {name: variant(work, name, options.reference_batches) for name in names}
+    seconds = in_turn({**chosen, "matmul": matmul_peak()}, options.repetitions)
     needed = needed_flops(model, work.forget + work.retain)
     rows = []
-    for name, variant in chosen.items():
+    for name, each in chosen.items():
         measured = name in estimators
         row: dict[str, Any] = {
             "variant": name,
             "seconds": Spread.of(seconds[name]),
             "× bare": ratio(seconds, name, "bare"),
             "share of peak": f"{needed * PEAK_FLOPS**-1 / ratio(seconds, name, 'matmul').median:.0%}",
-            "note": variant.note,
+            "note": each.note,
         }
         if measured:
             row["reference VILA ÷ it"] = ratio(seconds, "reference VILA, 10 passes", name)
-            row["reference FILA ÷ it"] = ratio(seconds, ten, name)
+            row["reference FILA ÷ it"] = ratio(seconds, "reference FILA, 10 passes", name)
             row["accumulator bytes"] = accumulator_bytes(model, name)
         if measured or name in REFERENCES:
             row["stored bytes"] = stored_bytes(model, name)
         if not options.no_memory and name != COMPILED:
-            arguments = ["--shared", str(options.shared), "--model", options.model, "--samples", "8",
-                         "--estimators", *options.estimators]  # fmt: skip
+            arguments = [*workload_arguments(options, 8), "--threads", str(options.threads)]
             row["peak memory"] = peak_memory(sys.argv[0], arguments, name)
         rows.append(row)
     peak = PEAK_FLOPS / Spread.of(seconds["matmul"]).median

@@ -2,6 +2,9 @@
 
     python benchmarks/gpu.py --shared ../shared
 
+The result is written anew after every row, so that what was measured is there whatever follows. Our rows are repeated
+(wall seconds, median, lowest and highest), the research code's are measured once.
+
 Extraction for `fila`, `vila` and `factored` on 40, 200 and 400 forget samples with as many retain samples;
 initialisation; five epochs of ihl, npo and gd at batch 32; and the research code's procedure on the same machine in
 the same run, of which a few batches are timed and scaled up. Share of peak (MFU): operations that the phase needs for
@@ -15,6 +18,7 @@ figures mean nothing.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,8 +27,8 @@ from typing import Any
 
 import reference_procedure as reference
 import torch
-from extraction import needed_flops
-from side_by_side import parser, write
+from extraction import needed_flops, reference_variant
+from side_by_side import Spread, Variant, on_the_cpu, parser, save, table
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from workload import SHAPES, batches
 
@@ -45,7 +49,8 @@ LLAMA_2_7B = {
 }
 ESTIMATORS = ("fila", "vila", "factored")
 OBJECTIVES = ("ihl", "npo", "gd")
-COLUMNS = ["phase", "samples", "seconds", "share of peak", "peak memory", "reference ÷ it", "note"]
+COLUMNS = ["phase", "samples", "seconds", "share of peak", "peak memory", "reference VILA ÷ it",
+           "reference FILA ÷ it", "reference ÷ it", "note"]  # fmt: skip
 #: Tokens of a drawn sample and of its answer, mean and standard deviation: those of TOFU's forget10.
 DRAWN = {"length": (64.0, 17.0), "answer": (42.0, 15.0)}
 
@@ -62,6 +67,7 @@ class Bench:
         self.forget, self.retain = examples(options, max(options.sizes), self.vocabulary)
         self.model = self._random_model(shape)
         self.rows: list[dict[str, Any]] = []
+        self.adapted: Any = None
         self.peak = self._matmul_flops()
 
     def _random_model(self, shape: dict[str, int]) -> Any:
@@ -81,42 +87,50 @@ class Bench:
         side = 8192 if self.device.type == "cuda" else 512
         a, b = (torch.randn(side, side, device=self.device, dtype=self.dtype) for _ in range(2))
         a @ b
-        seconds = min(self._seconds(lambda: a @ b)[0] for _ in range(5))
+        seconds = min(self._seconds(lambda: a @ b) for _ in range(5))
         return 2.0 * side**3 / seconds
 
-    def _seconds(self, run: Callable[[], Any]) -> tuple[float, int]:
-        """Wall seconds and peak bytes on the device (0 on a CPU, which does not count them)."""
-        on_gpu = self.device.type == "cuda"
-        if on_gpu:
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
+    def _seconds(self, run: Callable[[], Any]) -> float:
+        """Wall seconds until the device is done."""
+        self._wait()
         started = time.perf_counter()
         run()
-        if on_gpu:
+        self._wait()
+        return time.perf_counter() - started
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter() - started, torch.cuda.max_memory_allocated() if on_gpu else 0
 
     def row(
-        self,
-        phase: str,
-        samples: int,
-        run: Callable[[], Any],
-        flops: float | None,
-        scale: float = 1.0,
-        note: str = "",
-    ) -> float:
-        seconds, memory = self._seconds(run)
-        seconds *= scale
+        self, phase: str, samples: int, variant: Variant, flops: float | None = None, repetitions: int = 1
+    ) -> dict[str, Any]:
+        """Measure a phase and write the row. flops: that it needs; its peak memory is the device's, none of a CPU."""
+        on_gpu = self.device.type == "cuda"
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+        seconds = Spread.of([variant.seconds(self._seconds) for _ in range(repetitions)])
         self.rows.append({
             "phase": phase,
             "samples": samples,
             "seconds": seconds,
-            "share of peak": f"{flops / seconds / self.peak:.1%}" if flops else None,
-            "peak memory": memory or None,
-            "note": note,
+            "share of peak": f"{flops / seconds.median / self.peak:.1%}" if flops else None,
+            "peak memory": torch.cuda.max_memory_allocated() if on_gpu else None,
+            "note": variant.note,
         })  # fmt: skip
-        print(f"{phase}, {samples} samples: {seconds:.2f} s")
-        return seconds
+        print(f"{phase}, {samples} samples: {seconds} s", file=sys.stderr)
+        self.save()
+        return self.rows[-1]
+
+    def save(self) -> None:
+        workload = {
+            "model": self.options.model,
+            "dtype": str(self.dtype),
+            "device": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
+            "lengths": "TOFU's" if (self.options.shared / "data" / "tofu").is_dir() else "drawn",
+            "tokens": sum(len(example) for example in self.forget + self.retain),
+        }
+        save(self.options, self.rows, workload, matmul_flops_per_second=self.peak)
 
     def extraction(self) -> dict[str, torch.Tensor]:
         size = self.options.batch_size
@@ -131,68 +145,81 @@ class Bench:
                 self.row(
                     f"extraction, {name}",
                     samples,
-                    lambda pair=pair, name=name: rows.update(
-                        measure_importance(self.model, *pair, estimator=name)
+                    Variant(
+                        lambda pair=pair, name=name: rows.update(
+                            measure_importance(self.model, *pair, estimator=name)
+                        )
                     ),
                     flops,
+                    self.options.repetitions,
                 )
         return rows
 
     def reference_extraction(self) -> None:
         """VILA's and FILA's, of all samples in 10 passes; `--reference-batches` of these batches are timed."""
-        data = reference.padded_batches(self.forget)[: self.options.reference_batches]
-        count = 2 * len(reference.padded_batches(self.forget)) * reference.PASSES["vila"]
-        note = f"{len(data)} of {count} batches timed"
         perturbed = reference.perturbed_model(self.model)
-        reference.vila_importance(perturbed, data[:1], passes=1)
-        scale = count / len(data)
-        vila = self.row(
-            "extraction, reference VILA", len(self.forget),
-            lambda: reference.vila_importance(perturbed, data, passes=1), None, scale, note,
-        )  # fmt: skip
+        self._reference("VILA", reference.Accumulated.of_vila(perturbed), reference.vila_map)
         self.model = perturbed.unload()
-        fila = self.row(
-            "extraction, reference FILA", len(self.forget),
-            lambda: reference.fila_importance(self.model, data, passes=1), None, scale, note,
-        )  # fmt: skip
-        self.model.requires_grad_(False)
+        self._reference("FILA", reference.Accumulated.of_fila(self.model), reference.fila_map)
+        self.model.requires_grad_(False).eval()
         self.model.zero_grad()
+        self.save()
+
+    def _reference(self, name: str, sums: reference.Accumulated, finish: Callable[..., Any]) -> None:
+        padded = reference.padded_batches(self.forget)
+        variant = reference_variant(
+            sums,
+            finish,
+            padded[: self.options.reference_batches],
+            count=2 * len(padded) * reference.PASSES[name.lower()],
+        )
+        found = self.row(f"extraction, reference {name}", len(self.forget), variant)
         for row in self.rows:
             if row["samples"] == len(self.forget) and row["phase"].removeprefix("extraction, ") in ESTIMATORS:
-                row["reference ÷ it"] = f"VILA {vila / row['seconds']:.0f}, FILA {fila / row['seconds']:.0f}"
+                row[f"reference {name} ÷ it"] = found["seconds"].median / row["seconds"].median
 
     def initialisation(self, importance: dict[str, torch.Tensor]) -> None:
         def attach() -> None:
+            if self.adapted is not None:
+                self.model = self.adapted.unload()
             self.adapted = attach_adapter(self.model, importance, rank=8, alpha=16)
 
-        self.row("initialisation", len(importance), attach, None, note="samples: layers")
+        variant = Variant(attach, note="samples: layers")
+        self.row("initialisation", len(importance), variant, repetitions=self.options.repetitions)
 
     def training(self) -> None:
-        epochs, tokens = self.options.epochs, needed_flops(self.model, self.forget + self.retain)
+        epochs = self.options.epochs
+        operations = epochs * needed_flops(self.model, self.forget + self.retain)
         with tempfile.TemporaryDirectory() as name:
             for objective in OBJECTIVES:
-                trainer = build_trainer(
-                    self.adapted,
-                    self.forget,
-                    self.retain,
-                    objective=build_objective(ObjectiveSettings.model_validate(objective)),
-                    training=Training(
-                        epochs=epochs,
-                        batch_size=self.options.train_batch,
-                        micro_batch_size=self.options.micro_batch,
-                    ),
-                    seed=0,
-                    pad_token_id=0,
-                    checkpoints=Path(name),
-                    callbacks=[],
-                    save=False,
-                )
                 self.row(
-                    f"training, {objective}, {epochs} epochs",
+                    f"training, {objective}",
                     len(self.forget),
-                    trainer.train,
-                    epochs * tokens,
+                    Variant(
+                        lambda objective=objective: self._trainer(objective, Path(name)).train(),
+                        note=f"{epochs} epochs",
+                    ),
+                    operations,
+                    self.options.repetitions,
                 )
+
+    def _trainer(self, objective: str, folder: Path) -> Any:
+        return build_trainer(
+            self.adapted,
+            self.forget,
+            self.retain,
+            objective=build_objective(ObjectiveSettings.model_validate(objective)),
+            training=Training(
+                epochs=self.options.epochs,
+                batch_size=self.options.train_batch,
+                micro_batch_size=self.options.micro_batch,
+            ),
+            seed=0,
+            pad_token_id=0,
+            checkpoints=folder,
+            callbacks=[],
+            save=False,
+        )
 
     def reference_training(self) -> None:
         self.model = self.adapted.unload()
@@ -203,14 +230,19 @@ class Bench:
         for objective in OBJECTIVES:
             trainer = reference.ReferenceTrainer.prepare(self.model, objective)
             trainer.step(pair)
-            seconds = self.row(
-                f"training, {objective}, reference", len(self.forget), lambda trainer=trainer: trainer.step(pair),
-                None, count, f"1 of {count} micro-batches timed",
-            )  # fmt: skip
+            found = self.row(
+                f"training, {objective}, reference",
+                len(self.forget),
+                Variant(
+                    lambda trainer=trainer: trainer.step(pair),
+                    scale=count,
+                    note=f"1 of {count} micro-batches timed",
+                ),
+            )
             self.model = trainer.model.unload()
-            for row in self.rows:
-                if row["phase"].startswith(f"training, {objective}, {self.options.epochs}"):
-                    row["reference ÷ it"] = f"{seconds / row['seconds']:.1f}"
+            ours = next(row for row in self.rows if row["phase"] == f"training, {objective}")
+            ours["reference ÷ it"] = found["seconds"].median / ours["seconds"].median
+        self.save()
 
 
 def examples(
@@ -238,10 +270,10 @@ def examples(
 
 
 def main() -> None:
-    made = parser(__doc__, "gpu", repetitions=1)
+    made = parser(__doc__, "gpu", repetitions=3, threads=False)
     made.add_argument("--shared", type=Path, default=Path("../shared"))
     made.add_argument("--model", choices=["llama-2-7b", *sorted(SHAPES)], default="llama-2-7b")
-    made.add_argument("--device", default="cuda")
+    made.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     made.add_argument("--sizes", type=int, nargs="+", default=[40, 200, 400])
     made.add_argument("--epochs", type=int, default=5)
     made.add_argument("--batch-size", type=int, default=32, help="samples in a pass of the extraction")
@@ -249,21 +281,15 @@ def main() -> None:
     made.add_argument("--micro-batch", type=int, default=32)
     made.add_argument("--reference-batches", type=int, default=3)
     options = made.parse_args()
+    if options.device == "cpu":
+        on_the_cpu()
     bench = Bench(options)
     importance = bench.extraction()
     bench.reference_extraction()
     bench.initialisation(importance)
     bench.training()
     bench.reference_training()
-    device = torch.cuda.get_device_name() if bench.device.type == "cuda" else "cpu"
-    workload = {
-        "model": options.model,
-        "dtype": str(bench.dtype),
-        "device": device,
-        "lengths": "TOFU's" if (options.shared / "data" / "tofu").is_dir() else "drawn",
-        "tokens": sum(len(example) for example in bench.forget + bench.retain),
-    }
-    write(options, COLUMNS, bench.rows, workload, matmul_flops_per_second=bench.peak)
+    print(table(COLUMNS, bench.rows))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from side_by_side import Spread, Variant, in_turn, parser, ratio, write
+from side_by_side import Spread, Variant, in_turn, on_the_cpu, parser, ratio, write
 from torch import Tensor
 
 from expunge.adapters import low_rank
@@ -85,6 +85,7 @@ def _kept(found: dict[str, Any], name: str, method: Method, W: Tensor, d: Tensor
 
 def main() -> None:
     options = parser(__doc__, "initialisation", repetitions=3).parse_args()
+    on_the_cpu()
     torch.set_num_threads(options.threads)
     rows: list[dict[str, Any]] = []
     for size in SIZES:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -58,45 +58,57 @@ def perturbed_model(model: Any, rank: int = 8, scaling: float = 2.0, seed: int =
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in wrapped.named_parameters():
         if "lora_" in name:
-            parameter.data = STANDARD_DEVIATION * torch.randn(parameter.shape, generator=generator)
+            parameter.data.copy_(STANDARD_DEVIATION * torch.randn(parameter.shape, generator=generator))
     return wrapped
 
 
-def accumulate(model: Any, parameters: dict[str, nn.Parameter], data: Sequence[Batch], passes: int, *,
-               squares_only: bool) -> tuple[Statistics, int]:  # fmt: skip
-    """Sums over batches of n·g and n·g², g the gradient of the batch's mean loss and n its label tokens.
+@dataclass
+class Accumulated:
+    """Sums over batches of n·g and n·g² on the host, g the gradient of a batch's mean loss and n its label tokens.
 
-    Returns {parameter name: {"square", "mean"}} on the host, and the label tokens of all passes.
+    parameters: {name: what g is taken of}; means: n·g is summed as well as n·g²
+    sums: {name: {"square", "mean"}}; count: label tokens
     """
-    model.train()
-    device = next(model.parameters()).device
-    host: Statistics = {name: {} for name in parameters}
-    total = 0
-    for _ in range(passes):
+
+    model: Any
+    parameters: dict[str, nn.Parameter]
+    means: bool
+    sums: Statistics = field(default_factory=dict)
+    count: int = 0
+
+    @classmethod
+    def of_vila(cls, model: PeftModel) -> Accumulated:
+        return cls(model, {name: p for name, p in model.named_parameters() if "lora_" in name}, means=True)
+
+    @classmethod
+    def of_fila(cls, model: Any) -> Accumulated:
+        """Nothing is frozen: the model is as it was loaded, so the embeddings get their gradients as well."""
+        layers = linear_layers(model.requires_grad_(True))
+        return cls(model, {name: layer.weight for name, layer in layers.items()}, means=False)
+
+    def add(self, data: Sequence[Batch]) -> None:
+        """One pass over these batches."""
+        self.model.train()
+        device = next(self.model.parameters()).device
         for batch in data:
-            model.zero_grad()
+            self.model.zero_grad()
             moved = {name: value.to(device) for name, value in batch.items()}
-            model(**moved).loss.backward()
+            self.model(**moved).loss.backward()
             count = int((batch["labels"][:, 1:] != IGNORED).sum())
-            total += count
-            for name, parameter in parameters.items():
+            self.count += count
+            for name, parameter in self.parameters.items():
                 assert parameter.grad is not None
-                gradient = parameter.grad.detach()
-                _add(host[name], "square", (count * gradient.square()).to("cpu", copy=True))
-                if not squares_only:
-                    _add(host[name], "mean", (count * gradient).to("cpu", copy=True))
-    return host, total
+                gradient, sums = parameter.grad.detach(), self.sums.setdefault(name, {})
+                _add(sums, "square", (count * gradient.square()).to("cpu", copy=True))
+                if self.means:
+                    _add(sums, "mean", (count * gradient).to("cpu", copy=True))
 
 
-def vila_importance(
-    model: PeftModel, data: Sequence[Batch], passes: int = PASSES["vila"]
-) -> dict[str, Tensor]:
+def vila_map(found: Accumulated) -> dict[str, Tensor]:
     """{layer name: Var(B)·Var(A)}, (d_out, d_in); the count is divided out twice, as in the public code."""
-    pairs = {name: parameter for name, parameter in model.named_parameters() if "lora_" in name}
-    statistics, count = accumulate(model, pairs, data, passes, squares_only=False)
     variances = {
-        name: (found["square"] / count**2 - (found["mean"] / count**2).square()).clamp(min=0.0)
-        for name, found in statistics.items()
+        name: (sums["square"] / found.count**2 - (sums["mean"] / found.count**2).square()).clamp(min=0.0)
+        for name, sums in found.sums.items()
     }
     return {
         name.removeprefix("base_model.model.").removesuffix(".lora_B.default.weight"): of_B
@@ -106,14 +118,9 @@ def vila_importance(
     }
 
 
-def fila_importance(model: Any, data: Sequence[Batch], passes: int = PASSES["fila"]) -> dict[str, Tensor]:
-    """{layer name: mean square of the batch gradients}, (d_out, d_in).
-
-    Nothing is frozen: the model is as it was loaded, so the embeddings get their gradients as well.
-    """
-    weights = {name: layer.weight for name, layer in linear_layers(model.requires_grad_(True)).items()}
-    statistics, count = accumulate(model, weights, data, passes, squares_only=True)
-    return {name: found["square"] / count for name, found in statistics.items()}
+def fila_map(found: Accumulated) -> dict[str, Tensor]:
+    """{layer name: mean square of the batch gradients}, (d_out, d_in)."""
+    return {name: sums["square"] / found.count for name, sums in found.sums.items()}
 
 
 def row_importance(forget: dict[str, Tensor], retain: dict[str, Tensor]) -> dict[str, Tensor]:

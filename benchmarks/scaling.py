@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from side_by_side import Variant, in_turn, parser, write
+from side_by_side import Variant, in_turn, on_the_cpu, parser, write
 from torch.utils.flop_counter import FlopCounterMode
 from workload import batches, random_llama
 
@@ -96,6 +96,7 @@ def operations(run: Callable[[], Any]) -> float:
 
 def main() -> None:
     options = parser(__doc__, "scaling", repetitions=2).parse_args()
+    on_the_cpu()
     torch.set_num_threads(options.threads)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:

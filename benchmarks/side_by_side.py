@@ -33,11 +33,17 @@ class Variant:
 
     scale: what its time is multiplied by where only a part of the work is done (batches or passes left out)
     note:  says so, in the table and in the JSON
+    once:  what follows the whole work once, however much of it was left out; its time is added as it is
     """
 
     run: Callable[[], Any]
     scale: float = 1.0
     note: str = ""
+    once: Callable[[], Any] | None = None
+
+    def seconds(self, timed: Callable[[Callable[[], Any]], float]) -> float:
+        """Of the whole work, by what `timed` says of its parts."""
+        return timed(self.run) * self.scale + (timed(self.once) if self.once else 0.0)
 
 
 @dataclass(frozen=True)
@@ -66,13 +72,17 @@ def clock() -> tuple[str, Callable[[], float]]:
 def in_turn(variants: Mapping[str, Variant], repetitions: int) -> dict[str, list[float]]:
     """{name: scaled seconds of each repetition}, after one unmeasured call of the first variant."""
     _, now = clock()
+
+    def timed(run: Callable[[], Any]) -> float:
+        started = now()
+        run()
+        return now() - started
+
     next(iter(variants.values())).run()
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for repetition in range(repetitions):
         for name, variant in variants.items():
-            started = now()
-            variant.run()
-            seconds[name].append((now() - started) * variant.scale)
+            seconds[name].append(variant.seconds(timed))
             print(f"  {repetition + 1}/{repetitions} {name}: {seconds[name][-1]:.3g} s", file=sys.stderr)
     return seconds
 
@@ -106,25 +116,58 @@ def peak_memory(script: str, arguments: Sequence[str], variant: str) -> int:
     return int(json.loads(output.splitlines()[-1])["bytes"])
 
 
-def report_peak(prepare_and_run: Callable[[], Any]) -> None:
+def report_peak(prepare: Callable[[], Variant]) -> None:
     """In the process that `peak_memory` started: run, and print the peak above what was resident before."""
     before = _status("VmRSS")
-    prepare_and_run()
+    prepared = prepare()
+    prepared.run()
+    if prepared.once:
+        prepared.once()
     print(json.dumps({"bytes": _status("VmHWM") - before}))
 
 
-def parser(description: str | None, name: str, repetitions: int = 3) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
+def on_the_cpu() -> None:
+    """Start this script anew without accelerators where there are any; call it before anything is measured.
+
+    The package would use them, and what it is compared with would stay on the CPU. CUDA looks only once at what it is
+    allowed to see, which may have been while modules were imported.
+    """
+    if not torch.accelerator.is_available():
+        return
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        raise SystemExit(
+            f"This measures on the CPU, and cannot hide the {torch.accelerator.current_accelerator()}."
+        )
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.execv(sys.executable, sys.orig_argv)
+
+
+def parser(
+    description: str | None,
+    name: str,
+    *,
+    repetitions: int | None = None,
+    threads: bool = True,
+    memory: bool = False,
+) -> argparse.ArgumentParser:
+    """The options of a benchmark, each only where it is used.
+
+    repetitions: by default so many; None where nothing is repeated
+    memory: of variants in processes of their own (`peak_memory`)
+    """
     made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--repetitions", type=int, default=repetitions)
-    made.add_argument("--threads", type=int, default=1)
     made.add_argument("--output", type=Path, default=Path("runs") / "benchmarks" / f"{name}.json")
-    made.add_argument(
-        "--no-memory", action="store_true", help="leave out the peak memory (a process a variant)"
-    )
-    made.add_argument("--peak-of", help=argparse.SUPPRESS)
+    if repetitions is not None:
+        made.add_argument("--repetitions", type=int, default=repetitions)
+    if threads:
+        made.add_argument("--threads", type=int, default=1)
+    if memory:
+        made.add_argument(
+            "--no-memory", action="store_true", help="leave out the peak memory (a process a variant)"
+        )
+        made.add_argument("--peak-of", help=argparse.SUPPRESS)
     return made
 
 
@@ -132,6 +175,13 @@ def write(options: argparse.Namespace, columns: Sequence[str], rows: Sequence[Ma
           workload: Mapping[str, Any], **more: Any) -> None:  # fmt: skip
     """Print the table, and write it with everything that it depends on as JSON."""
     print(table(columns, rows))
+    save(options, rows, workload, **more)
+    print(f"\nWritten to {options.output}", file=sys.stderr)
+
+
+def save(options: argparse.Namespace, rows: Sequence[Mapping[str, Any]], workload: Mapping[str, Any],
+         **more: Any) -> None:  # fmt: skip
+    """Write the rows that there are, with everything that they depend on."""
     result = {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -139,14 +189,13 @@ def write(options: argparse.Namespace, columns: Sequence[str], rows: Sequence[Ma
         "load": os.getloadavg(),
         "versions": versions(),
         "clock": clock()[0],
-        "repetitions": options.repetitions,
+        **({"repetitions": options.repetitions} if "repetitions" in options else {}),
         "workload": dict(workload),
         "rows": [{key: _plain(value) for key, value in row.items()} for row in rows],
         **{key: _plain(value) for key, value in more.items()},
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    print(f"\nWritten to {options.output}", file=sys.stderr)
 
 
 def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:

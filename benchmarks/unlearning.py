@@ -25,13 +25,14 @@ from side_by_side import (
     Variant,
     in_turn,
     matmul_peak,
+    on_the_cpu,
     parser,
     peak_memory,
     ratio,
     report_peak,
     write,
 )
-from workload import Workload, add_workload_options, load_workload
+from workload import Workload, add_workload_options, load_workload, workload_arguments
 
 from expunge.adapters.attach import attach_adapter, uniform_importance
 from expunge.recipe.schema import ObjectiveSettings, Training
@@ -82,17 +83,18 @@ def variant(work: Workload, name: str, micro_batch: int) -> Variant:
 
 
 def main() -> None:
-    made = parser(__doc__, "unlearning", repetitions=2)
+    made = parser(__doc__, "unlearning", repetitions=2, memory=True)
     add_workload_options(made)
     made.set_defaults(samples=16)
     made.add_argument("--micro-batch", type=int, default=8)
     options = made.parse_args()
+    on_the_cpu()
     torch.set_num_threads(options.threads)
     work = load_workload(options)
     if len(work.forget) % options.micro_batch:
         made.error(f"{len(work.forget)} samples are no multiple of --micro-batch {options.micro_batch}.")
     if options.peak_of:
-        report_peak(lambda: variant(work, options.peak_of, options.micro_batch).run())
+        report_peak(lambda: variant(work, options.peak_of, options.micro_batch))
         return
     samples = len(work.forget)
     tokens = sum(len(example) for example in work.forget + work.retain)
@@ -115,8 +117,8 @@ def main() -> None:
                 "note": chosen[name].note,
             }
             if not options.no_memory:
-                arguments = ["--shared", str(options.shared), "--model", options.model, "--samples",
-                             str(options.samples), "--micro-batch", str(options.micro_batch)]  # fmt: skip
+                arguments = workload_arguments(options, options.samples)
+                arguments += ["--micro-batch", str(options.micro_batch), "--threads", str(options.threads)]
                 row["peak memory"] = peak_memory(sys.argv[0], arguments, name)
             rows.append(row)
         rows[-2]["reference ÷ it"] = ratio(seconds, names[1], names[0])

@@ -103,6 +103,12 @@ def add_workload_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=None, help="at most this many of each set")
 
 
+def workload_arguments(options: argparse.Namespace, samples: int) -> list[str]:
+    """The same options for a process of its own, with at most so many samples."""
+    return ["--shared", str(options.shared), "--model", options.model, "--forget", options.forget,
+            "--samples", str(samples)]  # fmt: skip
+
+
 def batches(examples: Sequence[Example], batch_size: int = BATCH) -> list[dict[str, torch.Tensor]]:
     """Batches as a run makes them: of like length, padded to their longest."""
     cuts = least_padding([len(example) for example in examples], batch_size)

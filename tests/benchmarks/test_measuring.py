@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
+import os
+import sys
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import scaling
 import side_by_side
+import torch
+import workload
 from side_by_side import Spread, Variant
 
 
@@ -27,6 +32,69 @@ def test_variants_are_run_in_turn_and_scaled(monkeypatch: pytest.MonkeyPatch) ->
     variants = {"a": Variant(takes("a", 1.0)), "b": Variant(takes("b", 0.5), scale=6.0)}
     assert side_by_side.in_turn(variants, 2) == {"a": [1.0, 1.0], "b": [3.0, 3.0]}
     assert order == ["a", "a", "b", "a", "b"]
+
+
+def test_what_is_done_once_is_not_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of 200 batches in 4 s, and the maps of both sets in 3: 803 s."""
+    now = [0.0]
+    monkeypatch.setattr(side_by_side, "clock", lambda: ("seconds", lambda: now[0]))
+
+    def takes(seconds: float):
+        return lambda: now.__setitem__(0, now[0] + seconds)
+
+    assert side_by_side.in_turn({"a": Variant(takes(4.0), scale=200.0, once=takes(3.0))}, 1) == {"a": [803.0]}
+
+
+class TestAccelerators:
+    """Hidden from what is measured on the CPU, before CUDA has looked what there is."""
+
+    def started(self, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+        found: list[list[str]] = []
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+        monkeypatch.setattr(sys, "orig_argv", ["python", "scaling.py", "--threads", "1"])
+        monkeypatch.setattr(os, "execv", lambda program, arguments: found.append([program, *arguments]))
+        return found
+
+    def test_the_script_is_started_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = self.started(monkeypatch)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+        side_by_side.on_the_cpu()
+        assert found == [[sys.executable, "python", "scaling.py", "--threads", "1"]]
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+    def test_but_not_again_and_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = self.started(monkeypatch)
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("mps"))
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        with pytest.raises(SystemExit, match="cannot hide the mps"):
+            side_by_side.on_the_cpu()
+        assert found == []
+
+    def test_without_any_nothing_happens(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = self.started(monkeypatch)
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+        side_by_side.on_the_cpu()
+        assert found == []
+
+
+def test_options_are_offered_where_they_are_used() -> None:
+    def options(**settings: Any) -> set[str]:
+        return set(vars(side_by_side.parser("", "name", **settings).parse_args([])))
+
+    assert options() == {"output", "threads"}
+    assert options(repetitions=2, threads=False) == {"output", "repetitions"}
+    assert options(memory=True) == {"output", "threads", "no_memory", "peak_of"}
+
+
+def test_a_process_of_its_own_has_the_same_work() -> None:
+    def parsed(arguments: list[str]) -> Namespace:
+        made = ArgumentParser()
+        workload.add_workload_options(made)
+        return made.parse_args(arguments)
+
+    given = parsed(["--shared", "here", "--model", "wide", "--forget", "forget05", "--samples", "3"])
+    again = parsed(workload.workload_arguments(given, 2))
+    assert vars(again) == {**vars(given), "samples": 2}
 
 
 def test_a_ratio_is_formed_within_each_repetition() -> None:
@@ -71,7 +139,6 @@ def test_the_table_and_the_file_hold_the_same(tmp_path: Path, capsys: pytest.Cap
 
 def test_operations_grow_as_they_must() -> None:
     """Of one product (n × d)(d × d): linear in n, quadratic in d."""
-    import torch
 
     def product(n: int, d: int) -> float:
         return scaling.operations(lambda: torch.ones(n, d) @ torch.ones(d, d))

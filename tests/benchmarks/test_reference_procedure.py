@@ -47,6 +47,32 @@ def batch_gradients(model, batches) -> list[tuple[dict[str, torch.Tensor], int]]
     return found
 
 
+def summed(sums: reference.Accumulated, data, passes: int) -> reference.Accumulated:
+    for _ in range(passes):
+        sums.add(data)
+    return sums
+
+
+def vila(perturbed, data, passes: int) -> dict[str, torch.Tensor]:
+    return reference.vila_map(summed(reference.Accumulated.of_vila(perturbed), data, passes))
+
+
+def fila(model, data, passes: int) -> dict[str, torch.Tensor]:
+    return reference.fila_map(summed(reference.Accumulated.of_fila(model), data, passes))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_the_random_pairs_stay_on_the_device_and_in_the_dtype_that_peft_gives_them(device: str) -> None:
+    """On a base in bf16, as on a GPU: drawn on the CPU they must not take the adapter there."""
+    model = random_model().to(torch.bfloat16).to(device)
+    perturbed = reference.perturbed_model(model, RANK)
+    assert {(parameter.device.type, parameter.dtype) for parameter in perturbed.parameters()} == {
+        (device, torch.bfloat16),
+        (device, torch.float32),
+    }
+    assert {p.dtype for name, p in perturbed.named_parameters() if "lora_" in name} == {torch.float32}
+
+
 def test_batches_are_padded_to_500() -> None:
     batches = reference.padded_batches(FORGET)
     assert [tuple(batch["labels"].shape) for batch in batches] == [(4, 500), (2, 500)]
@@ -60,7 +86,7 @@ def test_fila_is_the_weighted_mean_square_of_batch_gradients() -> None:
     model, data = random_model(), reference.padded_batches(FORGET)
     gradients = batch_gradients(model, data)
     total = sum(count for _, count in gradients)
-    found = reference.fila_importance(model, data, passes=2)  # passes do not change a mean
+    found = fila(model, data, passes=2)  # passes do not change a mean
     assert found.keys() == linear_layers(model).keys()
     for name, importance in found.items():
         wanted = sum(count * gradient[name].square() for gradient, count in gradients) / total
@@ -78,7 +104,7 @@ def test_vila_is_measured_at_the_perturbed_weights() -> None:
     }
     spread = torch.cat([part.flatten() for pair in pairs.values() for part in pair]).std()
     assert spread == pytest.approx(0.05, rel=0.05)
-    found = reference.vila_importance(perturbed, data, passes=1)
+    found = vila(perturbed, data, passes=1)
     merged = random_model()
     for name, layer in linear_layers(merged).items():
         A, B = pairs[name]
@@ -102,7 +128,7 @@ def test_it_agrees_with_the_official_mode_of_the_package(estimator: str) -> None
     passes = 10 if estimator == "vila" else 1
     model = random_model()
     if estimator == "fila":
-        maps = [reference.fila_importance(model, data, passes) for data in (forget, retain)]
+        maps = [fila(model, data, passes) for data in (forget, retain)]
     else:
         perturbed = reference.perturbed_model(model, RANK, scaling=1.0)
         for name, layer in perturbed.base_model.model.named_modules():
@@ -114,7 +140,7 @@ def test_it_agrees_with_the_official_mode_of_the_package(estimator: str) -> None
                 layer.lora_B["default"].weight.data = drawn.gaussian(
                     "B", drawn.d_out, RANK, std=STANDARD_DEVIATION
                 )
-        maps = [reference.vila_importance(perturbed, data, passes) for data in (forget, retain)]
+        maps = [vila(perturbed, data, passes) for data in (forget, retain)]
     wanted = reference.row_importance(*maps)
     found = measure_importance(
         random_model(), forget, retain, estimator=estimator, rank=RANK, scaling=1.0, seed=SEED, official=True
