@@ -89,14 +89,24 @@ def test_generations_are_greedy_and_as_long_as_the_paper_says(tiny_llama, encode
     assert metrics["forget_verbatim_ngram_entropy"].n == 3
 
 
-def test_an_answer_ends_with_its_line(tiny_llama, encoder, benchmark, monkeypatch):
-    written = "\n Ada of the town \nQuestion: Who else?"
+@pytest.mark.parametrize(
+    ("written", "answer"),
+    [
+        ("\n Ada of the town \nQuestion: Who else?", "Ada of the town "),
+        ("\n\nAda\nof the town", "Ada"),
+        (" \n ", ""),
+    ],
+)
+def test_an_answer_is_the_first_line_with_text(
+    tiny_llama, encoder, benchmark, monkeypatch, written: str, answer: str
+):
+    """A model that puts its answer on a new line still knows it."""
     monkeypatch.setattr(
         "expunge.evaluation.muse.benchmark.greedy_continuations",
         lambda model, tokenizer, prompts, *_, **__: [written] * len(prompts),
     )
     log = benchmark.evaluate(tiny_llama, encoder)
-    assert {record.generation for record in log.sets["retain_knowledge"]} == {"Ada of the town "}
+    assert {record.generation for record in log.sets["retain_knowledge"]} == {answer}
     assert {record.generation for record in log.sets["forget_verbatim"]} == {written}
 
 

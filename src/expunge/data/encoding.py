@@ -95,7 +95,11 @@ class Encoder:
         return self._labelled(whole, [(_common_prefix(alone, whole), len(whole))])
 
     def text(self, text: str) -> list[Example]:
-        """Plain text, cut into chunks of `max_length` tokens; every token but the text's first is a label once."""
+        """Plain text, cut into chunks of `max_length` tokens; every token is a label once.
+
+        Where the tokenizer sets BOS each chunk begins with it. Otherwise the text's first token is no label, and each
+        later chunk begins with the last token of the one before.
+        """
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         bos = self._beginning
         # The first token of a chunk is not predicted: it is BOS, or the last token of the chunk before.

@@ -36,6 +36,7 @@ class MuseBenchmark(Benchmark):
 
     A prompt longer than the model's window loses its beginning; a text longer than that is measured in chunks whose
     tokens are scored together. Labels are the tokens of the true continuation or text; EOS is none of them.
+    Of a generated answer the first line that is not blank counts, where the authors go up to a blank line.
     Raises InputError for splits that are missing or broken.
     """
 
@@ -183,5 +184,11 @@ def _first_labels(example: Example, count: int) -> Example:
 
 
 def _first_line(text: str) -> str:
-    """An answer ends with its line; what comes next is a question that the model asks itself."""
+    """An answer ends with its first line of text; what comes next is a question that the model asks itself.
+
+    MUSE is to stop at a newline. To the letter an answer that begins on a new line would be empty, and a model that
+    knows it would count as one that has forgotten: such lines are skipped, which can only show more memory. The
+    authors' own code stops at a blank line or the next `Question`: it reads the same of "\\nAda", nothing of
+    "\\n\\nAda", and two lines where a model writes two.
+    """
     return text.lstrip().split("\n", 1)[0]
