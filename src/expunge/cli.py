@@ -110,6 +110,15 @@ def evaluate(
     template: Annotated[
         str, typer.Option(help="auto, question-answer, tofu-phi, tofu-llama2 or chat")
     ] = "auto",
+    max_length: Annotated[
+        int | None, typer.Option(min=2, help="longest sequence in tokens; 512, or the model's window")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="memorization: what your files call the columns: question=NAME,answer=NAME, text=NAME"
+        ),
+    ] = None,
     truth_ratio: Annotated[
         str | None, typer.Option(help="tofu: geometric (the default) or arithmetic mean over wrong answers")
     ] = None,
@@ -125,11 +134,13 @@ def evaluate(
 ) -> None:
     """Measure a base, adapted or merged model on a benchmark."""
     from .evaluation.benchmarks import BenchmarkSource
-    from .evaluation.command import EvaluationRequest, evaluate_model, facts
+    from .evaluation.command import EvaluationRequest, evaluate_model, facts, read_columns
 
-    source = BenchmarkSource(data, forget, retain, holdout, truth_ratio, max_new_tokens, samples)
+    source = BenchmarkSource(
+        data, forget, retain, holdout, truth_ratio, max_new_tokens, samples, read_columns(columns)
+    )
     request = EvaluationRequest(
-        model, benchmark, source, adapter, reference, template, calibrate, output, output_format
+        model, benchmark, source, adapter, reference, template, max_length, calibrate, output, output_format
     )
     log = evaluate_model(request)
     if not _first_process():

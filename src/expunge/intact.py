@@ -1,7 +1,8 @@
-"""Reading files that may be missing, damaged or cut short: a sentence that names the file in place of a traceback."""
+"""Files that are missing, damaged or cut short, and places that cannot be written to: a sentence, no traceback."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,6 +51,23 @@ def read_object(
     if missing:
         raise broken(file, f"it lacks {', '.join(missing)}", remedy)
     return content
+
+
+def check_writable(path: Path, where: str) -> None:
+    """Before work is done whose result would have no place.
+
+    Raises `InputError` naming `where` for a path beneath a file, or beneath a folder that may not be written to.
+    """
+    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    if not nearest.is_dir():
+        reason = "is a file"
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        reason = "may not be written to"
+    else:
+        return
+    raise InputError(
+        Problem(where, f"{str(path)!r} has no place: {str(nearest)!r} {reason}.", "Name another.")
+    )
 
 
 def broken(file: Path, reason: str, remedy: str = RESTORE) -> InputError:

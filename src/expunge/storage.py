@@ -31,6 +31,11 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def is_taken(path: Path) -> bool:
+    """Whether a file lies there, or a folder that is not empty."""
+    return path.is_file() or (path.is_dir() and any(path.iterdir()))
+
+
 @contextmanager
 def atomic_file(path: Path, private: bool = False) -> Iterator[Path]:
     """Yield a temporary path; when the block ends without an error it becomes `path`."""
@@ -99,6 +104,14 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def hash_files(files: Iterable[Path]) -> str:
+    """A hash of the files' contents, whatever they are called, in the order of their names."""
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:32]
 
 
 def hash_rows(rows: Iterable[Any]) -> str:

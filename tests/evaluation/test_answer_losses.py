@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import PreTrainedConfig
 
 from expunge.data.encoding import IGNORED, Example
 from expunge.evaluation.likelihood import AnswerLoss, answer_losses
@@ -71,6 +72,8 @@ def test_equals_the_slow_oracle_in_any_batch(tiny_llama, tokens_per_batch):
 
 class CountsUp(torch.nn.Module):
     """Expects after token v the token v + 1, with a logit of 2 against 0 for the other nine."""
+
+    config = PreTrainedConfig()  # says nothing of a window
 
     def __init__(self) -> None:
         super().__init__()

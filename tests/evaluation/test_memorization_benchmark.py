@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from expunge.data.encoding import IGNORED, Example
+from expunge.data.samples import QuestionAnswer
+from expunge.data.sets import SampleSet
 from expunge.errors import InputError
 from expunge.evaluation.benchmarks import BenchmarkSource, open_benchmark
 from expunge.evaluation.generation import greedy_continuations
@@ -15,7 +17,7 @@ from expunge.evaluation.gradient_norm import gradient_norms
 from expunge.evaluation.likelihood import answer_losses
 from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
 from expunge.evaluation.membership import membership_scores
-from expunge.evaluation.memorization import Material, MemorizationBenchmark
+from expunge.evaluation.memorization import Material, MemorizationBenchmark, memorization_benchmark
 from expunge.evaluation.rouge import rouge_scores
 
 
@@ -97,16 +99,16 @@ def test_without_retain_material_there_is_no_utility(tiny_llama, encoder, materi
     assert math.isnan(benchmark.utility(metrics))
 
 
-def test_material_that_cannot_be_measured_is_refused():
+def test_material_that_cannot_be_measured_is_refused(encoder):
     with pytest.raises(InputError, match=r"data\.forget: there is nothing in it to forget"):
         MemorizationBenchmark([])
-    bare, good = Material(Example([1, 2], [IGNORED] * 2)), Material(Example([1, 2], [IGNORED, 2]))
+    rows = SampleSet("mine.jsonl", [QuestionAnswer("w5", "w6"), QuestionAnswer("w5 " * 60, "w6")])
     with pytest.raises(InputError) as caught:
-        MemorizationBenchmark([good, bare], [bare])
-    assert [problem.where for problem in caught.value.problems] == [
-        "data.forget, row 2",
-        "data.retain, row 1",
-    ]
+        memorization_benchmark({"forget": rows}, encoder, 4)
+    (problem,) = caught.value.problems
+    assert problem.where == "mine.jsonl, row 2"
+    assert problem.reason == "its answer does not begin within 48 tokens."
+    assert "--max-length" in problem.remedy
 
 
 def test_membership_inference_with_a_holdout(tiny_llama, encoder, material):

@@ -130,7 +130,6 @@ def test_logs_of_different_size_are_not_compared(logs):
     with pytest.raises(InputError) as caught:
         score_tofu(logs / AUTHORS[0], logs / OPEN_UNLEARNING[1])
     sentence = str(caught.value)
-    assert AUTHORS[0] in sentence
     assert OPEN_UNLEARNING[1] in sentence
     assert "300" in sentence
     assert "400" in sentence

@@ -154,10 +154,10 @@ class TestGivenLogs:
     def test_of_another_number_of_samples(self, refused: Any, log: Path) -> None:
         forget, retain = refused(evaluation__reference=str(log), evaluation__samples=2)
         assert forget == (
-            f"evaluation.reference: {log}: it holds 6 samples of the forget set, and this run measures 2. "
+            f"evaluation.reference: {log}: it holds 6 samples of the forget set, and here are 2. "
             "Name another log, or a model, or leave the key out."
         )
-        assert "it holds 4 samples of the retain set, and this run measures 2." in retain
+        assert "it holds 4 samples of the retain set, and here are 2." in retain
 
     @pytest.mark.parametrize("side", ["reference", "before"])
     def test_of_other_data(self, refused: Any, log: Path, side: str) -> None:
@@ -166,8 +166,18 @@ class TestGivenLogs:
         (problem,) = refused(**{f"evaluation__{side}": str(log)})
         own = content["data"]["hash"][:12]
         assert problem.startswith(
-            f"evaluation.{side}: {log}: it is of other data: their hash is 0123456789ab…, and that of this run's "
-            f"{own}…."
+            f"evaluation.{side}: {log}: it is of other data: their hash is 0123456789ab…, and that of those "
+            f"here {own}…."
+        )
+
+    def test_asked_in_another_way(self, refused: Any, log: Path) -> None:
+        content = read_json(log)
+        other = {**content["settings"], "template": "Q: {question} A: {answer}", "max_new_tokens": 3}
+        write_json(log, {**content, "settings": other})  # nothing was generated: its length plays no part
+        (problem,) = refused(evaluation__reference=str(log))
+        assert (
+            "its template is 'Q: {question} A: {answer}', and the one here is 'Question: {question}"
+            in problem
         )
 
     def test_without_the_generations_that_the_run_compares(self, refused: Any, log: Path) -> None:
@@ -186,7 +196,7 @@ class TestGivenLogs:
         recipe["evaluation"]["reference"] = str(log)
         assert plan(recipe)["forget_samples"] == 6
         recipe["evaluation"]["samples"] = 2
-        with pytest.raises(InputError, match="it holds 6 samples of the forget set, and this run measures 2"):
+        with pytest.raises(InputError, match="it holds 6 samples of the forget set, and here are 2"):
             plan(recipe)
 
 
@@ -211,8 +221,8 @@ def test_logs_of_other_tools_are_compared_by_what_they_hold(model_folder: Path, 
     loaded = load_model(model)
     for name, answers, sentence in (
         ("same", ["Ada.", "Bo.", "Cy!"], None),
-        ("fewer", ["Ada.", "Bo."], "it holds 2 samples of the forget set, and this run measures 3."),
-        ("other", ["Ada.", "Di.", "Ed."], "of its 3 answers of the forget set 2 are not those of this run."),
+        ("fewer", ["Ada.", "Bo."], "it holds 2 samples of the forget set, and here are 3."),
+        ("other", ["Ada.", "Di.", "Ed."], "of its 3 answers of the forget set 2 are not those here."),
     ):
         benchmark = TofuBenchmark(tofu_folder(tmp_path / name, answers), "forget01", max_new_tokens=2)
         file = tmp_path / f"{name}.json"
@@ -220,10 +230,10 @@ def test_logs_of_other_tools_are_compared_by_what_they_hold(model_folder: Path, 
         data = {"format": "tofu", "path": str(tmp_path / "own"), "forget": "forget01"}
         recipe = load_recipe({"model": {"path": "m"}, "data": data, "evaluation": {"reference": str(file)}})
         if sentence is None:
-            assert read_given_log(recipe, "reference", own, complete=True) is not None
+            assert read_given_log(recipe, "reference", own, encoder, complete=True) is not None
             continue
         with pytest.raises(InputError) as error:
-            read_given_log(recipe, "reference", own, complete=True)
+            read_given_log(recipe, "reference", own, encoder, complete=True)
         (problem,) = error.value.problems
         assert (problem.where, problem.reason) == (f"evaluation.reference: {file}", sentence)
 

@@ -7,7 +7,7 @@ BOS, EOS or both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from jinja2 import TemplateError
 
 from ..errors import InputError, Problem
+from ..progress import say
 from .templates import ChatTemplate, Template
 
 IGNORED = -100
@@ -26,10 +27,12 @@ class Example:
 
     `labels[t] == input_ids[t]` where t counts; it is predicted from the tokens before t (the Hugging Face
     convention: the shift by one happens in the model's loss, here in `expunge.models.answers`).
+    cut: labels were left out because the sequence would have been too long
     """
 
     input_ids: list[int]
     labels: list[int]
+    cut: bool = False
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -52,6 +55,10 @@ class Encoder:
     tokenizer: Any
     template: Template = field(default_factory=lambda: Template())
     max_length: int = 512
+
+    def describe(self) -> dict[str, Any]:
+        """What an evaluation log says of it."""
+        return {"template": self.template.describe(), "max_length": self.max_length}
 
     @property
     def pad_token_id(self) -> int:
@@ -208,7 +215,18 @@ class Encoder:
         labels = [IGNORED] * len(ids)
         for start, end in spans:
             labels[start:end] = ids[start:end]
-        return Example(ids[: self.max_length], labels[: self.max_length])
+        end = self.max_length
+        return Example(ids[:end], labels[:end], any(label != IGNORED for label in labels[end:]))
+
+
+def say_what_is_cut(examples: Iterable[Example], max_length: int, option: str) -> None:
+    """Tell the user of answers whose end is left out. option: what sets `max_length`"""
+    count = sum(example.cut for example in examples)
+    if count:
+        say(
+            f"{count} answer(s) end beyond {max_length} tokens and are cut off there: what follows is neither trained "
+            f"on nor measured. {option} sets the length."
+        )
 
 
 def collate(examples: Sequence[Example], pad_token_id: int) -> dict[str, torch.Tensor]:

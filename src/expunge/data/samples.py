@@ -103,7 +103,7 @@ def recognise_format(rows: Sequence[Row], data: OwnData, source: str, key: str) 
                 f"neither {data.question_column!r} with {data.answer_column!r}, nor {data.messages_column!r}, nor "
                 f"{data.text_column!r}.",
                 "Name the columns, the same for every set: data.question_column and data.answer_column, "
-                "data.messages_column, or data.text_column.")
+                "data.messages_column, or data.text_column (`expunge eval`: --columns question=NAME,answer=NAME).")
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class SampleSet:
                     problems.append(
                         Problem(f"{self.source}, row {number}",
                                 f"its answer does not begin within {encoder.max_length} tokens.",
-                                "Raise data.max_length or shorten what comes before the answer.")
+                                "Raise data.max_length (`expunge eval`: --max-length), or shorten the question.")
                     )  # fmt: skip
         if problems:
             raise InputError(problems[:10])
@@ -96,12 +96,7 @@ def load_data(data: AnyData, retain_needed: bool) -> UnlearningData:
         )  # fmt: skip
     # MUSE's splits are what they are published as, be there an article in two of them.
     if not problems and not isinstance(data, MuseData):
-        problems += [
-            problem
-            for side, danger in OVERLAPS.items()
-            if side in sets
-            for problem in _overlap(sets["forget"], sets[side], side, danger)
-        ]
+        problems += overlaps(sets, "data.")
     if problems:
         raise InputError(list(dict.fromkeys(problems)))  # a folder that is missing is so for every set
     kind = kinds["forget"] if isinstance(data, OwnData) else data.format
@@ -154,7 +149,17 @@ def _load_tdec(source: str, data: TdecData, key: str) -> SampleSet:
     )
 
 
-def _overlap(forget: SampleSet, other: SampleSet, side: str, danger: str) -> list[Problem]:
+def overlaps(sets: Mapping[str, SampleSet], prefix: str) -> list[Problem]:
+    """A problem for each set that shares samples with the one to forget; `prefix` comes before its name."""
+    return [
+        problem
+        for side in OVERLAPS
+        if side in sets
+        for problem in _overlap(sets["forget"], sets[side], side, prefix)
+    ]
+
+
+def _overlap(forget: SampleSet, other: SampleSet, side: str, prefix: str) -> list[Problem]:
     kept = {repr(sample): number for number, sample in enumerate(other.samples, start=1)}
     shared = [
         (number, kept[repr(sample)])
@@ -165,8 +170,8 @@ def _overlap(forget: SampleSet, other: SampleSet, side: str, danger: str) -> lis
         return []
     first, second = shared[0]
     return [
-        Problem(f"data.{side}",
+        Problem(f"{prefix}{side}",
                 f"{len(shared)} of the forget samples are in the {side} set as well, first row {first} of "
                 f"{forget.source!r} as row {second} of {other.source!r}.",
-                f"Take them out of the {side} set: {danger}.")
+                f"Take them out of the {side} set: {OVERLAPS[side]}.")
     ]  # fmt: skip

@@ -26,10 +26,17 @@ class Template:
     def render(self, question: str, answer: str) -> str:
         return self.ask(question) + self.answer.replace("{answer}", answer)
 
+    def describe(self) -> str:
+        """The text with its places open, for logs."""
+        return self.prompt + self.answer
+
 
 @dataclass(frozen=True)
 class ChatTemplate(Template):
     """The tokenizer's own chat template: the question is the user's turn, the answer the assistant's."""
+
+    def describe(self) -> str:
+        return "the tokenizer's chat template"
 
 
 #: The templates that TOFU was published with, beside the plain one. `chat` is the tokenizer's own.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..data.encoding import Encoder, Example
-from .log import EvaluationLog, read_log
+from .log import EvaluationLog, QuestionRecord, read_log
 from .metric import Metric
 
 
@@ -32,11 +32,13 @@ class Benchmark(ABC):
 
     metric_version: travels with every log; it changes when the same log would give other figures
     data:           path, hash and names of the data; travels with every log as well
+    compared:       sets whose records figures compare with those of a reference
     calibrated:     metrics that need not fall below their values on text that the model never saw
     """
 
     name: ClassVar[str]
     metric_version: str
+    compared: ClassVar[tuple[str, ...]] = ()
     calibrated: ClassVar[tuple[str, ...]] = ()
     data: dict[str, Any]
 
@@ -59,6 +61,16 @@ class Benchmark(ABC):
     def workload(self, encoder: Encoder) -> Workload | None:
         """What `evaluate` will have to do; None where the benchmark does not say."""
         return None
+
+    def settings(self, encoder: Encoder) -> dict[str, Any]:
+        """How the model is asked, where the benchmark leaves that open; travels with every log."""
+        return {}
+
+    def log_of(self, sets: dict[str, list[QuestionRecord]], encoder: Encoder) -> EvaluationLog:
+        """The log of what a teacher-forced pass found, without generations."""
+        return EvaluationLog(
+            self.name, self.metric_version, False, sets, data=self.data, settings=self.settings(encoder)
+        )
 
     def truths(self) -> dict[str, list[str | None]]:
         """Set → the true answer of each record that its log will have, None where it is no text; empty where what is

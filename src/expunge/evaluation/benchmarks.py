@@ -5,7 +5,8 @@ The modules are imported when they are asked for: the recipe's schema and `--hel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ class BenchmarkSource:
     truth_ratio: TOFU's `geometric` or `arithmetic`, None for the published one
     max_new_tokens: longest generated answer, None for the benchmark's own
     samples: at most this many of each set, None for all
+    columns: what the user's own files call the columns question, answer, messages and text, where otherwise
     """
 
     path: str | None = None
@@ -51,6 +53,7 @@ class BenchmarkSource:
     truth_ratio: str | None = None
     max_new_tokens: int | None = None
     samples: int | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_benchmark(name: str, source: BenchmarkSource, encoder: Encoder) -> Benchmark:

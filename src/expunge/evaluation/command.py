@@ -9,15 +9,18 @@ from typing import Any
 
 from ..adapters.assistant import ASSISTANT_FILE, load_assisted
 from ..adapters.export import load_adapter
-from ..data.encoding import Encoder
+from ..data.encoding import Encoder, say_what_is_cut
 from ..data.templates import TEMPLATES, choose_template
 from ..errors import InputError, Problem, RunFailed, nearest
+from ..intact import check_writable
 from ..models.fingerprint import fingerprint
-from ..models.loading import load_model, load_tokenizer
+from ..models.loading import load_config, load_model, load_tokenizer
 from ..models.processes import processes
+from ..models.window import window_of
 from ..recipe.schema import Model
-from ..storage import write_json
+from ..storage import hash_files, write_json
 from .benchmarks import BENCHMARKS, BenchmarkSource, open_benchmark, open_held_out
+from .comparable import check_reference, measured_by
 from .log import EvaluationLog
 from .tofu.open_unlearning import to_open_unlearning
 
@@ -31,8 +34,11 @@ USED_BY: dict[str, tuple[str, ...]] = {
     "--reference": ("tofu", "muse", "memorization"),
     "--truth-ratio": ("tofu",),
     "--max-new-tokens": ("tofu", "muse", "memorization", "dialogue"),  # muse says what is generated
+    "--columns": ("memorization",),
     "--format": ("tofu",),
 }
+#: The columns of a user's own file; `data.{name}_column` in a recipe.
+COLUMNS = ("question", "answer", "messages", "text")
 THRESHOLDS_SCHEMA = "expunge.thresholds/1"
 
 
@@ -45,6 +51,7 @@ class EvaluationRequest:
     adapter:   folder of an adapter for that base, or of an assistant (method uld)
     reference: log of a model that never saw the forget set
     template:  how a question and its answer are written
+    max_length: longest sequence in tokens; None for 512, or the model's window where it is shorter
     calibrate: text that the model never saw, to compute thresholds on in place of evaluating the benchmark
     output:    file for the per-question log, in `output_format`, or for the thresholds
     """
@@ -55,6 +62,7 @@ class EvaluationRequest:
     adapter: Path | None = None
     reference: Path | None = None
     template: str = "auto"
+    max_length: int | None = None
     calibrate: str | None = None
     output: Path | None = None
     output_format: str = "expunge"
@@ -71,14 +79,21 @@ def evaluate_model(request: EvaluationRequest) -> EvaluationLog:
     if problems:
         raise InputError(problems)
     where = Model(path=request.model)
-    tokenizer = load_tokenizer(where, "MODEL")
-    encoder = Encoder(tokenizer, choose_template(request.template, tokenizer))
+    encoder = _encoder(request, where)
     if request.calibrate:
         source = replace(request.source, path=request.calibrate)
         benchmark = open_held_out(request.benchmark, source, encoder)
     else:
         benchmark = open_benchmark(request.benchmark, request.source, encoder)
-    reference = benchmark.read_log(request.reference) if request.reference else None
+    reference = None
+    if request.reference:
+        reference = benchmark.read_log(request.reference)
+        check_reference(reference, measured_by(benchmark, encoder))
+    if request.output is not None:
+        check_writable(request.output, "--output")
+    workload = benchmark.workload(encoder)
+    if workload:
+        say_what_is_cut(workload.scored, encoder.max_length, "--max-length")
     model, facts = _load(where, request.adapter)
     log = benchmark.evaluate(model, encoder)
     if not log.finite:
@@ -92,6 +107,20 @@ def evaluate_model(request: EvaluationRequest) -> EvaluationLog:
     return log
 
 
+def read_columns(given: str | None) -> dict[str, str]:
+    """`question=NAME,answer=NAME` → which column is called what. Raises `InputError` for anything else."""
+    columns = {}
+    for part in filter(None, (given or "").split(",")):
+        role, equals, name = (text.strip() for text in part.partition("="))
+        if role not in COLUMNS or not equals or not name:
+            raise InputError(
+                Problem("--columns", f"{part.strip()!r} names no column.",
+                        f"Write {', '.join(f'{known}=NAME' for known in COLUMNS)}, as many as you need.")
+            )  # fmt: skip
+        columns[role] = name
+    return columns
+
+
 def facts(log: EvaluationLog) -> dict[str, Any]:
     """What a figure of `log` must be quoted with, besides its N."""
     return {
@@ -99,6 +128,7 @@ def facts(log: EvaluationLog) -> dict[str, Any]:
         "metric_version": log.metric_version,
         "model": log.model,
         "data": log.data,
+        "settings": log.settings,
         "generated": log.generated,
     }
 
@@ -127,6 +157,7 @@ def _problems(request: EvaluationRequest) -> list[Problem]:
         "--reference": request.reference,
         "--truth-ratio": source.truth_ratio,
         "--max-new-tokens": source.max_new_tokens,
+        "--columns": source.columns or None,
         "--format": None if request.output_format == "expunge" else request.output_format,
     }
     problems += [
@@ -136,12 +167,29 @@ def _problems(request: EvaluationRequest) -> list[Problem]:
         for option, value in given.items()
         if value is not None and request.benchmark in BENCHMARKS and request.benchmark not in USED_BY[option]
     ]
+    problems += [
+        Problem(option, "with --calibrate its text is measured alone.", "Leave it out.")
+        for option in ("--data", "--forget", "--retain")
+        if request.calibrate and given[option] is not None
+    ]
     if request.output_format == "open-unlearning" and source.truth_ratio == "arithmetic":
         problems.append(
             Problem("--truth-ratio", "open-unlearning's format holds the geometric one.",
                     "Leave it out, or write the log in expunge's own format.")
         )  # fmt: skip
     return problems
+
+
+def _encoder(request: EvaluationRequest, where: Model) -> Encoder:
+    tokenizer = load_tokenizer(where, "MODEL")
+    window = window_of(load_config(where, "MODEL"))
+    longest = request.max_length or min(Encoder.max_length, window)
+    if longest > window:
+        raise InputError(
+            Problem("--max-length", f"{longest} tokens do not fit into the model's window of {window}.",
+                    f"Set it to {window} or less.")
+        )  # fmt: skip
+    return Encoder(tokenizer, choose_template(request.template, tokenizer), longest)
 
 
 def _load(where: Model, adapter: Path | None) -> tuple[Any, dict[str, Any]]:
@@ -151,6 +199,7 @@ def _load(where: Model, adapter: Path | None) -> tuple[Any, dict[str, Any]]:
         "path": where.path,
         "fingerprint": fingerprint(model),
         "adapter": str(adapter) if adapter else None,
+        **({"adapter_hash": hash_files(adapter.glob("**/*.safetensors"))} if adapter else {}),
     }
     if adapter is not None and (adapter / ASSISTANT_FILE).is_file():
         model = load_assisted(model, adapter)

@@ -73,6 +73,9 @@ class DialogueBenchmark(Benchmark):
         rows = (asdict(reply) for replies in self.sets.values() for reply in replies)
         self.data: dict[str, Any] = {"path": path, "hash": hash_rows(rows), "names": list(self.sets)}
 
+    def settings(self, encoder: Encoder) -> dict[str, Any]:
+        return {"max_new_tokens": self.max_new_tokens}
+
     def measure(self, model: Any, encoder: Encoder) -> EvaluationLog:
         window = window_of(model.config)
         sets = {}
@@ -87,7 +90,7 @@ class DialogueBenchmark(Benchmark):
                 )
                 for index, (reply, loss) in enumerate(zip(replies, losses, strict=True))
             ]
-        return EvaluationLog(self.name, self.metric_version, False, sets, data=self.data)
+        return self.log_of(sets, encoder)
 
     def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
         room = max(1, window_of(model.config) - self.max_new_tokens)

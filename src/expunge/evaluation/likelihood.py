@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from ..data.encoding import Example, collate
+from ..errors import InputError, Problem
 from ..models.answers import AnswerTokens, answer_tokens
 from ..models.processes import gathered, share
+from ..models.window import window_of
 from ..progress import track
 from .inference import batches_by_length, inference
 from .log import Likelihood
@@ -72,9 +74,11 @@ def answer_losses(
     description:      shown as progress, nothing is shown without one
     token_statistics: also return what is known of every label token; the pass then forms every distribution
 
+    Raises `InputError` for a sequence that is longer than the model's window.
     An example without label tokens has loss 0 of 0 tokens, strength 0 and no statistics. The model's modes are kept.
     Several processes share the batches: each must call it alike, and each returns the results of all.
     """
+    _check_window(model, examples, description or "evaluation")
     results: dict[int, AnswerLoss] = {}
     labelled = [index for index, example in enumerate(examples) if example.label_count]
     with inference(model) as device:
@@ -91,6 +95,15 @@ def answer_losses(
                 results[index] = AnswerLoss(loss, int(count), int(correct), 1.0 - prefix / count, known)
     results = gathered(results)
     return [results.get(index, AnswerLoss(0.0, 0, 0, 0.0)) for index in range(len(examples))]
+
+
+def _check_window(model: Any, examples: Sequence[Example], where: str) -> None:
+    window, longest = window_of(model.config), max(map(len, examples), default=0)
+    if longest > window:
+        raise InputError(
+            Problem(where, f"a sequence of {longest} tokens does not fit into the model's window of {window}.",
+                    "Give shorter sequences, or a model with a longer window.")
+        )  # fmt: skip
 
 
 def _summaries(tokens: AnswerTokens) -> list[list[float]]:

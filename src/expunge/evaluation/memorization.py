@@ -15,7 +15,7 @@ from typing import Any
 
 from ..data.encoding import IGNORED, Encoder, Example
 from ..data.samples import Sample
-from ..data.sets import SampleSet, load_set
+from ..data.sets import SampleSet, load_set, overlaps
 from ..errors import InputError, Problem
 from ..recipe.data import OwnData
 from ..storage import hash_rows
@@ -59,6 +59,7 @@ class MemorizationBenchmark(Benchmark):
 
     name = "memorization"
     metric_version = "1"
+    compared = (MEMBERS, HOLDOUT)
 
     def __init__(
         self,
@@ -70,29 +71,17 @@ class MemorizationBenchmark(Benchmark):
     ):
         """`data` describes where the material came from and is copied into the log.
 
-        Raises InputError where there is nothing to forget, and for material without an answer in its window.
+        Raises InputError where there is nothing to forget.
         """
         self.sets = {"forget": list(forget), "retain": list(retain)}
         if holdout:
             self.sets[HOLDOUT] = list(holdout)
         self.max_new_tokens = max_new_tokens
         self.data = dict(data or {})
-        problems = [
-            Problem(
-                f"data.{name}, row {row}",
-                "none of its answer fits into the longest sequence.",
-                "Shorten what comes before the answer, or raise the maximal length.",
-            )
-            for name, items in self.sets.items()
-            for row, item in enumerate(items, start=1)
-            if not item.example.label_count
-        ]
         if not forget:
-            problems.append(
+            raise InputError(
                 Problem("data.forget", "there is nothing in it to forget.", "Give at least one row.")
             )
-        if problems:
-            raise InputError(problems)
 
     def forget_part(self) -> MemorizationBenchmark:
         part = copy.copy(self)
@@ -112,7 +101,7 @@ class MemorizationBenchmark(Benchmark):
             )
             records = [_record(*row) for row in zip(range(len(items)), items, losses, strict=True)]
             sets[name] = _with_scores(records, items, losses, encoder) if attacked else records
-        return EvaluationLog(self.name, self.metric_version, False, sets, data=self.data)
+        return self.log_of(sets, encoder)
 
     def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
         """Answers to the prompts and, with a holdout, gradient norms.
@@ -141,6 +130,9 @@ class MemorizationBenchmark(Benchmark):
             [(len(item.prompt or []), item.example.label_count) for item in prompted],
             self.max_new_tokens,
         )
+
+    def settings(self, encoder: Encoder) -> dict[str, Any]:
+        return {**encoder.describe(), "max_new_tokens": self.max_new_tokens}
 
     def truths(self) -> dict[str, list[str | None]]:
         return {name: [item.truth for item in items] for name, items in self.sets.items()}
@@ -206,9 +198,11 @@ def open_benchmark(source: BenchmarkSource, encoder: Encoder) -> MemorizationBen
         if place is None:
             continue
         try:
-            sets[side], _ = load_set(place, OwnData(forget=place), f"--{side}")
+            named = {f"{role}_column": name for role, name in source.columns.items()}
+            sets[side], _ = load_set(place, OwnData(forget=place, **named), f"--{side}")
         except InputError as error:
             problems += error.problems
+    problems += overlaps(sets, "--") if not problems else []
     if problems:
         raise InputError(problems)
     return memorization_benchmark(sets, encoder, source.max_new_tokens or MAX_NEW_TOKENS, source.samples)
@@ -217,8 +211,13 @@ def open_benchmark(source: BenchmarkSource, encoder: Encoder) -> MemorizationBen
 def memorization_benchmark(
     sets: Mapping[str, SampleSet], encoder: Encoder, max_new_tokens: int, samples: int | None = None
 ) -> MemorizationBenchmark:
-    """Of the sample sets `forget` and, where they are there, `retain` and `holdout`; `samples` of each at most."""
+    """Of the sample sets `forget` and, where they are there, `retain` and `holdout`; `samples` of each at most.
+
+    Raises `InputError` for rows without an answer in the longest sequence.
+    """
     limited = {side: SampleSet(part.source, part.samples[:samples]) for side, part in sets.items()}
+    for part in limited.values():
+        part.encode(encoder)  # names what is wrong with a row by its file
     described = {side: part.describe() for side, part in limited.items()}
     return MemorizationBenchmark(
         max_new_tokens=max_new_tokens,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+from .comparable import check_reference, measured_in
 from .metric import Metric
 from .rouge import generated_pairs, rouge_scores
+from .tofu.benchmark import TofuBenchmark
 from .tofu.logs import read_tofu_log
 from .tofu.metrics import tofu_metrics
 
@@ -18,8 +20,11 @@ def score_tofu(
 
     Raises InputError for logs that cannot be read or compared.
     """
-    reference = None if reference_path is None else read_tofu_log(reference_path)
-    return tofu_metrics(read_tofu_log(log_path), reference, truth_ratio)
+    log, reference = read_tofu_log(log_path), None
+    if reference_path is not None:
+        reference = read_tofu_log(reference_path)
+        check_reference(reference, measured_in(log, TofuBenchmark.compared))
+    return tofu_metrics(log, reference, truth_ratio)
 
 
 def rouge_by_row(log_path: str | Path) -> dict[str, list[dict[str, float]]]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, Problem, nearest
+from ..intact import check_writable
 from ..models.loading import load_tokenizer
 from ..recipe.schema import Model
-from ..storage import atomic_folder
+from ..storage import atomic_folder, is_taken
 from .continual_folder import ContinualFolder
 from .folder import RunFolder
 from .merge import write_merged
@@ -35,7 +36,7 @@ def export_run(run_folder: Path, to: str, output: Path) -> Path:
                 "Finish it by `expunge run … --resume`.",
             )
         )
-    if output.is_file() or (output.exists() and any(output.iterdir())):
+    if is_taken(output):
         problems.append(
             Problem(
                 "--output",
@@ -45,6 +46,7 @@ def export_run(run_folder: Path, to: str, output: Path) -> Path:
         )
     if problems:
         raise InputError(problems)
+    check_writable(output, "--output")
     if (result.folder / to).is_dir():
         with atomic_folder(output) as partial:
             shutil.copytree(result.folder / to, partial, dirs_exist_ok=True)

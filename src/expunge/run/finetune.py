@@ -16,17 +16,17 @@ from ..adapters.attach import attach_adapter
 from ..data.encoding import Example
 from ..data.sets import SampleSet, load_data
 from ..errors import InputError, Problem, nearest
-from ..intact import read_object
+from ..intact import check_writable, read_object
 from ..models.fingerprint import fingerprint
 from ..models.loading import load_config, load_model, load_tokenizer
 from ..models.processes import device, processes
 from ..progress import say
 from ..recipe import Recipe, load_recipe
 from ..recipe.loading import naming_recipe
-from ..storage import atomic_folder, write_json, write_json_lines
+from ..storage import atomic_folder, is_taken, write_json, write_json_lines
 from ..training.finetune import finetune
 from ..training.train import saved_steps
-from .checks import check_adapter
+from .checks import check_adapter, check_window
 from .folder import machine, now, versions
 from .inputs import make_encoder
 
@@ -100,6 +100,7 @@ class _Finetuning:
         self.examples: list[Example] = [
             example for part in self.sets.values() for example in part.encode(self.encoder)
         ]
+        check_window(self.recipe, self.examples)
         self.own_dtype = load_config(self.recipe.model).dtype or torch.float32
         self.model = load_model(self.recipe.model.model_copy(update={"dtype": "float32"}))
         if lora:
@@ -211,7 +212,7 @@ def _check(recipe: Recipe, on: str, output: Path) -> tuple[dict[str, SampleSet],
     problems: list[Problem] = []
     if on not in SIDES:
         problems.append(Problem("--on", f"there is no choice {on!r}.", nearest(on, SIDES)))
-    if output.is_file() or (output.is_dir() and any(output.iterdir()) and not (output / RECORD).is_file()):
+    if is_taken(output) and not (output / RECORD).is_file():
         problems.append(
             Problem(
                 "--output",
@@ -230,7 +231,12 @@ def _check(recipe: Recipe, on: str, output: Path) -> tuple[dict[str, SampleSet],
                     "Name a retain set.")
         )  # fmt: skip
     found = []
-    for check in (lambda: load_config(recipe.model), lambda: found.append(load_data(recipe.data, False))):
+    checks = (
+        lambda: check_writable(output, "--output"),
+        lambda: load_config(recipe.model),
+        lambda: found.append(load_data(recipe.data, False)),
+    )
+    for check in checks:
         try:
             check()
         except InputError as error:

@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 from typing import Any
 
-from ..data.encoding import Encoder, Example
+from ..data.encoding import Encoder, Example, say_what_is_cut
 from ..data.sets import SampleSet, UnlearningData
 from ..data.substitutes import substitutes
 from ..data.templates import Template, choose_template
@@ -40,6 +40,7 @@ class Inputs:
         self.tokenizer = load_tokenizer(recipe.model)
         self.encoder = make_encoder(self.tokenizer, recipe.data)
         held_out, self.forget, self.retain = encode_sets(self.data, self.encoder, recipe)
+        say_what_is_cut([*self.forget, *self.retain], self.encoder.max_length, "data.max_length")
         check_window(recipe, [*self.forget, *self.retain])
         self.method = method_of(recipe)
         self.objective = self.method.objective()
@@ -51,7 +52,8 @@ class Inputs:
     def read_given_logs(self) -> None:
         complete = self.data.retain is not None or not self.recipe.data.retains_itself
         self.before_log, self.given_reference_log = (
-            read_given_log(self.recipe, side, self.benchmark, complete) for side in ("before", "reference")
+            read_given_log(self.recipe, side, self.benchmark, self.encoder, complete)
+            for side in ("before", "reference")
         )
 
     def _substitutes(self) -> list[Example]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ExpungeError, InputError, Problem
+from ..intact import check_writable
 from ..models.processes import processes
 from ..progress import say
 from ..recipe import Recipe
@@ -77,6 +78,7 @@ def is_begun(folder: Path, state_file: Path, resume: bool) -> bool:
     """
     if folder.is_file():
         raise InputError(Problem(f"output: {folder}", "this is a file.", "Name a folder."))
+    check_writable(folder, "output")
     exists = state_file.exists()
     if exists and not resume:
         raise InputError(

@@ -42,6 +42,7 @@ class MuseBenchmark(Benchmark):
 
     name = "muse"
     metric_version = METRIC_VERSION
+    compared = TEXT_SETS
 
     def __init__(self, path: str, samples: int | None = None):
         self.material = load_material(path, samples)
@@ -54,7 +55,7 @@ class MuseBenchmark(Benchmark):
             sets[name] = _texts(
                 model, replace(encoder, max_length=window), name, getattr(self.material, name)
             )
-        return EvaluationLog(self.name, self.metric_version, False, sets, data=self.data)
+        return self.log_of(sets, encoder)
 
     def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
         window = window_of(model.config, otherwise=WINDOW)

@@ -72,7 +72,7 @@ class TdecBenchmark(Benchmark):
             name: [_record(index, next(losses)) for index, _ in enumerate(part)]
             for name, part in self.sets.items()
         }
-        return EvaluationLog(self.name, self.metric_version, False, sets, data=self.data)
+        return self.log_of(sets, encoder)
 
     def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
         """`log` with the extraction likelihood of every forget sequence."""

@@ -38,6 +38,7 @@ class TofuBenchmark(Benchmark):
 
     name = "tofu"
     metric_version = METRIC_VERSION
+    compared = ("forget",)
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class TofuBenchmark(Benchmark):
         """Measure every answer of every set in one teacher-forced pass."""
         questions = [question for part in self.sets.values() for question in part]
         examples = [_encode(encoder, question) for question in questions]
-        self._check(examples)
+        self._check(examples, encoder)
         flat = [example for group in examples for example in group]
         measured = iter(answer_losses(model, flat, encoder.pad_token_id, description="Evaluating TOFU"))
         losses = ([next(measured) for _ in group] for group in examples)
@@ -80,7 +81,7 @@ class TofuBenchmark(Benchmark):
             name: [_record(index, question, next(losses)) for index, question in enumerate(part)]
             for name, part in self.sets.items()
         }
-        return EvaluationLog(self.name, self.metric_version, False, sets, data=self.data)
+        return self.log_of(sets, encoder)
 
     def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
         questions = [question for part in self.sets.values() for question in part]
@@ -108,6 +109,9 @@ class TofuBenchmark(Benchmark):
             self.max_new_tokens,
         )
 
+    def settings(self, encoder: Encoder) -> dict[str, Any]:
+        return {**encoder.describe(), "max_new_tokens": self.max_new_tokens}
+
     def truths(self) -> dict[str, list[str | None]]:
         return {name: [question.answer for question in part] for name, part in self.sets.items()}
 
@@ -128,13 +132,13 @@ class TofuBenchmark(Benchmark):
         """Model Utility of the nine quantities, or of the six that need no generation."""
         return metrics["model_utility" if generated else "model_utility_teacher_forced"].value
 
-    def _check(self, examples: list[list[Example]]) -> None:
+    def _check(self, examples: list[list[Example]], encoder: Encoder) -> None:
         groups = iter(examples)
         problems = [
             Problem(
-                f"{self.names[name]}, row {row}",
-                "an answer does not begin within the longest sequence.",
-                "Raise the maximal length or choose a shorter template.",
+                f"{self.data['path']}: {self.names[name]}, row {row}",
+                f"an answer does not begin within {encoder.max_length} tokens.",
+                "Raise data.max_length (`expunge eval`: --max-length), or choose a shorter template.",
             )
             for name, part in self.sets.items()
             for row, _ in enumerate(part, start=1)
