@@ -63,13 +63,17 @@ def test_alternates_are_checked_against_the_questions(
 ) -> None:
     rows = [json.loads(line) for line in (data_folder / "forget.jsonl").read_text().splitlines()]
     file = tmp_path / "alternates.jsonl"
-    file.write_text("".join(json.dumps({**row, "answer": "of the hills."}) + "\n" for row in rows))
+    file.write_text("".join(json.dumps({**row, "answer": "of the hills."}) + "\n" for row in rows[::-1]))
     run = expunge.unlearn(recipe, ["objective.forget=altpo", f"objective.substitutes={file}", *QUICK])
     assert run.state["state"] == "done"
-    file.write_text("".join(json.dumps({**row, "question": "Who?"}) + "\n" for row in rows[1:]))
+    file.write_text("".join(json.dumps(row) + "\n" for row in (rows[0], *rows[2:])))
     other = {"output": tmp_path / "other"}
-    with pytest.raises(InputError, match=r"row 1: its question is not(.|\n)*has 5 rows, the forget set 6"):
+    with pytest.raises(InputError, match=r"does not ask 1 of the 6 questions of '.*', first that of row 2\."):
         expunge.unlearn(recipe, ["objective.forget=altpo", f"objective.substitutes={file}"], **other)
+    file.write_text("".join(json.dumps({**row, "answer": "of the hills " * 999}) + "\n" for row in rows))
+    long = ["objective.forget=altpo", f"objective.substitutes={file}", "data.max_length=4000"]
+    with pytest.raises(InputError, match="4000 tokens does not fit into the model's window of 2048"):
+        expunge.unlearn(recipe, long, **other)
     with pytest.raises(InputError, match="another answer to each question"):
         expunge.unlearn(recipe, ["objective.forget=altpo"], **other)
     assert not other["output"].exists()
@@ -193,6 +197,30 @@ def test_training_ends_where_the_thresholds_are_reached(recipe: dict) -> None:
     assert run.state["training"]["epochs"] == 1
     assert run.state["training"]["best_epoch"] == 1
     assert "thresholds" in run.state["training"]["stopped"]
+
+
+def test_training_goes_on_until_the_thresholds_are_reached(recipe: dict, tmp_path: Path) -> None:
+    """Up to the first epoch at the threshold, whichever way the metric moves; the rule follows from the thresholds."""
+    recipe["objective"] = {"forget": "ga", "retain": "none"}
+    changes = ["training.epochs=5", "evaluation.generate=never", "adapter.initialization=default",
+               "training.learning_rate=0.01", "stopping.utility_floor=0"]  # fmt: skip
+    whole = expunge.unlearn(recipe, changes, output=tmp_path / "whole")
+    rows = read_json_lines(whole.path / "metrics.jsonl")
+    for metric in ("forget_probability", "forget_perplexity"):  # one falls, one rises
+        values = [row["metrics"][metric]["value"] for row in rows]
+        assert values == sorted(values, reverse=metric == "forget_probability"), values
+        threshold = (values[1] + values[2]) / 2
+        run = expunge.unlearn(
+            recipe, [*changes, f"stopping.thresholds={{{metric}: {threshold}}}"], output=tmp_path / metric
+        )
+        assert run.state["training"]["epochs"] == run.state["training"]["best_epoch"] == 3
+        assert [row["reached"] for row in read_json_lines(run.path / "metrics.jsonl")] == [False, False, True]
+
+
+def test_a_threshold_of_answers_that_no_epoch_has(recipe: dict) -> None:
+    changes = ["evaluation.generate=chosen", "adapter.initialization=default"]
+    with pytest.raises(InputError, match=r"no 'forget_rouge'\. It needs generated answers after every epoch"):
+        expunge.unlearn(recipe, [*changes, "stopping.thresholds={forget_rouge: 0.3}"])
 
 
 def test_thresholds_are_checked(recipe: dict, tmp_path: Path) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import expunge
 from expunge.errors import InputError
 from expunge.recipe import load_recipe
 from expunge.run.job import Job
 from expunge.run.plan import plan
-from expunge.storage import read_json
+from expunge.storage import read_json, read_json_lines, write_json
 from tdec_files import random_sequences, write_tdec
 
 VOCABULARY = 250
@@ -70,3 +72,32 @@ def test_validate_and_what_is_wrong_with_the_recipe(tdec_recipe: dict) -> None:
     own = {"forget": tdec_recipe["data"]["retain"], "format": "text"}
     with pytest.raises(InputError, match="tdec needs TDEC's files"):
         plan({**tdec_recipe, "data": own, "objective": "ga", "evaluation": {"benchmark": "tdec"}})
+
+
+def test_the_tdec_rule_ends_the_training_at_the_calibrated_thresholds(
+    tdec_recipe: dict, tmp_path: Path
+) -> None:
+    """Both, from the file that `expunge eval --calibrate` writes; reached first in a later epoch.
+
+    A model whose output embedding is its input embedding says every token again, so it has such sequences by heart.
+    """
+    model = AutoModelForCausalLM.from_pretrained(tdec_recipe["model"]["path"])
+    model.lm_head.weight.data = 8 * model.get_input_embeddings().weight.detach().clone()
+    model.save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(tdec_recipe["model"]["path"]).save_pretrained(tmp_path / "model")
+    tdec_recipe["model"] = {"path": str(tmp_path / "model")}
+    write_tdec(tmp_path / "tdec", np.repeat(random_sequences(4, VOCABULARY)[:, :10], 20, axis=1))
+    tdec_recipe["objective"] = {"forget": "ga", "retain": "none"}
+    changes = ["training.epochs=6", "adapter.initialization=default", "training.learning_rate=0.05",
+               "stopping.utility_floor=0"]  # fmt: skip
+    whole = expunge.unlearn(tdec_recipe, changes, output=tmp_path / "whole")
+    rows = read_json_lines(whole.path / "metrics.jsonl")
+    falling = [row["metrics"]["forget_memorization_accuracy"]["value"] for row in rows]
+    assert falling == sorted(falling, reverse=True)
+    assert falling[0] > falling[-1]
+    wanted = next(number for number, value in enumerate(falling, start=1) if value < falling[0])
+    thresholds = {"forget_memorization_accuracy": falling[wanted - 1], "forget_extraction_likelihood": 1.0}
+    write_json(tmp_path / "thresholds.json", {"schema": "expunge.thresholds/1", "thresholds": thresholds})
+    stopping = ["stopping.rule=tdec", f"stopping.thresholds={tmp_path / 'thresholds.json'}"]
+    run = expunge.unlearn(tdec_recipe, [*changes, *stopping], output=tmp_path / "run")
+    assert run.state["training"]["epochs"] == run.state["training"]["best_epoch"] == wanted > 1

@@ -114,7 +114,8 @@ def test_a_reference_that_reads_other_tokens(refused: Any, model_folder: Path, t
 
 
 def test_a_file_of_thresholds_that_holds_none(refused: Any, tmp_path: Path) -> None:
-    for content in ({"thresholds": [1]}, {"thresholds": {"forget_probability": "low"}}):
+    wrong = ([1], {"forget_probability": "low"}, {"forget_probability": "nan"}, {})
+    for content in ({"thresholds": found} for found in wrong):
         write_json(tmp_path / "thresholds.json", content)
         (problem,) = refused(
             stopping__rule="thresholds", stopping__thresholds=str(tmp_path / "thresholds.json")

@@ -33,12 +33,14 @@ class Benchmark(ABC):
     metric_version: travels with every log; it changes when the same log would give other figures
     data:           path, hash and names of the data; travels with every log as well
     compared:       sets whose records figures compare with those of a reference
+    rising:         metrics that rise as the forget set is forgotten; the others of the forget set fall
     calibrated:     metrics that need not fall below their values on text that the model never saw
     """
 
     name: ClassVar[str]
     metric_version: str
     compared: ClassVar[tuple[str, ...]] = ()
+    rising: ClassVar[tuple[str, ...]] = ("forget_perplexity", "privacy_leakage")
     calibrated: ClassVar[tuple[str, ...]] = ()
     data: dict[str, Any]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -97,7 +98,7 @@ class ObjectiveSettings(Section):
     retain_rate: float = Field(1.0, gt=0, description="step size of the dual variable")
     substitutes: Location | None = Field(
         None,
-        description="refusals, one a line; for altpo a file with a question and another answer in each row",
+        description="idk, dpo: a file of refusals, one a line; altpo: the forget questions, each with another answer",
     )
 
     @property
@@ -111,10 +112,10 @@ class ObjectiveSettings(Section):
         from ..objectives import PRESETS
 
         given = {"forget": value} if isinstance(value, str) else value
-        if isinstance(given, dict) and given.get("forget") in PRESETS:
-            preset = PRESETS[given["forget"]]
-            return {**preset, **given, "forget": preset["forget"]}
-        return given
+        name = given.get("forget") if isinstance(given, dict) else None
+        if not isinstance(name, str) or name not in PRESETS:
+            return given
+        return {**PRESETS[name], **given, "forget": PRESETS[name]["forget"]}
 
     @model_validator(mode="after")
     def _hyperparameters(self) -> ObjectiveSettings:
@@ -126,24 +127,31 @@ class ObjectiveSettings(Section):
                 f"retain_bound is {self.retain_bound:g}, but with retain: none there is no retain loss to hold under "
                 "it. Give one (nll, kl), or leave retain_bound out."
             )
+        if self.substitutes is not None and forget_losses[self.forget].substitute is None:
+            those_that_do = ", ".join(name for name, loss in forget_losses.items() if loss.substitute)
+            raise ValueError(
+                f"substitutes is {self.substitutes!r}, but {self.forget} uses no substitutes. Leave it out, or choose "
+                f"a forget loss that does: {those_that_do}."
+            )
         every = [*forget_losses.values(), *retain_losses.values()]
         known = {name for loss in every for name in loss.hyperparameters}
         used = [forget_losses[self.forget]]
         used += [] if self.retain == "none" else [retain_losses[self.retain]]
-        settings = {name: value for loss in used for name, value in loss.hyperparameters.items()}
-        for name, given in self.hyperparameters.items():
+        given = self.hyperparameters
+        for name, value in given.items():
             if name not in known:
                 keys = {*known, *type(self).model_fields}
                 raise ValueError(f"there is no key or hyper-parameter {name!r}. {nearest(name, keys)}")
             try:
-                value = float(given)
-            except (TypeError, ValueError):
-                raise ValueError(f"{name} is {given!r}, which is no number") from None
-            if name in settings:  # a sweep over losses may name what one of them does not use
-                settings[name] = value
+                number = not isinstance(value, bool) and math.isfinite(float(value))
+            except (TypeError, ValueError, OverflowError):
+                number = False
+            if not number:
+                raise ValueError(f"{name} is {value!r}, which is no number")
         assert self.__pydantic_extra__ is not None
         self.__pydantic_extra__.clear()
-        self.__pydantic_extra__.update(settings)
+        for loss in used:  # a sweep over losses may name what one of them does not use
+            self.__pydantic_extra__.update(loss.settings.model_validate(given).model_dump())
         return self
 
     @field_validator("forget")
@@ -217,14 +225,22 @@ class Stopping(Section):
     """When training ends before its last epoch."""
 
     rule: Literal["thresholds", "tdec"] | None = Field(
-        None, description="null: all epochs are trained; else training ends once every threshold is reached"
+        None, description="null without thresholds: all epochs are trained; else training ends once all are reached"
     )
     thresholds: dict[str, float] | Location | None = Field(
         None,
-        description="metric → the value at or below which it is reached, or a file that `eval --calibrate` wrote",
+        description="metric → the value at which it is reached: at or below; at or above where it rises as the forget "
+        "set is forgotten (forget_quality, perplexity …); or a file that `eval --calibrate` wrote",
     )
     utility_floor: float = Field(0.5, ge=0, le=1, description="a utility under this share of the original's, or a "
                                  "loss that is no number, always ends the training")  # fmt: skip
+
+    @model_validator(mode="before")
+    @classmethod
+    def _thresholds_imply_their_rule(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("thresholds") and value.get("rule") is None:
+            return {**value, "rule": "thresholds"}
+        return value
 
     @model_validator(mode="after")
     def _rule_has_thresholds(self) -> Stopping:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ def read_thresholds(stopping: Stopping) -> dict[str, float]:
     if isinstance(found, str):
         try:
             found = {name: float(value) for name, value in read_json(Path(found))["thresholds"].items()}
+            if not found or not all(map(math.isfinite, found.values())):
+                raise ValueError("they are none, or no numbers")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 Problem("stopping.thresholds", f"{stopping.thresholds!r} holds no thresholds ({error!r}).",

@@ -80,9 +80,27 @@ def baseline(job: Job) -> None:
     log = job.before_log or job.evaluate(job.base)
     log.model = job.model_facts(job.base)
     _record_metrics(job, "before", job.record(log, "before"))
-    # Which metrics there are shows here first: before importance and training are paid for.
-    if job.main_process:
-        check_thresholds(job.thresholds, log.metrics)
+    _check_thresholds(job, log)
+
+
+def _check_thresholds(job: Job, before: EvaluationLog) -> None:
+    """Which metrics there are shows in the first log: before importance and training are paid for."""
+    if not job.thresholds:
+        return
+    without_answers = before.generated and not job.generates_every_time
+    measured = job.benchmark.measure(job.base, job.encoder) if without_answers else before
+    if not job.main_process:
+        return
+    check_thresholds(job.thresholds, before.metrics)
+    check_thresholds(
+        job.thresholds,
+        job.benchmark.metrics(measured, job.reference_log),
+        "It needs generated answers after every epoch: set evaluation.generate to every.",
+    )
+    if all_reached(job.thresholds, before.metrics, job.benchmark.rising):
+        say(
+            "  The thresholds are reached before anything is trained: training will end after its first epoch."
+        )
 
 
 def _evaluate_reference(job: Job, given: str) -> EvaluationLog:
@@ -231,9 +249,9 @@ def _measure_epoch(job: Job, epoch: int) -> tuple[Candidate, dict[str, Any]]:
         job.record(log, f"epoch-{epoch}")
         score = job.benchmark.forget_score(log.metrics)
         utility = job.benchmark.utility(log.metrics, generated=job.generates_every_time)
-        reached = all_reached(job.thresholds, log.metrics)
+        reached = all_reached(job.thresholds, log.metrics, job.benchmark.rising)
         metrics = {name: metric.to_json() for name, metric in log.metrics.items()}
-    if torch.distributed.is_initialized():
+    if processes().num_processes > 1:
         shared = torch.tensor([score, utility, reached], dtype=torch.float64, device=processes().device)
         torch.distributed.broadcast(shared, src=0)
         score, utility, reached = shared.tolist()

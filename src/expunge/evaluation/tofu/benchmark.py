@@ -39,6 +39,7 @@ class TofuBenchmark(Benchmark):
     name = "tofu"
     metric_version = METRIC_VERSION
     compared = ("forget",)
+    rising = (*Benchmark.rising, "forget_quality", "forget_quality_log10", "forget_truth_ratio")
 
     def __init__(
         self,
