@@ -6,6 +6,7 @@ Each target is a constant: no gradient passes to it.
 from __future__ import annotations
 
 import torch
+from pydantic import PositiveFloat
 from torch import Tensor
 
 from ..models.answers import AnswerTokens
@@ -21,7 +22,7 @@ from .loss import Outputs, forget_losses, retain_losses
     published="β = 10; learning rate 1e-4 with LoRA",
     needs=("original",),
 )
-def adjusted_self_distillation(outputs: Outputs, *, beta: float = 10.0) -> Tensor:
+def adjusted_self_distillation(outputs: Outputs, *, beta: PositiveFloat = 10.0) -> Tensor:
     """Cross entropy, (N,) fp32, to the original's distribution with the true token's logit lowered by β."""
     assert outputs.original is not None
     target = outputs.original.logits.float()
@@ -50,7 +51,7 @@ def cross_entropy_unlearning(outputs: Outputs) -> Tensor:
     published="α = 5 (MUSE: searched)",
     needs=("original", "reinforced"),
 )
-def generic_prediction(outputs: Outputs, *, alpha: float = 5.0) -> Tensor:
+def generic_prediction(outputs: Outputs, *, alpha: PositiveFloat = 5.0) -> Tensor:
     """Cross entropy, (N,) fp32, to what the original would say of a text that it had not read.
 
     What a model that was trained further on the forget set says more loudly is lowered in the original's logits.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from .loss import Outputs, forget_losses
@@ -11,7 +12,7 @@ from .loss import Outputs, forget_losses
     "ga",
     unit="token",
     formula="log p(x_t)",
-    paper="Jang et al. 2023; with retain nll it is GD (Liu et al. 2022; TOFU)",
+    paper="Jang et al. 2023",
     published="VILA: learning rate 4e-5 … 2e-4, retain weight 0.7 … 1.9",
 )
 def gradient_ascent(outputs: Outputs) -> Tensor:
@@ -27,7 +28,7 @@ def gradient_ascent(outputs: Outputs) -> Tensor:
     paper="Wang et al. 2025, rethinking LLM unlearning objectives (WGA)",
     published="β = 1",
 )
-def weighted_gradient_ascent(outputs: Outputs, *, beta: float = 1.0) -> Tensor:
+def weighted_gradient_ascent(outputs: Outputs, *, beta: NonNegativeFloat = 1.0) -> Tensor:
     """Ascent, (N,) fp32, that lets go of a token as soon as it is unlikely."""
     log_probability = outputs.tokens.log_probability
     return (beta * log_probability.detach()).exp() * log_probability
@@ -40,7 +41,9 @@ def weighted_gradient_ascent(outputs: Outputs, *, beta: float = 1.0) -> Tensor:
     paper="Yang et al. 2025, saturation and importance (SatImp)",
     published="β = 5, β₂ = 1",
 )
-def saturation_importance(outputs: Outputs, *, beta: float = 5.0, beta2: float = 1.0) -> Tensor:
+def saturation_importance(
+    outputs: Outputs, *, beta: NonNegativeFloat = 5.0, beta2: NonNegativeFloat = 1.0
+) -> Tensor:
     """Ascent, (N,) fp32, weighted by saturation p^β and importance (1 − p)^β₂."""
     log_probability = outputs.tokens.log_probability
     p = log_probability.detach().exp()

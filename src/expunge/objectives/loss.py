@@ -3,16 +3,18 @@
 A loss sees outputs of models, never a model. It returns one number a token or one a sequence; the trainer divides
 their sum by the tokens or sequences of the whole optimiser step, so that batch 32 and 8 × 4 accumulation, on one
 process or on two, give the same step. A new loss is one file in this folder: a function of `Outputs` whose keyword
-arguments, with their defaults, are its hyper-parameters in the recipe.
+arguments, with their defaults, are its hyper-parameters in the recipe. Their types say what values they may have, by
+pydantic's names: `PositiveFloat`, `NonNegativeInt`, or `float` for any number.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_type_hints
 
+from pydantic import BaseModel, create_model
 from torch import Tensor
 
 from ..models.answers import AnswerTokens
@@ -44,6 +46,10 @@ class Outputs:
 Compute = Callable[..., Tensor]
 
 
+class Hyperparameters(BaseModel):
+    """The hyper-parameters of a loss, a field each with type and default; here none."""
+
+
 @dataclass(frozen=True)
 class Loss:
     """A forget loss or a retain loss.
@@ -53,7 +59,7 @@ class Loss:
     needs:      the outputs beside `tokens` that it uses; `hidden` is the `hidden` of the tokens
     substitute: the kind of answers that it is given beside the true ones
     instead:    whether it sees the substitutes as `tokens` and the true answers not at all
-    hyperparameters: their names and defaults
+    settings:   its hyper-parameters, with their types and defaults
     """
 
     name: str
@@ -65,7 +71,12 @@ class Loss:
     needs: frozenset[Need] = frozenset()
     substitute: Literal["refusal", "alternate"] | None = None
     instead: bool = False
-    hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    settings: type[Hyperparameters] = Hyperparameters
+
+    @property
+    def hyperparameters(self) -> dict[str, float]:
+        """Name → default."""
+        return {name: field.default for name, field in self.settings.model_fields.items()}
 
 
 class LossRegistry(Registry[Loss]):
@@ -86,11 +97,13 @@ class LossRegistry(Registry[Loss]):
         """Register the decorated function as the loss `name`; its keyword arguments are its hyper-parameters."""
 
         def decorate(compute: Compute) -> Compute:
-            settings = {
-                parameter.name: float(parameter.default)
+            types = get_type_hints(compute, include_extras=True)
+            fields = {
+                parameter.name: (types[parameter.name], parameter.default)
                 for parameter in inspect.signature(compute).parameters.values()
                 if parameter.kind is inspect.Parameter.KEYWORD_ONLY
             }
+            settings = create_model(name, __base__=Hyperparameters, **fields)  # type: ignore[call-overload]
             self.register(
                 name,
                 Loss(

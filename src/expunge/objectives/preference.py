@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydantic import PositiveFloat
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -17,7 +18,7 @@ from .loss import Outputs, forget_losses
     published="β = 0.1; VILA: β 0.2 … 0.5",
     needs=("original",),
 )
-def negative_preference(outputs: Outputs, *, beta: float = 0.1) -> Tensor:
+def negative_preference(outputs: Outputs, *, beta: PositiveFloat = 0.1) -> Tensor:
     """−(2/β) log σ(β[NLL(x) − NLL_ref(x)]), (B,) fp32, NLL summed over a sequence.
 
     The forget answers as dispreferred answers without a preferred one. For β → 0 its gradient is that of gradient
@@ -33,7 +34,7 @@ def negative_preference(outputs: Outputs, *, beta: float = 0.1) -> Tensor:
     paper="Fan et al. 2024, SimNPO: no reference model",
     published="TOFU: β = 2.5 … 4.5, γ = 0",
 )
-def simple_negative_preference(outputs: Outputs, *, beta: float = 2.5, gamma: float = 0.0) -> Tensor:
+def simple_negative_preference(outputs: Outputs, *, beta: PositiveFloat = 2.5, gamma: float = 0.0) -> Tensor:
     """−(2/β) log σ(β·NLL(x)/len(x) − γ), (B,) fp32; len(x) counts label tokens."""
     tokens = outputs.tokens
     mean = tokens.sum_by_sequence(-tokens.log_probability) / tokens.token_counts.clamp_min(1)
@@ -58,7 +59,7 @@ def simple_negative_preference(outputs: Outputs, *, beta: float = 2.5, gamma: fl
     needs=("original",),
     substitute="refusal",
 )
-def direct_preference(outputs: Outputs, *, beta: float = 0.1) -> Tensor:
+def direct_preference(outputs: Outputs, *, beta: PositiveFloat = 0.1) -> Tensor:
     """−(2/β) log σ(β[gain(substitute) − gain(x)]), (B,) fp32, log-probabilities summed over a sequence."""
     assert outputs.substitute is not None
     preferred = _gain(outputs.substitute, outputs.original_substitute)

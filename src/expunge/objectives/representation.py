@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from pydantic import NonNegativeInt
 from torch import Tensor
 
 from .loss import Outputs, forget_losses, retain_losses
@@ -19,7 +20,7 @@ DIRECTION_SEED = 0
     published="zephyr-7b: layer 7, c = 6.5, retain weight 1200, learning rate 5e-5 (weights of 3 layers)",
     needs=("hidden",),
 )
-def misdirection(outputs: Outputs, *, layer: float = 7, steering: float = 6.5) -> Tensor:
+def misdirection(outputs: Outputs, *, layer: NonNegativeInt = 7, steering: float = 6.5) -> Tensor:
     """Mean square distance of the hidden states after block `layer` from steering · u, (N,) fp32.
 
     layer: index of the transformer block, counted from 0; the trainer takes the hidden states there
@@ -38,7 +39,7 @@ def misdirection(outputs: Outputs, *, layer: float = 7, steering: float = 6.5) -
     paper="Li et al. 2024, WMDP: representation misdirection",
     needs=("hidden", "original"),
 )
-def held_representation(outputs: Outputs, *, layer: float = 7) -> Tensor:
+def held_representation(outputs: Outputs, *, layer: NonNegativeInt = 7) -> Tensor:
     """Mean square distance of the hidden states after block `layer` from the original's, (N,) fp32."""
     assert outputs.original is not None
     hidden, original = outputs.tokens.hidden, outputs.original.hidden

@@ -225,7 +225,8 @@ class Stopping(Section):
     """When training ends before its last epoch."""
 
     rule: Literal["thresholds", "tdec"] | None = Field(
-        None, description="null without thresholds: all epochs are trained; else training ends once all are reached"
+        None,
+        description="null without thresholds: all epochs are trained; else training ends once all are reached",
     )
     thresholds: dict[str, float] | Location | None = Field(
         None,

@@ -24,7 +24,11 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
             {
                 "name": name,
                 "formula": ", ".join(f"{key}: {value}" for key, value in preset.items()),
-                "paper": forget_losses[preset["forget"]].paper,
+                "paper": "; ".join(
+                    dict.fromkeys(
+                        (forget_losses[preset["forget"]].paper, retain_losses[preset["retain"]].paper)
+                    )
+                ),
             }
             for name, preset in PRESETS.items()
         ],
