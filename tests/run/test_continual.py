@@ -117,6 +117,18 @@ def test_one_adapter_for_the_untouched_original_holds_both(finished: expunge.Run
     )
 
 
+def test_one_file_of_alternates_serves_every_request(several: dict[str, Any], tmp_path: Path) -> None:
+    questions = [
+        json.loads(line) for file in several["data"]["forget"] for line in Path(file).read_text().splitlines()
+    ]
+    alternates = tmp_path / "alternates.jsonl"
+    alternates.write_text("".join(json.dumps({**row, "answer": "Nobody."}) + "\n" for row in questions[::-1]))
+    quick = ["adapter.initialization=default", "training.epochs=1", "evaluation.generate=never"]
+    changes = ["objective.forget=altpo", f"objective.substitutes={alternates}", *quick]
+    run = expunge.unlearn(several, changes, output=tmp_path / "run")
+    assert [request.state["state"] for request in run.requests] == ["done", "done"]
+
+
 def test_the_first_forget_set_is_measured_again_after_the_second_request(
     finished: expunge.Run, model_folder: Path
 ) -> None:

@@ -3,84 +3,119 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import InputError, Problem
-from ..recipe.data import OwnData
+from ..recipe.data import AnyData, OwnData
 from .encoding import Encoder, Example
-from .rows import ENCODING, read_rows
-from .samples import Conversation, QuestionAnswer, Sample, to_samples
-from .sets import SampleSet
+from .rows import ENCODING, LISTED, READERS
+from .samples import Conversation, QuestionAnswer, Sample
+from .sets import SampleSet, load_set
 
 #: The package's own refusals, one a line.
 REFUSALS = Path(__file__).with_name("refusals.txt")
 KEY = "objective.substitutes"
+
+#: A line that only JSON begins with: an object, or a list. Refusals may be either text or JSON under any file name.
+JSON_LINE = re.compile(r'^[ \t]*(\{|\[[ \t]*(["{]|$))', re.MULTILINE)
 
 
 def substitutes(
     forget: SampleSet,
     kind: Literal["refusal", "alternate"],
     source: str | None,
+    data: AnyData,
     encoder: Encoder,
     seed: int,
 ) -> list[Example]:
     """Another answer to each sample's question, encoded, in the samples' order.
 
-    source: for refusals a file with one a line (None: the package's own), drawn by the seed; for alternates a file
-            with the same questions in the same order, each with another answer
+    source: for refusals a file (None: the package's own), one a line as text or as JSON, drawn by the seed; for
+            alternates a set that asks every question of the forget set; of several answers to one the seed draws
+    data:   the recipe's, for the names of the columns
 
-    Raises `InputError` for samples without a question, and for a file that does not fit.
+    Raises `InputError` for samples without a question, and for a file that cannot be read or lacks a question.
     """
-    texts = (
-        _refusals(source, len(forget.samples), seed)
-        if kind == "refusal"
-        else _alternates(source, forget.samples)
-    )
-    examples = []
-    for number, (sample, text) in enumerate(zip(forget.samples, texts, strict=True), start=1):
+    asked: list[QuestionAnswer | Conversation] = []
+    for number, sample in enumerate(forget.samples, start=1):
         if not isinstance(sample, QuestionAnswer | Conversation):
             raise InputError(
                 Problem(f"{forget.source}, row {number}", "plain text has no question that could be answered "
                         "otherwise.", "Give questions and answers, or use another forget loss.")
             )  # fmt: skip
-        examples += sample.with_answer(text).encode(encoder)
-    return examples
+        asked.append(sample)
+    drawing = random.Random(seed)
+    if kind == "refusal":
+        texts = drawing.choices(_refusals(source), k=len(asked))
+        found: list[Sample] = [sample.with_answer(text) for sample, text in zip(asked, texts, strict=True)]
+    else:
+        answers = _alternates(source, data)
+        missing = [number for number, sample in enumerate(asked, start=1) if _question(sample) not in answers]
+        if missing:
+            raise InputError(
+                Problem(KEY, f"{source!r} does not ask {len(missing)} of the {len(asked)} questions of "
+                        f"{forget.source!r}, first that of row {missing[0]}.",
+                        "Add a row for each, with the question word for word and another answer.")
+            )  # fmt: skip
+        found = [drawing.choice(answers[_question(sample)]) for sample in asked]
+    return [example for sample in found for example in sample.encode(encoder)]
 
 
-def _refusals(source: str | None, count: int, seed: int) -> list[str]:
+def _refusals(source: str | None) -> list[str]:
     file = Path(source) if source else REFUSALS
     if not file.is_file():
         raise InputError(
             Problem(KEY, f"there is no file {source!r}.", "Name a text file with one refusal a line.")
         )
-    lines = [line.strip() for line in file.read_text(encoding=ENCODING).splitlines() if line.strip()]
+    try:
+        text = file.read_text(encoding=ENCODING)
+        rows = READERS[".jsonl"](file) if JSON_LINE.search(text) else text.splitlines()
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            Problem(KEY, f"{str(file)!r} cannot be read: {error}.", "Save it as UTF-8 text with one refusal a line.")
+        ) from None  # fmt: skip
+    refusals = [_refusal(row) for row in rows]
+    problems = [
+        Problem(f"{file}, row {number}", "it is JSON without a text as `answer` or `text`.",
+                "Write the refusal as plain text, or under `answer`.")
+        for number, refusal in enumerate(refusals, start=1)
+        if refusal is None
+    ]  # fmt: skip
+    if problems:
+        raise InputError(problems[:LISTED])
+    lines = [refusal.strip() for refusal in refusals if refusal and refusal.strip()]
     if not lines:
         raise InputError(Problem(KEY, f"{source!r} holds no line.", "Write one refusal a line."))
-    return random.Random(seed).choices(lines, k=count)
+    return lines
 
 
-def _alternates(source: str | None, samples: Sequence[Sample]) -> list[str]:
+def _refusal(row: Any) -> str | None:
+    """A text as it is; of an object its `answer` or `text`."""
+    value = row.get("answer", row.get("text")) if isinstance(row, dict) else row
+    return value if isinstance(value, str) else None
+
+
+def _alternates(source: str | None, data: AnyData) -> dict[tuple[tuple[str, str], ...], list[Sample]]:
+    """Question → the samples of `source` that answer it."""
     if source is None:
         raise InputError(
             Problem(KEY, "altpo needs another answer to each question.",
-                    "Name a file with the forget set's questions in their order, each with a plausible other answer.")
+                    "Name a file with the forget set's questions, each with a plausible other answer.")
         )  # fmt: skip
-    rows = to_samples(read_rows(source, KEY), "qa", OwnData(format="qa", forget=source), source)
-    questions = [sample.question if isinstance(sample, QuestionAnswer) else None for sample in samples]
-    problems = [
-        Problem(f"{source}, row {number}", "its question is not that of the forget set's same row.",
-                "Keep the forget set's questions and their order.")
-        for number, (row, question) in enumerate(zip(rows, questions, strict=False), start=1)
-        if not isinstance(row, QuestionAnswer) or row.question != question
-    ]  # fmt: skip
-    if len(rows) != len(samples):
-        problems.append(
-            Problem(
-                KEY, f"{source!r} has {len(rows)} rows, the forget set {len(samples)}.", "Give one for each."
-            )
-        )
-    if problems:
-        raise InputError(problems[:10])
-    return [row.answer for row in rows if isinstance(row, QuestionAnswer)]
+    # Conversations may be answered by a table of questions and answers, and the other way round.
+    columns = data if isinstance(data, OwnData) else OwnData(forget=source)
+    loaded, _ = load_set(source, columns.model_copy(update={"format": "auto"}), KEY)
+    answers: dict[tuple[tuple[str, str], ...], list[Sample]] = {}
+    for sample in loaded.samples:
+        if isinstance(sample, QuestionAnswer | Conversation):
+            answers.setdefault(_question(sample), []).append(sample)
+    return answers
+
+
+def _question(sample: QuestionAnswer | Conversation) -> tuple[tuple[str, str], ...]:
+    """All turns but the assistant's."""
+    if isinstance(sample, QuestionAnswer):
+        return (("user", sample.question),)
+    return tuple(turn for turn in sample.turns if turn[0] != "assistant")

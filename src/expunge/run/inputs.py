@@ -60,7 +60,11 @@ class Inputs:
         kind, settings = self.objective.forget.substitute, self.recipe.objective
         if kind is None:
             return []
-        return substitutes(self.data.forget, kind, settings.substitutes, self.encoder, self.recipe.seed)
+        found = substitutes(
+            self.data.forget, kind, settings.substitutes, self.recipe.data, self.encoder, self.recipe.seed
+        )
+        check_window(self.recipe, found)
+        return found
 
 
 def encode_sets(
