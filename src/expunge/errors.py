@@ -14,6 +14,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 
+def described(error: Exception) -> str:
+    """What a run folder records of it. A stranger's message may quote the data, so only its kind is kept."""
+    return str(error) if isinstance(error, ExpungeError) else type(error).__name__
+
+
 @dataclass(frozen=True)
 class Problem:
     """One mistake in the user's input: where it is, what it is, and the way out.

@@ -166,6 +166,24 @@ def test_divergence_before_the_first_epoch_ends_with_a_sentence(
     assert not (Path(recipe["output"]) / "adapter").exists()
 
 
+def test_a_failure_of_something_else_is_recorded_and_gone_on_with(recipe: dict, monkeypatch) -> None:
+    """Its kind, not its words, which may quote the data; what is done stays done."""
+
+    def out_of_memory(*_: object) -> None:
+        raise MemoryError("Who is number 1?")
+
+    with monkeypatch.context() as changed:
+        changed.setattr("expunge.run.phases.build_trainer", out_of_memory)
+        with pytest.raises(MemoryError):
+            expunge.unlearn(recipe, ["evaluation.generate=never"])
+    state = read_json(Path(recipe["output"]) / "run.json")
+    assert (state["state"], state["error"]) == ("failed", "MemoryError")
+    assert state["phases"]["importance"]["state"] == "done"
+    again = expunge.unlearn(recipe, ["evaluation.generate=never"], resume=True)
+    assert (again.state["state"], again.state["error"]) == ("done", None)
+    assert again.state["phases"]["importance"]["attempts"] == 1
+
+
 class TestBadInput:
     """Exit code 2, a sentence with the remedy, no traceback, and no run folder."""
 

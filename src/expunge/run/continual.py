@@ -11,7 +11,7 @@ from typing import Any
 from ..adapters.stack import combine_adapters
 from ..adapters.weights import CONFIG_FILE, WEIGHTS_FILE
 from ..data.sets import SampleSet
-from ..errors import ExpungeError, InputError, Problem
+from ..errors import InputError, Problem, described
 from ..evaluation.metric import Metric
 from ..models.loading import load_tokenizer
 from ..models.processes import processes
@@ -92,9 +92,9 @@ def run_requests(requests: Requests, resume: bool) -> ContinualRun:
         for number in range(1, len(inputs) + 1):
             _run_request(requests, inputs, folder, number)
             gc.collect()  # the trainer's cycles hold the model of the request that is over
-    except ExpungeError as error:
+    except Exception as error:
         if main_process:
-            folder.update(state="failed", error=str(error))
+            folder.update(state="failed", error=described(error))
         raise
     if main_process:
         _deliver(requests, folder)

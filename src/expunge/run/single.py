@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ExpungeError, InputError, Problem
+from ..errors import InputError, Problem, described
 from ..intact import check_writable
 from ..models.processes import processes
 from ..progress import say
@@ -63,9 +63,9 @@ def run_recipe(recipe: Recipe, resume: bool, original_utility: float | None = No
     processes().wait_for_everyone()
     try:
         run_phases(job)
-    except ExpungeError as error:
+    except Exception as error:
         if job.main_process:
-            job.folder.update(state="failed", error=str(error))
+            job.folder.update(state="failed", error=described(error))
         raise
     say(f"Report: {job.folder.report_file}")
     return Run(folder)
