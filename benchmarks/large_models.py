@@ -20,7 +20,8 @@ import torch
 from side_by_side import parser, write
 from transformers import LlamaConfig
 
-from expunge.run.cost_model import ANCHOR_BYTES, QUANTIZED_BYTES, TRAINED_BYTES
+from expunge.models.linear import linear_layers, matrix_shape
+from expunge.run.cost_model import adapter_bytes, weight_bytes
 from expunge.run.device_speed import DeviceSpeed
 from expunge.run.passes import Passes
 from expunge.run.shallow_models import ShallowModels, Shape
@@ -60,25 +61,13 @@ COLUMNS = ["model", "base", "weights GB", "adapter and optimiser GB", "extractio
 def predicted(name: str, base: str) -> dict[str, Any]:
     """One row: a model with its base in bf16 or in 4 bits."""
     config = LlamaConfig(**SHAPES[name], **COMMON)
-    passes = Passes(ShallowModels(config, torch.bfloat16, RANK))
-    hidden, inner, blocks = config.hidden_size, config.intermediate_size, config.num_hidden_layers
-    keys = hidden * config.num_key_value_heads // config.num_attention_heads
-    layers = [
-        (hidden, hidden),
-        (keys, hidden),
-        (keys, hidden),
-        (hidden, hidden),
-        (inner, hidden),
-        (inner, hidden),
-        (hidden, inner),
-    ]
-    linear = blocks * sum(d_out * d_in for d_out, d_in in layers)
-    embeddings = 2 * config.vocab_size * hidden
-    # Only linear layers are quantised; the embeddings stay in bf16.
-    weights = 2.0 * embeddings + linear * (QUANTIZED_BYTES["4bit"] if base == "4 bit" else 2.0)
-    trained = blocks * RANK * sum(d_out + d_in for d_out, d_in in layers)
-    adapter = trained * (2.0 + ANCHOR_BYTES + TRAINED_BYTES)
-    statistics = 2.0 * blocks * sum(passes.accumulated("factored", *layer) for layer in layers)
+    models = ShallowModels(config, torch.bfloat16, RANK, mixed=True)
+    passes, model = Passes(models), models.plain(config.num_hidden_layers)
+    weights = weight_bytes(model, torch.bfloat16, "4bit" if base == "4 bit" else None)
+    layers = [matrix_shape(module) for module in linear_layers(model).values()]
+    adapter = adapter_bytes(RANK * sum(d_out + d_in for d_out, d_in in layers), trained=True)
+    statistics = 2.0 * sum(passes.accumulated("factored", *layer) for layer in layers)
+    gathered = 2.0 * sum(d_out * d_in for d_out, d_in in layers) / config.num_hidden_layers
     extraction = passes.measured(EXTRACTION, "factored")
     training = passes.trained(TRAINING)
     needs = {"extraction": extraction.peak + statistics, "training": training.peak + adapter}
@@ -92,7 +81,7 @@ def predicted(name: str, base: str) -> dict[str, Any]:
         "text GB": (passes.trained(TEXT).peak + adapter) / 1e9,
         "text, recomputed GB": (passes.trained(TEXT, recomputed=True).peak + adapter) / 1e9,
         **{
-            f"{card} cards": cards(weights, max(needs.values()), linear / blocks * 2.0, room)
+            f"{card} cards": cards(weights, max(needs.values()), gathered, room)
             for card, room in CARDS.items()
         },
         "extraction s": ASSUMED.seconds(extraction) * 2 * SAMPLES / EXTRACTION.rows,
@@ -109,7 +98,7 @@ def cards(weights: float, needs: float, block: float, room: float) -> int | None
 
 
 def main() -> None:
-    options = parser(__doc__, "large_models", repetitions=1).parse_args()
+    options = parser(__doc__, "large_models", threads=False).parse_args()
     rows = [predicted(name, base) for name in SHAPES for base in ("bf16", "4 bit")]
     write(options, COLUMNS, rows, {"samples": SAMPLES, "epochs": EPOCHS, "rank": RANK, "predicted": True})
 

@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import LlamaConfig
 
+from expunge.adapters.attach import attach_adapter, uniform_importance
 from expunge.data.encoding import IGNORED, Example
 from expunge.importance import measure_importance
 from expunge.importance.estimator import Layer
@@ -19,12 +21,13 @@ from expunge.models.answers import answer_tokens
 from expunge.models.linear import linear_layers, matrix_shape
 from expunge.models.loading import empty_model
 from expunge.recipe import load_recipe
-from expunge.run import cost_model, trial_passes
-from expunge.run.cost_model import CostModel
+from expunge.run import cost_model, operations, shallow_models, trial_passes
+from expunge.run.cost_model import CostModel, adapter_bytes, weight_bytes
 from expunge.run.device_speed import DeviceSpeed, measure_speed
 from expunge.run.inputs import Inputs
 from expunge.run.operations import Work, counted
 from expunge.run.passes import Batches, Passes
+from expunge.run.plan import predicted_costs
 from expunge.run.shallow_models import ShallowModels, Shape
 from expunge.run.trial_passes import TrialPasses
 from tiny_models import SHAPES, VOCABULARY, random_model
@@ -117,6 +120,54 @@ def test_training_counts_what_really_ran() -> None:
     assert found.flops == pytest.approx(counter.get_total_flops() + attention, rel=0.01)
     adapted = Passes(ShallowModels(model.config, torch.float32, rank=2)).trained(batch)
     assert adapted.flops < found.flops  # no weight gradients
+
+
+@pytest.mark.parametrize("shape", ["llama", "gpt2"])
+def test_mixed_precision_is_counted_as_autocast_runs_it(shape: str) -> None:
+    """The same pass of a bf16 model with adapters in fp32, for real, kernel by kernel.
+
+    There the mask of every layer becomes bf16 (3 % of the peak at this size). GPT-2's dropout is taken away: with it a
+    CPU forms the matrix of scores.
+    """
+    config, batch = random_model(shape).config, Shape(rows=6, length=33, answers=20)
+    config.attn_pdrop = 0.0
+    models = ShallowModels(config, torch.bfloat16, rank=2, mixed=True)
+    real = models.adapted(2, torch.device("cpu"))
+    lora = {p.dtype for name, p in real.named_parameters() if "lora_" in name}
+    assert lora == {torch.float32}
+    with operations._Counter() as ran:
+        shallow_models.trained(real, batch, mixed=True)
+    passes = Passes(models).trained(batch, depth=2)
+    assert passes.flops == ran.flops
+    assert passes.peak == pytest.approx(ran.peak, rel=0.04)
+    assert passes.moved == pytest.approx(ran.moved, rel=0.02)
+    assert passes.kernels == pytest.approx(ran.kernels, rel=0.02)
+
+
+def test_quantised_are_the_linear_layers_alone() -> None:
+    """Llama, 24 wide: four of 24², three of 24·40 in each of 2 blocks; in 4 bits every 64 numbers have a scale."""
+    model = random_model("llama")
+    linear, numbers = 2 * (4 * 24**2 + 3 * 24 * 40), sum(p.numel() for p in model.parameters())
+    assert weight_bytes(model, torch.bfloat16) == 2 * numbers
+    assert weight_bytes(model, torch.bfloat16, "8bit") == 2 * (numbers - linear) + linear
+    assert (
+        weight_bytes(model, torch.bfloat16, "4bit") == 2 * (numbers - linear) + linear / 2 + linear / 64 * 4
+    )
+
+
+def test_an_adapter_is_as_large_as_peft_and_adam_make_it() -> None:
+    model = random_model().to(torch.bfloat16)
+    adapted = attach_adapter(model, uniform_importance(model), rank=2)
+    trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
+    sum(parameter.sum() for parameter in trained).backward()
+    optimizer = torch.optim.AdamW(trained)
+    optimizer.step()
+    held = sum(p.nbytes for name, p in adapted.named_parameters() if "lora_" in name)
+    moments = [value for state in optimizer.state.values() for value in state.values() if value.ndim]
+    beside = sum(p.grad.nbytes for p in trained) + sum(value.nbytes for value in moments)
+    numbers = sum(parameter.numel() for parameter in trained)
+    assert adapter_bytes(numbers) == held
+    assert adapter_bytes(numbers, trained=True) == held + beside
 
 
 def test_recomputed_blocks_pass_forward_once_more_and_keep_their_inputs() -> None:
@@ -227,8 +278,22 @@ class TestPhases:
         work = small.passes.trained(small.batches.shape)
         trained = 2 * sum(sum(shape) for shape in small.layers)
         alive = small.share * work.peak * small.batches.largest
-        wanted = small.resident + small.weights + trained * (4 + 4 + 12) + alive
+        wanted = small.resident + small.weights + trained * (4 + 4 + 4 + 8) + alive
         assert small._training(None).peak_memory_bytes == pytest.approx(wanted)
+
+    def test_of_a_bf16_base_the_adapter_is_fp32_and_products_are_bf16(self, recipe: dict) -> None:
+        full, half, mixed = (
+            self.model(recipe, **changes)
+            for changes in (
+                {},
+                {"model.dtype": "bfloat16"},
+                {"model.dtype": "bfloat16", "training.precision": "bf16"},
+            )
+        )
+        assert half.weights == full.weights / 2
+        assert half.adapter == full.adapter == 8 * full.trained
+        assert half.in_training == full.in_training == 20 * full.trained
+        assert [model.counts.models.mixed for model in (full, half, mixed)] == [False, False, True]
 
     def test_on_a_cpu_memory_stays_with_the_process(self, recipe: dict) -> None:
         peaks = [cost.peak_memory_bytes for cost in self.model(recipe).phases().values()]
@@ -240,11 +305,11 @@ class TestTrials:
 
     shape = Shape(rows=2, length=9, answers=4)
 
-    def passes(self, blocks: int = 2, **options: object) -> TrialPasses:
+    def passes(self, blocks: int = 2, room: float = 1e9) -> TrialPasses:
         config = random_model().config
         config.num_hidden_layers, config.layer_types = blocks, None
         models = ShallowModels(config, torch.float32, rank=2)
-        return TrialPasses(Passes(models), SPEED, torch.device("cpu"), blocks, True, **options)
+        return TrialPasses(Passes(models), SPEED, torch.device("cpu"), blocks, True, room)
 
     def every_kind(self, passes: TrialPasses) -> list[Work]:
         return [
@@ -276,8 +341,8 @@ class TestTrials:
     ) -> None:
         monkeypatch.setattr(trial_passes, "seconds_of", lambda run, device: 3.0)
         whole = self.passes(blocks=9)
-        numbers = whole._numbers(4)
-        tried = self.passes(blocks=9, largest_model=numbers).scored(self.shape)
+        room = whole._bytes(4)
+        tried = self.passes(blocks=9, room=room).scored(self.shape)
         four = whole.passes.scored(self.shape, 4)
         assert SPEED.seconds(tried) == pytest.approx(
             3.0 / SPEED.seconds(four) * SPEED.seconds(whole.passes.scored(self.shape))
@@ -295,6 +360,31 @@ class TestTrials:
         assert not any(model() for model in tried)
 
     def test_what_is_too_large_is_counted_alone(self) -> None:
-        passes = self.passes(largest_model=1)
+        passes = self.passes(room=1)
         assert all(work.beyond == 0 for work in self.every_kind(passes))
         assert passes.scored(self.shape) == passes.passes.scored(self.shape)
+        assert passes.untried == ["scored", "measured", "trained", "prefilled", "decoded"]
+
+    def test_the_room_for_a_trial_is_a_share_of_the_free_memory(
+        self, recipe: dict, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One block of Llama-3-8B with both embeddings is 2.5 GB in bf16: tried where 24 GB are free, not where 16."""
+        large = LlamaConfig(
+            hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32,
+            num_key_value_heads=8, vocab_size=128256, tie_word_embeddings=False,
+        )  # fmt: skip
+        block = sum(p.nbytes for p in ShallowModels(large, torch.bfloat16).plain(1).parameters())
+        inputs = Inputs(load_recipe(recipe))
+        for free, tried in ((24e9, True), (16e9, False)):
+            monkeypatch.setattr(cost_model, "free_memory", lambda device, free=free: free)
+            model = CostModel(inputs, empty_model(inputs.method.source))
+            assert (block <= model.passes.room) is tried
+
+    def test_validate_says_what_was_not_tried(
+        self, recipe: dict, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        inputs = Inputs(load_recipe(recipe))
+        for free, said in ((0.0, True), (1e9, False)):
+            monkeypatch.setattr(cost_model, "free_memory", lambda device, free=free: free)
+            assert predicted_costs(inputs, empty_model(inputs.method.source))["training"].seconds > 0
+            assert ("not tried" in capsys.readouterr().err) is said

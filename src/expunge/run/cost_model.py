@@ -29,32 +29,51 @@ from ..evaluation.inference import batches_by_length
 from ..evaluation.likelihood import TOKENS_PER_BATCH
 from ..importance import estimators
 from ..importance.procedure import OFFICIAL
-from ..models.linear import matrix_shape, target_layers
+from ..models.linear import linear_layers, matrix_shape, target_layers
 from ..models.loading import dtype, load_config
 from ..models.processes import device
 from ..training.train import paired_dataset, steps_an_epoch
 from .cost import resident_memory
-from .device_speed import DeviceSpeed, decomposition_seconds, measure_speed
+from .device_speed import DeviceSpeed, decomposition_seconds, free_memory, measure_speed
 from .importance import drawn_samples
 from .inputs import Inputs
 from .operations import Work
 from .passes import Batches, Passes
 from .shallow_models import ShallowModels
-from .trial_passes import LARGEST_MODEL, TrialPasses
+from .trial_passes import LARGEST_SHARE, TrialPasses
 
 #: Work beside the passes, as so many kernels' launches: the Trainer's beginning, its part in a micro-batch, a
 #: checkpoint, and the attaching of one layer's adapter (measured on a model of two small blocks).
 STARTING_KERNELS, BATCH_KERNELS, SAVING_KERNELS, ATTACHING_KERNELS = 6000, 400, 1400, 75
 #: Kernels of AdamW and of the clipping for a trained tensor, and bytes that they move for a trained number.
 OPTIMISER_KERNELS, OPTIMISER_BYTES = 14, 48
-#: Bytes of a trained number: its gradient and Adam's two moments; of a frozen one in an anchor.
-TRAINED_BYTES, ANCHOR_BYTES = 12, 4
+#: Bytes of a number of an adapter, which PEFT keeps in fp32 whatever the base: the trained one and its anchor; and what
+#: training keeps beside any number that is trained, in its dtype: its gradient and Adam's two moments.
+ADAPTER_BYTES, KEPT_IN_TRAINING = 4 + 4, 3
 #: Bytes moved and kernels launched to reduce the statistics of both sets: for each weight, and for each layer.
 REDUCING_BYTES, REDUCING_KERNELS = 40, 30
 #: On a CPU: libraries that a run loads after its inputs, and resident bytes for each byte alive in a pass (the C
 #: library keeps what is freed; told not to, a training pass took 540 MB, predicted were 528).
 LATER_LIBRARIES, RESIDENT_SHARE = 90e6, 2.0
-QUANTIZED_BYTES = {"4bit": 0.5, "8bit": 1.0}
+#: Of a number in a quantised layer; in 4 bits each 64 of them have a scale in fp32.
+QUANTIZED_BYTES = {"4bit": 0.5 + 4 / 64, "8bit": 1.0}
+
+
+def weight_bytes(model: Any, dtype: torch.dtype, quantization: str | None = None) -> float:
+    """Of a model's weights in `dtype`; quantised are its linear layers alone, not embeddings, norms and biases.
+
+    model: its shapes, on any device
+    """
+    numbers = sum(parameter.numel() for parameter in model.parameters())
+    if quantization is None:
+        return float(numbers * dtype.itemsize)
+    linear = sum(math.prod(matrix_shape(module)) for module in linear_layers(model).values())
+    return (numbers - linear) * dtype.itemsize + linear * QUANTIZED_BYTES[quantization]
+
+
+def adapter_bytes(numbers: int, trained: bool = False) -> float:
+    """Of an adapter of so many numbers with its anchor; trained: with its gradient and the optimiser's state."""
+    return float(numbers * (ADAPTER_BYTES + (KEPT_IN_TRAINING * 4 if trained else 0)))
 
 
 @dataclass(frozen=True)
@@ -93,21 +112,25 @@ class CostModel:
             matrix_shape(module)
             for module in target_layers(part, recipe.adapter.targets, recipe.adapter.layers).values()
         ]
-        numbers = sum(parameter.numel() for parameter in model.parameters())
-        self.weights = numbers * (
-            QUANTIZED_BYTES[recipe.model.quantization] if recipe.model.quantization else weights.itemsize
-        )
+        self.weights = weight_bytes(model, weights, recipe.model.quantization)
+        #: Bytes of the adapter, and those of it or of the weights while they are trained.
         if method.adapts:
             self.trained = recipe.adapter.rank * sum(d_out + d_in for d_out, d_in in self.layers)
-            self.adapter = float(self.trained * (weights.itemsize + ANCHOR_BYTES))
+            self.adapter, self.in_training = adapter_bytes(self.trained), adapter_bytes(self.trained, True)
             self.trained_tensors = 2 * len(self.layers)
         else:
             parameters = list(part.parameters())
             self.trained = sum(parameter.numel() for parameter in parameters)
-            self.adapter, self.trained_tensors = 0.0, len(parameters)
+            self.adapter, self.in_training = 0.0, float(self.trained * KEPT_IN_TRAINING * weights.itemsize)
+            self.trained_tensors = len(parameters)
         self.counts = Passes(
             ShallowModels(
-                config, weights, recipe.adapter.rank, recipe.adapter.targets, method.source.trust_remote_code
+                config,
+                weights,
+                recipe.adapter.rank,
+                recipe.adapter.targets,
+                method.source.trust_remote_code,
+                mixed=_mixed_precision(method.training.precision, weights),
             )
         )
         on_cpu = device().type == "cpu"
@@ -123,7 +146,7 @@ class CostModel:
             device(),
             depth=part.config.get_text_config().num_hidden_layers,
             adapters=method.adapts,
-            largest_model=0 if speed else LARGEST_MODEL,
+            room=0.0 if speed else LARGEST_SHARE * free_memory(device()),
         )
 
     def phases(self) -> dict[str, Cost]:
@@ -218,7 +241,7 @@ class CostModel:
         work += optimiser.times(steps_an_epoch(len(self.dataset), settings))
         work += Work(kernels=float(SAVING_KERNELS))
         work = work.times(settings.epochs) + Work(kernels=float(STARTING_KERNELS))
-        cost = self._cost(work, self.adapter + TRAINED_BYTES * self.trained)
+        cost = self._cost(work, self.in_training)
         if workload is None:
             return cost
         evaluations = math.ceil(settings.epochs / self.recipe.epochs_between_evaluations)
@@ -262,6 +285,13 @@ class CostModel:
             self.passes.decoded(rows, context + steps // (2 * len(cuts))),
         )
         return self._cost(first.times(len(cuts)) + then.times(steps), self.adapter)
+
+
+def _mixed_precision(precision: str, weights: torch.dtype) -> bool:
+    """As the trainer decides it, of a model that is on this device."""
+    if precision != "auto":
+        return precision == "bf16"
+    return device().type == "cuda" and weights == torch.bfloat16
 
 
 def _all(one: Work, batches: Batches) -> Work:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
+from accelerate.utils import get_max_memory
 from torch import nn
 
 from .operations import Work
@@ -105,6 +106,13 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
         if collected:
             gc.enable()
     return passed / calls
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that nothing holds now; 0 where it is not known."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    return float(get_max_memory().get(device.type, 0))
 
 
 def _wait(device: torch.device) -> None:

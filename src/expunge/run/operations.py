@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 #: Kernels that only describe memory anew, beside those that torch itself marks as views.
@@ -131,6 +131,24 @@ def counted() -> Iterator[Counted]:
     with _FusedAttention(), _Counter() as counter:
         yield found
     found.work = Work(counter.flops, counter.moved, counter.kernels, counter.peak)
+
+
+class AutocastOnMeta(TorchFunctionMode):
+    """What `torch.autocast` does to products, which does not know the meta device: they take fp32 in as `dtype`."""
+
+    _products = (torch.nn.functional.linear, torch.addmm, torch.nn.functional.scaled_dot_product_attention)
+
+    def __init__(self, dtype: torch.dtype):
+        super().__init__()
+        self.dtype = dtype
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in self._products:
+            args, kwargs = tree_map_only(Tensor, self._cast, (args, kwargs))
+        return function(*args, **(kwargs or {}))
+
+    def _cast(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.dtype) if tensor.dtype == torch.float32 else tensor
 
 
 class _FusedAttention(TorchFunctionMode):

@@ -91,7 +91,10 @@ class Passes:
 
         def pass_of(depth: int) -> Work:
             return self._deep(
-                ("trained", shape, adapters), models, lambda model: partial(trained, model, shape), depth
+                ("trained", shape, adapters),
+                models,
+                lambda model: partial(trained, model, shape, self.models.mixed),
+                depth,
             )
 
         def forward_of(depth: int) -> Work:

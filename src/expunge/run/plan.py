@@ -97,11 +97,17 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
 def predicted_costs(inputs: Inputs, model: Any) -> dict[str, Cost]:
     """{phase: predicted cost}; empty, with a word why, for a model that cannot run without content."""
     try:
-        return CostModel(inputs, model).phases()
+        costs = CostModel(inputs, model)
+        phases = costs.phases()
     except (NotImplementedError, RuntimeError, TypeError, AttributeError) as error:
         # Code of other architectures (sparse experts, a model's own Python) may look at numbers that are not there.
         say(f"The cost of this architecture cannot be predicted: {error}")
         return {}
+    if costs.passes.untried:
+        say(
+            f"Times are counted, not tried: a block is too large to try here ({', '.join(costs.passes.untried)})."
+        )
+    return phases
 
 
 def _taken(folder: Path) -> str:

@@ -8,6 +8,7 @@ matrix, as one with padding would be.
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from ..importance.capture import captured_gradients
 from ..importance.estimator import Layer
 from ..models.answers import AnswerTokens
 from ..models.linear import ALL_LINEAR, matrix_shape, target_layers
+from .operations import AutocastOnMeta
 
 META = torch.device("meta")
 
@@ -45,6 +47,7 @@ class ShallowModels:
     """Models of this configuration with as many blocks as asked for, all of which carry adapters.
 
     config: of transformers; dtype: of the weights; rank, targets: of the adapters
+    mixed: training makes its products in bf16, whatever the dtype
     """
 
     config: Any
@@ -52,6 +55,7 @@ class ShallowModels:
     rank: int = 8
     targets: str | list[str] = ALL_LINEAR
     trust_remote_code: bool = False
+    mixed: bool = False
 
     @property
     def depth(self) -> int:
@@ -65,11 +69,12 @@ class ShallowModels:
             text.layer_types = text.layer_types[:blocks]
         text.num_hidden_layers = blocks
         with device:
-            model = AutoModelForCausalLM.from_config(shallow, trust_remote_code=self.trust_remote_code)
-            return model.to(self.dtype).eval()
+            return AutoModelForCausalLM.from_config(
+                shallow, dtype=self.dtype, trust_remote_code=self.trust_remote_code
+            ).eval()
 
     def adapted(self, blocks: int, device: torch.device = META) -> Any:
-        """The same with anchored adapters, as they are trained."""
+        """The same with anchored adapters, as they are trained: of a bf16 model PEFT keeps them in fp32."""
         model = self.plain(blocks, device)
         layers = target_layers(model, self.targets)
         config = LoraConfig(
@@ -91,8 +96,7 @@ class ShallowModels:
                     )
                 },
             )
-        # PEFT makes them fp32; mixed precision computes them in the model's dtype.
-        return wrapped.to(self.dtype)
+        return wrapped
 
 
 def scored(model: Any, shape: Shape) -> None:
@@ -102,10 +106,12 @@ def scored(model: Any, shape: Shape) -> None:
         _ = tokens.log_probability, tokens.correct
 
 
-def trained(model: Any, shape: Shape) -> None:
-    """A forward and backward pass to what of the model is trainable."""
+def trained(model: Any, shape: Shape, mixed: bool = False) -> None:
+    """A forward and backward pass to what of the model is trainable. mixed: as the trainer's mixed precision."""
     model.train()
-    _answers(model, shape).log_probability.sum().backward()
+    with _autocast(model.get_input_embeddings().weight.device) if mixed else nullcontext():
+        tokens = _answers(model, shape)
+    tokens.log_probability.sum().backward()
     model.eval()
     model.zero_grad()
 
@@ -154,6 +160,12 @@ def decoded(model: Any, rows: int, kept: Any) -> None:
             past_key_values=kept,
             use_cache=True,
         )
+
+
+def _autocast(device: torch.device) -> AbstractContextManager[Any]:
+    if device == META:
+        return AutocastOnMeta(torch.bfloat16)
+    return torch.autocast(device.type, torch.bfloat16)
 
 
 def _answers(model: Any, shape: Shape) -> AnswerTokens:

@@ -19,8 +19,9 @@ from .operations import Work
 from .passes import Passes
 from .shallow_models import Shape, decoded, measured, prefilled, scored, trained
 
-#: The largest trial: numbers of its model, and predicted seconds of its pass.
-LARGEST_MODEL, LARGEST_PASS = 3e8, 1.0
+#: The largest trial: its model as a share of the free memory (there may be two, with adapters and without, and what a
+#: pass takes), and predicted seconds of its pass.
+LARGEST_SHARE, LARGEST_PASS = 1 / 8, 1.0
 
 #: Makes of a model what is timed.
 Trial = Callable[[Any], Callable[[], object]]
@@ -30,7 +31,8 @@ class TrialPasses:
     """The work of passes as counted, and with it the seconds that one trial of each kind took beyond the count.
 
     depth: blocks of the part of the model that is measured and trained; adapters: are trained, not all weights
-    largest_model: numbers of the largest model that is tried; 0 for the counts alone
+    room: bytes of the largest model that is tried; 0 for the counts alone
+    untried: kinds of passes of which even one block was too large to try, with the embeddings
     """
 
     def __init__(
@@ -40,10 +42,11 @@ class TrialPasses:
         device: torch.device,
         depth: int,
         adapters: bool,
-        largest_model: float = LARGEST_MODEL,
+        room: float,
     ):
         self.passes, self.speed, self.device = passes, speed, device
-        self.depth, self.adapters, self.largest_model = depth, adapters, largest_model
+        self.depth, self.adapters, self.room = depth, adapters, room
+        self.untried: list[str] = []
         self._ratios: dict[str, float] = {}
         self._made: dict[tuple[int, bool], Any] = {}
 
@@ -72,7 +75,7 @@ class TrialPasses:
             "trained",
             self.passes.trained(shape, self.depth, self.adapters, recomputed),
             lambda blocks: self.passes.trained(shape, blocks, self.adapters),
-            lambda model: partial(trained, model, shape),
+            lambda model: partial(trained, model, shape, self.passes.models.mixed),
             self.adapters,
         )
 
@@ -108,23 +111,24 @@ class TrialPasses:
         self, kind: str, work: Work, count: Callable[[int], Work], trial: Trial, adapted: bool = False
     ) -> Work:
         if kind not in self._ratios:
-            self._ratios[kind] = self._ratio(count, trial, adapted)
+            self._ratios[kind] = self._ratio(kind, count, trial, adapted)
         return replace(work, beyond=(self._ratios[kind] - 1) * self.speed.seconds(work))
 
-    def _ratio(self, count: Callable[[int], Work], trial: Trial, adapted: bool) -> float:
+    def _ratio(self, kind: str, count: Callable[[int], Work], trial: Trial, adapted: bool) -> float:
         """Seconds of a trial over those predicted for it; 1 where even one block is too large to try."""
         blocks = self.depth
         while blocks and (
-            self._numbers(blocks) > self.largest_model or self.speed.seconds(count(blocks)) > LARGEST_PASS
+            self._bytes(blocks) > self.room or self.speed.seconds(count(blocks)) > LARGEST_PASS
         ):
             blocks //= 2
         if not blocks:
+            self.untried.append(kind)
             return 1.0
         run = trial(self._model(blocks, adapted))
         return seconds_of(run, self.device) / self.speed.seconds(count(blocks))
 
-    def _numbers(self, blocks: int) -> int:
-        return sum(parameter.numel() for parameter in self.passes.models.plain(blocks).parameters())
+    def _bytes(self, blocks: int) -> int:
+        return sum(parameter.nbytes for parameter in self.passes.models.plain(blocks).parameters())
 
     def _model(self, blocks: int, adapted: bool) -> Any:
         """Kept for the next kind; several requests are predicted one after the other, so no longer than this object."""
