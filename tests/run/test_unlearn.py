@@ -169,7 +169,7 @@ def test_divergence_before_the_first_epoch_ends_with_a_sentence(
 def test_a_failure_of_something_else_is_recorded_and_gone_on_with(recipe: dict, monkeypatch) -> None:
     """Its kind, not its words, which may quote the data; what is done stays done."""
 
-    def out_of_memory(*_: object) -> None:
+    def out_of_memory(*_: object, **__: object) -> None:
         raise MemoryError("Who is number 1?")
 
     with monkeypatch.context() as changed:
