@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import warnings
@@ -283,12 +284,20 @@ def copy_shipped_recipe(
 
 def _metrics(metrics: dict[str, Any], as_json: bool, more: dict[str, Any] | None = None) -> None:
     if as_json:
-        content = {name: metric.to_json() for name, metric in metrics.items()}
-        print(json.dumps({"metrics": content, **(more or {})}, indent=2))
+        # JSON has no word for the figure of a diverged model that is no number.
+        content = {
+            name: {
+                key: value if value is None or math.isfinite(value) else None
+                for key, value in metric.to_json().items()
+            }
+            for name, metric in metrics.items()
+        }
+        print(json.dumps({"metrics": content, **(more or {})}, indent=2, allow_nan=False))
         return
+    width = max(map(len, metrics), default=0)
     for name, metric in metrics.items():
         interval = "" if metric.low is None else f"  [{metric.low:.4f}, {metric.high:.4f}]"
-        print(f"{name:<32} {metric.value:<14.6g} N = {metric.n}{interval}")
+        print(f"{name:<{width}} {metric.value:<14.6g} N = {metric.n}{interval}")
 
 
 def _summary(run: Any) -> None:
