@@ -13,6 +13,7 @@ import pytest
 import torch
 from test_answer_losses import CountsUp, random_examples
 
+from expunge.cli import main
 from expunge.data.encoding import IGNORED, Example
 from expunge.errors import InputError
 from expunge.evaluation.likelihood import TokenStatistics, answer_losses
@@ -25,6 +26,7 @@ from expunge.evaluation.membership import (
     privacy_leakage,
 )
 from expunge.evaluation.metric import Metric
+from expunge.evaluation.tofu.open_unlearning import ATTACKS
 from tiny_models import SHAPES, random_model
 
 
@@ -218,34 +220,43 @@ def test_a_reference_of_other_samples_is_refused():
 
 
 @pytest.fixture(scope="module")
-def published(shared: Path) -> dict[str, dict]:
+def published_files(shared: Path) -> dict[str, Path]:
     folder = shared / "data" / "tofu_logs" / "open_unlearning"
     names = {"full": "llama32_3b_full_forget10.json", "retain90": "llama32_3b_retain90.json"}
-    return {name: json.loads((folder / file).read_text()) for name, file in names.items()}
+    return {name: folder / file for name, file in names.items()}
 
 
-def published_scores(metric: dict) -> list[list[float]]:
-    """Of the forget set and the holdout; theirs are losses, ours are higher for members."""
-    return [
-        [-row["score"] for row in metric[side]["value_by_index"].values()] for side in ("forget", "holdout")
-    ]
+@pytest.fixture(scope="module")
+def published(published_files: dict[str, Path]) -> dict[str, dict]:
+    return {name: json.loads(file.read_text()) for name, file in published_files.items()}
 
 
 @pytest.mark.shared
-def test_published_areas_and_privacy_leakage(published):
-    """Every MIA figure of open-unlearning's logs from its 800 scores, and PrivLeak −99.7256."""
-    for log in published.values():
-        attacks = [name for name in log if name.startswith("mia_")]
+def test_published_areas_and_privacy_leakage(published, published_files, capsys, monkeypatch):
+    """Every MIA figure of open-unlearning's logs from its 800 scores, and PrivLeak −99.7256, by the command."""
+
+    def scored(*arguments: Path | str) -> dict[str, dict]:
+        monkeypatch.setattr("sys.argv", ["expunge", "score", "tofu", *map(str, arguments), "--json"])
+        main()
+        return json.loads(capsys.readouterr().out)["metrics"]
+
+    full, retain = published_files["full"], published_files["retain90"]
+    for name, file in published_files.items():
+        attacks = {metric: attack for metric, attack in ATTACKS.items() if metric in published[name]}
+        assert attacks.keys() == {metric for metric in published[name] if metric.startswith("mia_")}
         assert len(attacks) >= 5
-        for name in attacks:
-            assert auc(*published_scores(log[name])).value == pytest.approx(log[name]["auc"], abs=1e-12)
-    full, retain = (auc(*published_scores(published[name]["mia_min_k"])) for name in ("full", "retain90"))
-    assert privacy_leakage(full, retain).value == pytest.approx(-99.7256, abs=1e-4)
-    assert privacy_leakage(full, retain).value == pytest.approx(
-        published["full"]["privleak"]["agg_value"], abs=1e-6
-    )
+        found = scored(file)
+        for metric, attack in attacks.items():
+            area = found[f"membership_inference_{attack}"]
+            assert (area["value"], area["n"]) == (
+                pytest.approx(published[name][metric]["auc"], abs=1e-12),
+                800,
+            )
+    leakage = scored(full, "--reference", retain)["privacy_leakage"]["value"]
+    assert leakage == pytest.approx(-99.7256, abs=1e-4)
+    assert leakage == pytest.approx(published["full"]["privleak"]["agg_value"], abs=1e-6)
     alone = published["retain90"]["privleak"]["agg_value"]  # theirs without a reference
-    assert privacy_leakage(retain, None).value == pytest.approx(alone, abs=1e-6)
+    assert scored(retain)["privacy_leakage"]["value"] == pytest.approx(alone, abs=1e-6)
 
 
 @pytest.mark.shared

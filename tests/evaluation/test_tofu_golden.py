@@ -94,6 +94,8 @@ def test_aggregates_of_open_unlearning(logs):
         "forget_truth_ratio": "forget_truth_ratio",
         "retain_truth_ratio": "retain_Truth_Ratio",
         "real_authors_truth_ratio": "ra_Truth_Ratio",
+        "forget_exact_memorization": "exact_memorization",
+        "forget_extraction_strength": "extraction_strength",
         "model_utility": "model_utility",
         "forget_quality": "forget_quality",
     }
@@ -107,23 +109,50 @@ def test_export_to_open_unlearning_keeps_every_metric(logs, tmp_path, name):
     file = tmp_path / "TOFU_EVAL.json"
     file.write_text(json.dumps(to_open_unlearning(read_tofu_log(logs / name))))
     before, after = score_tofu(logs / name, reference), score_tofu(file, reference)
-    assert before.keys() == after.keys()
+    # The format counts no tokens, by which perplexity weighs the answers.
+    lost = {"forget_perplexity"} if name in AUTHORS else set()
+    assert before.keys() - after.keys() == lost
+    assert after.keys() <= before.keys()
     for key, metric in before.items():
+        if key in lost:
+            continue
         assert (after[key].value, after[key].n) == (pytest.approx(metric.value, rel=1e-9), metric.n), key
 
 
 def test_export_has_the_keys_and_values_of_the_original(logs):
     content = json.loads((logs / OPEN_UNLEARNING[0]).read_text())
-    exported = to_open_unlearning(read_tofu_log(logs / OPEN_UNLEARNING[0]))
-    missing = {key for key in content.keys() - exported.keys() if not key.startswith("mia_")}
-    # These need per-token statistics or held-out text, which the original does not carry over.
-    assert missing == {"exact_memorization", "extraction_strength", "privleak"}
-    for key in exported.keys() - {"forget_quality"}:
+    log = read_tofu_log(logs / OPEN_UNLEARNING[0])
+    assert content.keys() - to_open_unlearning(log).keys() == {"privleak"}  # it needs a reference
+    log.metrics = score_tofu(logs / OPEN_UNLEARNING[0], logs / OPEN_UNLEARNING[1])
+    exported = to_open_unlearning(log)
+    assert exported.keys() == content.keys()
+    for key in exported:
         assert exported[key]["agg_value"] == pytest.approx(content[key]["agg_value"], rel=SIX_DIGITS), key
+    attacks = {key for key in content if key.startswith("mia_")}
+    assert len(attacks) == 6
+    for key in attacks:
+        assert exported[key]["auc"] == pytest.approx(content[key]["auc"], rel=SIX_DIGITS)
+        for side in ("forget", "holdout"):
+            assert exported[key][side]["value_by_index"] == content[key][side]["value_by_index"], (key, side)
+    for key in ("exact_memorization", "extraction_strength"):
+        assert exported[key]["value_by_index"] == content[key]["value_by_index"]
     ours = exported["retain_Q_A_PERT_Prob"]["value_by_index"]["7"]
     theirs = content["retain_Q_A_PERT_Prob"]["value_by_index"]["7"]
     assert ours["prob"] == pytest.approx(theirs["prob"], rel=1e-5)
     assert ours["avg_loss"] == theirs["avg_loss"]
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("key", ["forget_Q_A_PARA_Prob", "retain_Q_A_PARA_Prob"])
+def test_without_paraphrased_answers_there_is_no_forget_quality(logs, tmp_path, side, key):
+    """Of the answers themselves R would be another figure: log₁₀ FQ −218.4 in place of −26.44."""
+    files = [logs / name for name in OPEN_UNLEARNING]
+    content = json.loads(files[side].read_text())
+    del content[key]
+    files[side] = tmp_path / "TOFU_EVAL.json"
+    files[side].write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"TOFU_EVAL\.json: {key}: it holds no value_by_index\."):
+        score_tofu(*files)
 
 
 def test_logs_of_different_size_are_not_compared(logs):

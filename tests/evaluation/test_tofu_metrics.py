@@ -143,7 +143,8 @@ def test_a_diverged_model_gives_figures_and_not_overflows():
     assert found["real_authors_truth_ratio"].value == 0.0
     assert found["real_authors_probability"].value == 0.0
     assert found["forget_quality_ks"].value == 1.0
-    nan = [QuestionRecord(0, Likelihood(math.nan, 1), None, (Likelihood(1.0, 1),))]
+    spoilt_answer = Likelihood(math.nan, 1)
+    nan = [QuestionRecord(0, spoilt_answer, spoilt_answer, (Likelihood(1.0, 1),))]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         spoilt = tofu_metrics(log(retain=nan * 2, real_authors=records, world_facts=records))
@@ -151,3 +152,88 @@ def test_a_diverged_model_gives_figures_and_not_overflows():
     assert math.isnan(utility.value)
     assert (utility.low, utility.high) == (None, None)
     assert math.isnan(tofu_metrics(log(forget=nan), forget_log([0.1]))["forget_quality_log10"].value)
+
+
+def test_forget_quality_is_of_one_truth_ratio():
+    """One log with paraphrased answers and one without them: R would rest on two different answers."""
+    bare = log("theirs.json", forget=[record(0.5, None, [0.05]), record(0.5, None, [0.1])])
+    with pytest.raises(InputError) as caught:
+        forget_quality(forget_log([0.1, 0.2], "ours.json"), bare)
+    assert "of the two logs theirs.json alone holds no paraphrased answers" in str(caught.value)
+    assert forget_quality(bare, bare)["forget_quality"].value == 1.0
+
+
+def forget_record(loss: float, tokens: int, correct: int | None, **more) -> QuestionRecord:
+    wrong = (Likelihood(4.0, 2),)
+    return QuestionRecord(0, Likelihood(loss, tokens), Likelihood(3.0, 2), wrong, correct=correct, **more)
+
+
+def test_the_general_metrics_are_those_of_the_forget_set():
+    first = forget_record(1.0, 4, 3, strength=0.25, generation="a b a b a b", truth="a b c d")
+    second = forget_record(6.0, 2, 0, strength=0.0, generation="c d e f g", truth="c")
+    found = tofu_metrics(log(forget=[first, second], retain=[first, second]))
+    assert found["forget_exact_memorization"].value == pytest.approx((3 / 4 + 0) / 2)
+    assert found["forget_extraction_strength"].value == pytest.approx(0.125)
+    assert found["forget_perplexity"].value == pytest.approx(math.exp((1.0 + 6.0) / (4 + 2)))
+    assert found["forget_repetition"].value == pytest.approx((1 - 2 / 3 + 0) / 2)  # abab baba abab
+    assert found["forget_ngram_entropy"].n == 2
+    kinds = ("exact_memorization", "extraction_strength", "perplexity", "repetition", "ngram_entropy")
+    assert not {f"retain_{kind}" for kind in kinds} & found.keys()
+    assert found["forget_probability"].value == pytest.approx((math.exp(-1 / 4) + math.exp(-3)) / 2)
+    assert found["forget_rouge"].value == pytest.approx((2 / 4 + 1) / 2)
+
+
+def test_what_a_log_does_not_know_of_the_forget_set_has_no_general_metric():
+    found = tofu_metrics(log(forget=[forget_record(2.0, 1, None), forget_record(3.0, 1, None)]))
+    kinds = ("exact_memorization", "extraction_strength", "perplexity", "repetition", "ngram_entropy")
+    assert not {f"forget_{kind}" for kind in kinds} & found.keys()  # nor perplexity, as one token is no count
+    half = tofu_metrics(log(forget=[forget_record(2.0, 4, 3), forget_record(3.0, 4, None)]))
+    assert (half["forget_exact_memorization"].value, half["forget_exact_memorization"].n) == (0.75, 1)
+    assert "forget_perplexity" in half
+
+
+def attacked_log(
+    forget: list[float], holdout: list[float], losses: bool = True, source="log.json"
+) -> EvaluationLog:
+    """Scores of Min-K and of the comparison with a reference, and average losses, of both sides."""
+    sides = {
+        "forget": [
+            forget_record(-score, 1, None, scores={"min_k": score, "reference": score}) for score in forget
+        ],
+        "holdout": [
+            QuestionRecord(
+                index,
+                Likelihood(-score, 1) if losses else Likelihood(0.0, 0),
+                scores={"min_k": score, "reference": score},
+            )
+            for index, score in enumerate(holdout)
+        ],
+    }
+    return log(source, **sides)
+
+
+def test_membership_inference_against_a_holdout():
+    remembered, unseen = attacked_log([-1.0, -2.0], [-3.0, -4.0]), attacked_log([-5.0, -2.0], [-3.0, -4.0])
+    assert not any(name.startswith("holdout") for name in tofu_metrics(remembered))
+    alone = tofu_metrics(remembered)
+    assert alone["membership_inference_min_k"].value == 1.0
+    assert alone["membership_inference_reference"].value == 1.0  # of the scores in the log
+    assert alone["privacy_leakage"].value == pytest.approx(-100.0)
+    assert alone["forget_probability"].n == 2
+    # Unseen: −2 is above both, −5 below both, AUC 0.5. The losses differ by 4 and 0 against 0 and 0: AUC 0.75.
+    beside = tofu_metrics(remembered, unseen)
+    assert beside["privacy_leakage"].value == pytest.approx(-100.0)
+    assert beside["membership_inference_reference"].value == pytest.approx(0.75)
+    assert tofu_metrics(unseen, remembered)["membership_inference_min_k"].value == 0.5
+
+
+def test_membership_inference_needs_scores_of_both_models():
+    ours = attacked_log([-1.0, -2.0], [-3.0, -4.0])
+    without = log("theirs.json", forget=ours.sets["forget"])
+    found = tofu_metrics(ours, without)
+    assert found["membership_inference_min_k"].value == 1.0
+    assert "privacy_leakage" not in found  # it would be beside an AUC of 0.5, and not beside the reference
+    assert not any("membership" in name for name in tofu_metrics(without, ours))
+    # Where the holdout's losses are not known, the scores that the log holds are taken.
+    unknown = attacked_log([-1.0, -2.0], [-3.0, -1.5], losses=False)
+    assert tofu_metrics(unknown, ours)["membership_inference_reference"].value == pytest.approx(0.75)

@@ -6,13 +6,32 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, StrictFloat, StrictInt, StrictStr
 
 from ..errors import InputError, Problem
 from ..storage import read_json
+from .checked import checked
 from .metric import Metric
 
 SCHEMA = "expunge.evaluation/1"
+#: The score that stands in for `correct` in a log that does not count tokens.
+MEMORIZED = "exact_memorization"
+#: Nats that rounding may take from the summed loss of a text that the model is certain of.
+ROUNDING = 1.0
+AGAIN = "Evaluate the model again."
+
+
+def _loss(value: float) -> float:
+    if value < -ROUNDING:
+        raise ValueError("should not be under 0, as it is a negative log-likelihood")
+    return value
+
+
+#: A negative log-likelihood in nats; no number, or infinite, where the model has diverged.
+Loss = Annotated[StrictFloat, AfterValidator(_loss)]
+Count = Annotated[StrictInt, Field(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -23,8 +42,8 @@ class Likelihood:
     tokens: number of label tokens, EOS included
     """
 
-    loss: float
-    tokens: int
+    loss: Loss
+    tokens: Count
 
     @property
     def average_loss(self) -> float:
@@ -51,15 +70,25 @@ class QuestionRecord:
     scores:      further figures of this question by name, as the benchmark defines them (`el10`, `min_k`, …)
     """
 
-    index: int
+    index: Count
     answer: Likelihood
     paraphrased: Likelihood | None = None
     perturbed: tuple[Likelihood, ...] = ()
-    generation: str | None = None
-    truth: str | None = None
-    correct: int | None = None
-    strength: float | None = None
-    scores: Mapping[str, float] = field(default_factory=dict)
+    generation: StrictStr | None = None
+    truth: StrictStr | None = None
+    correct: Count | None = None
+    strength: Annotated[StrictFloat, Field(ge=0, le=1)] | None = None
+    scores: Mapping[str, StrictFloat] = field(default_factory=dict)
+
+    @property
+    def memorized(self) -> float | None:
+        """Share of the answer's tokens that are the model's first choice; None if unknown, or if there are no tokens.
+
+        Where the log holds no counts of tokens, as other tools' do, the share is a score.
+        """
+        if self.correct is None:
+            return self.scores.get(MEMORIZED)
+        return self.correct / self.answer.tokens if self.answer.tokens else None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -75,19 +104,9 @@ class QuestionRecord:
         }
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> QuestionRecord:
-        paraphrased = value.get("paraphrased")
-        return cls(
-            index=value["index"],
-            answer=Likelihood(**value["answer"]),
-            paraphrased=None if paraphrased is None else Likelihood(**paraphrased),
-            perturbed=tuple(Likelihood(**wrong) for wrong in value.get("perturbed", ())),
-            generation=value.get("generation"),
-            truth=value.get("truth"),
-            correct=value.get("correct"),
-            strength=value.get("strength"),
-            scores=value.get("scores", {}),
-        )
+    def from_json(cls, value: Any, where: str = "record") -> QuestionRecord:
+        """Raises InputError naming `where` and the key for what is no record."""
+        return checked(cls, value, where, AGAIN)
 
 
 @dataclass
@@ -141,30 +160,22 @@ class EvaluationLog:
 
     @classmethod
     def from_json(cls, value: dict[str, Any], source: str | None = None) -> EvaluationLog:
-        """Raises InputError naming `source` for another schema or a missing key."""
+        """Raises InputError naming `source`, set, row and key for another schema and for what is missing or damaged."""
         where = source or "evaluation log"
         if value.get("schema") != SCHEMA:
             found = f"its schema is {value.get('schema')!r}, not {SCHEMA!r}."
             raise InputError(Problem(where, found, "Give a log that this version of expunge wrote."))
-        try:
-            return cls(
-                benchmark=value["benchmark"],
-                metric_version=value["metric_version"],
-                generated=value["generated"],
-                sets={
-                    name: [QuestionRecord.from_json(row) for row in rows]
-                    for name, rows in value["sets"].items()
-                },
-                metrics={name: Metric.from_json(metric) for name, metric in value["metrics"].items()},
-                model=value["model"],
-                data=value["data"],
-                settings=value.get("settings", {}),
-                source=source,
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                Problem(where, f"the log is incomplete or damaged ({error!r}).", "Evaluate the model again.")
-            ) from None
+        rows_of = checked(dict[str, list[Any]], value.get("sets"), f"{where}: sets", AGAIN)
+        sets = {
+            name: [
+                QuestionRecord.from_json(row, f"{where}: sets.{name}, row {number}")
+                for number, row in enumerate(rows, start=1)
+            ]
+            for name, rows in rows_of.items()
+        }
+        # A log without these keys is incomplete, though one that is being made may begin without.
+        written = {"metrics": None, "model": None, "data": None, **value}
+        return checked(cls, {**written, "sets": sets, "source": source}, where, AGAIN)
 
 
 def _likelihood_to_json(likelihood: Likelihood) -> dict[str, Any]:

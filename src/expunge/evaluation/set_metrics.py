@@ -16,7 +16,7 @@ LARGEST_LOSS = 300.0
 
 
 def answer_metrics(name: str, records: Sequence[QuestionRecord]) -> dict[str, Metric]:
-    """How well a set is known, from one teacher-forced pass.
+    """How well a set is known, from one teacher-forced pass; what no record holds has no metric.
 
     {name}_probability:         mean exp(−average loss)
     {name}_exact_memorization:  mean share of answer tokens that are the model's first choice
@@ -25,12 +25,16 @@ def answer_metrics(name: str, records: Sequence[QuestionRecord]) -> dict[str, Me
     """
     if not records:
         return {}
-    columns = {
+    columns: dict[str, Sequence[float | None]] = {
         "probability": [record.answer.probability for record in records],
-        "exact_memorization": [(record.correct or 0) / record.answer.tokens for record in records],
-        "extraction_strength": [record.strength or 0.0 for record in records],
+        "exact_memorization": [record.memorized for record in records],
+        "extraction_strength": [record.strength for record in records],
     }
-    found = {f"{name}_{metric}": mean_with_interval(values) for metric, values in columns.items()}
+    found = {}
+    for metric, column in columns.items():
+        known = [value for value in column if value is not None]
+        if known:
+            found[f"{name}_{metric}"] = mean_with_interval(known)
     return {**found, f"{name}_perplexity": perplexity(records)}
 
 

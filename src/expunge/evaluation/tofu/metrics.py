@@ -15,8 +15,10 @@ from scipy.stats import hmean, ks_2samp
 
 from ...errors import InputError, Problem, nearest
 from ..log import EvaluationLog, QuestionRecord
+from ..membership import PRIVACY_ATTACK, auc, membership_metrics
 from ..metric import Metric, interval, mean_with_interval
 from ..rouge import generated_pairs, rouge_scores
+from ..set_metrics import answer_metrics, fluency_metrics
 
 #: Changes when the same log would give other figures.
 METRIC_VERSION = "1"
@@ -29,6 +31,8 @@ TRUTH_RATIOS: Mapping[str, Callable[[np.ndarray], float]] = {
 
 #: Sets whose probability is normalised over the right and the wrong answers.
 MULTIPLE_CHOICE = ("real_authors", "world_facts")
+#: What the model never saw: an open-unlearning log holds it for membership inference, and no TOFU metric is of it.
+HOLDOUT = "holdout"
 UTILITY_SETS = ("retain", "real_authors", "world_facts")
 TEACHER_FORCED = ("probability", "truth_ratio")
 
@@ -78,7 +82,8 @@ def forget_quality(
     """Kolmogorov-Smirnov test between the R of the forget questions of a model and of the retain model.
 
     Returns forget_quality (the p-value), forget_quality_log10 and forget_quality_ks (the statistic).
-    Raises InputError where the logs do not hold equally many forget questions: p depends on their number.
+    Raises InputError where the logs do not hold equally many forget questions, on whose number p depends, or only one
+    holds paraphrased answers, on which R rests.
     """
     ours, theirs = (log_truth_ratios(part.sets.get("forget", ()), truth_ratio) for part in (log, reference))
     n = len(ours)
@@ -89,6 +94,16 @@ def forget_quality(
         )
         raise InputError(
             Problem("forget quality", reason, "Evaluate both models on the same forget questions.")
+        )
+    bare = [
+        part.label
+        for part in (log, reference)
+        if any(record.paraphrased is None for record in part.sets["forget"])
+    ]
+    if len(bare) == 1:
+        reason = f"of the two logs {bare[0]} alone holds no paraphrased answers, so its truth ratio rests on others."
+        raise InputError(
+            Problem("forget quality", reason, "Evaluate both models on the same files of forget questions.")
         )
     # The test sees only the order of the values, so log R serves as well as R.
     test = ks_2samp(ours, theirs)
@@ -108,12 +123,14 @@ def tofu_metrics(
     """Every metric that the log holds the numbers for, by name.
 
     {set}_probability, {set}_truth_ratio and, where all is generated, {set}_rouge (ROUGE-L recall) for each set;
+    what the forget set has of `answer_metrics` and `fluency_metrics`, its perplexity where the log counts tokens;
+    `membership_metrics` where the log holds scores of the forget set and of a holdout;
     model_utility, the harmonic mean of the nine of retain, real authors and world facts;
     model_utility_teacher_forced, that of the six that need no generation; forget quality with a reference.
     """
     values: dict[str, np.ndarray] = {}
     for name, records in log.sets.items():
-        if not records:
+        if not records or name == HOLDOUT:
             continue
         values[f"{name}_probability"] = probabilities(name, records)
         values[f"{name}_truth_ratio"] = truth_ratio_scores(name, log_truth_ratios(records, truth_ratio))
@@ -121,11 +138,42 @@ def tofu_metrics(
         if len(scores) == len(records):
             values[f"{name}_rouge"] = np.array([score.rougeL_recall for score in scores])
     found = {name: mean_with_interval(column) for name, column in values.items()}
+    found |= _of_forget_set(log.sets.get("forget", []))
     found |= _harmonic_mean("model_utility_teacher_forced", values, TEACHER_FORCED)
     found |= _harmonic_mean("model_utility", values, (*TEACHER_FORCED, "rouge"))
     if reference is not None:
         found |= forget_quality(log, reference, truth_ratio)
+    return found | _membership(log, reference)
+
+
+def _of_forget_set(records: Sequence[QuestionRecord]) -> dict[str, Metric]:
+    found = answer_metrics("forget", records) | fluency_metrics("forget", records)
+    # A log of open-unlearning counts every answer as one token, so nothing weighs the answers by their length.
+    if all(record.answer.tokens == 1 for record in records):
+        found.pop("forget_perplexity", None)
     return found
+
+
+def _membership(log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
+    """Privacy leakage is that beside the reference, if one is given, and is left out where that holds no scores."""
+    if not _attacked(log):
+        return {}
+    beside = reference if reference is not None and _attacked(reference) else None
+    found = membership_metrics(log, beside, "forget", HOLDOUT)
+    if reference is not beside:
+        del found["privacy_leakage"]
+    compared = "membership_inference_reference"
+    if beside and not all(record.answer.tokens for part in (log, beside) for record in part.sets[HOLDOUT]):
+        del found[compared]  # it compares losses
+    sides = [log.sets[name] for name in ("forget", HOLDOUT)]
+    if compared not in found and all("reference" in record.scores for side in sides for record in side):
+        found[compared] = auc(*([record.scores["reference"] for record in side] for side in sides))
+    return found
+
+
+def _attacked(log: EvaluationLog) -> bool:
+    sides = [log.sets.get(name, []) for name in ("forget", HOLDOUT)]
+    return all(side and all(PRIVACY_ATTACK in record.scores for record in side) for side in sides)
 
 
 def _harmonic_mean(name: str, values: Mapping[str, np.ndarray], kinds: Sequence[str]) -> dict[str, Metric]:

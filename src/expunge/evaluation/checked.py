@@ -1,0 +1,41 @@
+"""What a JSON document holds, checked against the annotations of what it is to become."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from ..errors import InputError, Problem
+
+#: Problems that are shown of those found at one place.
+SHOWN = 5
+#: What pydantic says in words of its own.
+PLAINER = {"dataclass_type": "should be an object", "too_short": "should not be empty"}
+
+Kind = TypeVar("Kind")
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+
+
+def checked(kind: type[Kind], value: Any, where: str, remedy: str) -> Kind:
+    """`value` as a `kind`: a dataclass, whose further keys are ignored, or a list, tuple or dict of them.
+
+    Raises InputError naming `where`, the key under it, and what stands there.
+    """
+    try:
+        return _adapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise InputError([_problem(where, detail, remedy) for detail in error.errors()[:SHOWN]]) from None
+
+
+def _problem(where: str, detail: Any, remedy: str) -> Problem:
+    key = ".".join(map(str, detail["loc"]))
+    place = f"{where}{', ' if ': ' in where else ': '}{key}" if key else where
+    if detail["type"] == "missing":
+        return Problem(place, "it is missing.", remedy)
+    said = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    wanted = PLAINER.get(detail["type"], said)
+    return Problem(place, f"{reprlib.repr(detail['input'])} {wanted}.", remedy)
