@@ -187,7 +187,7 @@ def main() -> None:
         if measured or name in REFERENCES:
             row["stored bytes"] = stored_bytes(model, name)
         if not options.no_memory and name != COMPILED:
-            arguments = [*workload_arguments(options, 8), "--threads", str(options.threads)]
+            arguments = [*workload_arguments(options, 40), "--threads", str(options.threads)]
             row["peak memory"] = peak_memory(sys.argv[0], arguments, name)
         rows.append(row)
     peak = PEAK_FLOPS / Spread.of(seconds["matmul"]).median
