@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 from copy import deepcopy
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from peft import LoraConfig, get_peft_model
 from task_files import CHOICES
 from torch import Tensor
@@ -207,6 +209,152 @@ def test_tasks_that_cannot_be_measured_are_all_named(encoder, task_folder: Path,
     assert "task last_word: none of its metrics is a mean over questions" in found
     assert "--forget: no task is named" in sentences(task_folder, encoder, " , ")
     assert "there is no folder" in sentences(task_folder / "absent", encoder, "letters")
+
+
+def change_row(folder: Path, name: str, number: int, **values: Any) -> None:
+    """Change a row of a task's data; a column of `...` is left out."""
+    changed = rows(folder, name)
+    row = {**changed[number - 1], **values}
+    changed[number - 1] = {column: value for column, value in row.items() if value is not ...}
+    (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed))
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "fault"),
+    [
+        ("letters", {"answer": 4}, "its answer is 4, which is none of its 4 choices"),
+        ("letters", {"answer": -1}, "its answer is -1, which is none of its 4 choices"),
+        ("letters", {"answer": None}, "its answer is None, which is none of its 4 choices"),
+        ("letters", {"question": ...}, "its 'question' lacks a value, in whose place the word None would be asked"),
+        ("phrases", {"answer": 2, "choices": ["w1", "w2"]}, "its answer is 2, which is none of its 2 choices"),
+        ("phrases", {"choices": ...}, "its choices are None, not a list of texts"),
+        ("phrases", {"choices": ["w1", None, "w2", "w3"]}, "its choices are ['w1', None, 'w2', 'w3'], not"),
+        ("last_word", {"choices": []}, "it cannot be written (UndefinedError: "),
+        ("last_word", {"choices": [None]}, "its 'choices' lacks a value, in whose place the word None"),
+        ("last_word", {"choices": ["w5", None]}, None),
+        ("essay", {"question": None}, "its 'question' lacks a value"),
+    ],
+)  # fmt: skip
+def test_a_broken_document_is_refused_before_the_model_is_asked(
+    encoder, task_folder: Path, task: str, values: dict[str, Any], fault: str | None
+) -> None:
+    """lm-eval would count it as answered wrongly, or show the word None."""
+    change_row(task_folder, task, 3, **values)
+    if fault is None:
+        assert harness(task_folder, encoder, task)
+    else:
+        assert f"task {task}, document 3: {fault}" in sentences(task_folder, encoder, task)
+    assert harness(task_folder, encoder, task, samples=2)
+
+
+def test_an_answer_that_is_a_text_must_be_a_choice(tiny_llama, encoder, task_folder: Path) -> None:
+    for number, row in enumerate(rows(task_folder, "letters"), start=1):
+        change_row(task_folder, "letters", number, answer=CHOICES[row["answer"]])
+    right = [CHOICES.index(row["answer"]) for row in rows(task_folder, "letters")]
+    log = harness(task_folder, encoder, "letters").measure(tiny_llama, encoder)
+    for record, row, place in zip(log.sets["letters"], rows(task_folder, "letters"), right, strict=True):
+        context = f"Question: {row['question']} Answer:"
+        loss = losses(tiny_llama, encoder.tokenizer, context, CHOICES[place])
+        assert record.answer.loss == pytest.approx(float(loss.sum()), rel=1e-4)
+    change_row(task_folder, "letters", 3, answer="x")
+    change_row(task_folder, "letters", 5, answer="w1")
+    found = sentences(task_folder, encoder, "letters")
+    assert "task letters, document 3: its answer is 'x', which is none of its 4 choices." in found
+    assert "task letters, document 5: its answer is 'w1'" in found
+    assert found.count("\n") == 1
+
+
+def test_several_right_answers_must_all_be_choices(tiny_llama, encoder, task_folder: Path) -> None:
+    for number in range(1, 12):
+        change_row(task_folder, "letters", number, answer=[2, 1])
+    log = harness(task_folder, encoder, "letters").measure(tiny_llama, encoder)
+    context = f"Question: {rows(task_folder, 'letters')[0]['question']} Answer:"
+    loss = losses(tiny_llama, encoder.tokenizer, context, CHOICES[2])
+    assert log.sets["letters"][0].answer.loss == pytest.approx(float(loss.sum()), rel=1e-4)
+    for wrong in ([1, 4], []):
+        change_row(task_folder, "letters", 3, answer=wrong)
+        assert f"task letters, document 3: its answer is {wrong}" in sentences(
+            task_folder, encoder, "letters"
+        )
+
+
+def test_choices_may_be_part_of_the_question(tiny_llama, encoder, task_folder: Path) -> None:
+    """As in WinoGrande: the text is the right choice's place, and what follows it is the same for all."""
+    file = task_folder / "letters.yaml"
+    other = {"doc_to_text": "{{answer}}", "doc_to_choice": "choices", "doc_to_target": "{{question}}"}
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **other}))
+    log = harness(task_folder, encoder, "letters").measure(tiny_llama, encoder)
+    for record, row in zip(log.sets["letters"], rows(task_folder, "letters"), strict=True):
+        loss = losses(tiny_llama, encoder.tokenizer, row["choices"][row["answer"]], row["question"])
+        assert record.answer.loss == pytest.approx(float(loss.sum()), rel=1e-4)
+    change_row(task_folder, "letters", 3, answer=4)
+    change_row(task_folder, "letters", 4, question=None)
+    found = sentences(task_folder, encoder, "letters")
+    assert "document 3: its answer is 4, which is none of its 4 choices" in found
+    assert "document 4: its 'question' lacks a value" in found
+
+
+def test_a_null_that_a_template_provides_for_is_none_of_our_business(encoder, task_folder: Path) -> None:
+    file = task_folder / "letters.yaml"
+    hint = "{% if hint is none %}{% else %}{{hint}}{% endif %}{% if more %}{{more}}{% endif %} None of it? "
+    file.write_text(file.read_text().replace("Question:", hint + "Question:"))
+    for number in range(1, 12):
+        change_row(task_folder, "letters", number, hint="w5", more="w6")
+    change_row(task_folder, "letters", 3, hint=None, more=None)
+    assert harness(task_folder, encoder, "letters")
+
+
+def test_a_task_that_judges_by_itself_has_no_right_choice_in_the_log(
+    tiny_llama, encoder, task_folder: Path
+) -> None:
+    (task_folder / "own.py").write_text("def judge(doc, results):\n    return {'acc': 0.5}\n")
+    file = task_folder / "letters.yaml"
+    file.write_text(file.read_text() + "process_results: !function own.judge\n")
+    change_row(task_folder, "letters", 3, answer=9)
+    log = harness(task_folder, encoder, "letters").measure(tiny_llama, encoder)
+    for record in log.sets["letters"]:
+        assert (record.answer.tokens, len(record.perturbed), record.scores) == (0, 4, {"acc": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "task letters: its data hold no document."),
+        ("no JSON\n", "task letters: it cannot be loaded: DatasetGenerationError: "),
+        ("no JSON\n", "JSON parse error: Invalid value. in row 0"),
+        ('{"question": "w5", "answer": 9}\n', "task letters: it cannot be loaded: IndexError: "),
+        ('{"question": "w5", "answer": 9}\n', "the first one's answer is none of its choices"),
+    ],
+)
+def test_data_that_cannot_be_read(encoder, task_folder: Path, content: str, reason: str) -> None:
+    (task_folder / "letters.jsonl").write_text(content)
+    assert reason in sentences(task_folder, encoder, "letters")
+
+
+def test_a_metric_that_lm_eval_does_not_compute_is_refused(encoder, task_folder: Path, monkeypatch) -> None:
+    def load(name: str) -> None:
+        raise FileNotFoundError(name)
+
+    monkeypatch.setattr("evaluate.load", load)
+    for name, metric in (("letters", "acc_nrom"), ("essay", "exact"), ("last_word", "acc_norm")):
+        file = task_folder / f"{name}.yaml"
+        rule = {"metric": metric, "aggregation": "mean", "higher_is_better": True}
+        file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "metric_list": [rule]}))
+    found = sentences(task_folder, encoder, "letters,essay,last_word")
+    for name, metric, near in (("letters", "acc_nrom", "acc_norm"), ("essay", "exact", "exact_match")):
+        assert f"task {name}: its metric '{metric}' is none of lm-eval's" in found
+        assert f"load it. Did you mean '{near}'?" in found
+    assert "task last_word: none of its metrics is a mean over questions" in found
+
+
+def test_lm_evals_own_warnings_are_shown_but_for_those_about_memory(tiny_llama, encoder, caplog) -> None:
+    pytest.importorskip("lm_eval", reason="needs the extra `eval`: pip install 'expunge[eval]'")
+    from expunge.evaluation.harness.model import InMemoryModel, undisturbed
+
+    with undisturbed(tiny_llama):
+        InMemoryModel(tiny_llama, encoder.tokenizer)
+        logging.getLogger("lm_eval.api.task").warning("of a task")
+    assert caplog.messages == ["of a task"]
 
 
 def _own_tasks(include_path: str) -> Any:

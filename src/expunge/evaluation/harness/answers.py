@@ -7,6 +7,7 @@ from typing import Any
 from lm_eval import evaluate
 
 from ..log import Likelihood, QuestionRecord
+from .documents import right_choice
 from .model import InMemoryModel
 from .tasks import means
 
@@ -15,7 +16,8 @@ def answer_task(model: InMemoryModel, name: str, task: Any, samples: int | None)
     """Ask every question of a task (the first `samples`); one record each, in the task's order.
 
     A record's `answer` is the likelihood of the right choice (or of the one continuation that is asked for), its
-    `perturbed` those of the other choices, its `scores` the metrics that are means over questions.
+    `perturbed` those of the other choices, its `scores` the metrics that are means over questions. `answer` is empty
+    where text is generated, and where code of the task's own says what is right.
     """
     found = evaluate(
         lm=model, task_dict={"tasks": {name: task}, "groups": {}}, limit=samples, bootstrap_iters=0
@@ -29,12 +31,12 @@ def answer_task(model: InMemoryModel, name: str, task: Any, samples: int | None)
 def _record(model: InMemoryModel, task: Any, samples: list[dict[str, Any]]) -> QuestionRecord:
     first = samples[0]
     likelihoods = _likelihoods(model, first)
-    right = _right_choice(task, first["doc"], len(likelihoods))
+    right = 0 if task.OUTPUT_TYPE == "loglikelihood" else right_choice(task, first["doc"])
     generated = task.OUTPUT_TYPE == "generate_until"
     return QuestionRecord(
         index=first["doc_id"],
-        answer=Likelihood(0.0, 0) if generated else likelihoods[right],
-        perturbed=() if generated else tuple(likelihoods[:right] + likelihoods[right + 1 :]),
+        answer=Likelihood(0.0, 0) if right is None else likelihoods[right],
+        perturbed=tuple(other for place, other in enumerate(likelihoods) if place != right),
         generation=str(first["resps"][0][0]) if generated else None,
         truth=str(first["target"]) if generated else None,
         scores=_scores(task, samples),
@@ -57,15 +59,3 @@ def _likelihoods(model: InMemoryModel, sample: dict[str, Any]) -> list[Likelihoo
         for arguments, response in zip(sample["arguments"], sample["resps"], strict=True)
         if isinstance(response[0], tuple)
     ]
-
-
-def _right_choice(task: Any, document: dict[str, Any], choices: int) -> int:
-    """The place of the right choice, as lm-eval finds it; the first of several, 0 where there is but one."""
-    if task.OUTPUT_TYPE != "multiple_choice":
-        return 0
-    given = task.doc_to_text(document) if getattr(task, "multiple_input", 0) else task.doc_to_target(document)
-    gold = given[0] if isinstance(given, list) else given
-    if isinstance(gold, str):
-        names = task.doc_to_choice(document)
-        gold = names.index(gold) if gold in names else 0
-    return gold if 0 <= gold < choices else 0

@@ -28,7 +28,7 @@ class HarnessBenchmark(Benchmark):
 
     The log holds a set for each task; a record's `scores` are the task's metrics that are means over questions.
     Figures are `{task}_{metric}`, and `{group}_{metric}` over all questions of a group such as `mmlu`.
-    Raises InputError where lm-eval is not installed, and for tasks that cannot be loaded.
+    Raises InputError where lm-eval is not installed, and for tasks and documents that cannot be asked or judged.
     """
 
     name = "lm-eval"
@@ -40,7 +40,7 @@ class HarnessBenchmark(Benchmark):
             )
         load_tasks = _installed()
         self.samples = samples
-        self.tasks = load_tasks(names, include)
+        self.tasks = load_tasks(names, include, samples)
         found = ", ".join(f"{name} {number}" for name, number in self.tasks.versions.items())
         self.metric_version = f"{METRIC_VERSION} ({found})"
         self.data = {"path": include, "lm_eval": version("lm_eval"), **self.tasks.describe(samples)}

@@ -93,12 +93,11 @@ def _cost(requests: Sequence[Request]) -> int:
 def undisturbed(model: Any) -> Iterator[None]:
     """Eval mode and lm-eval's own seeds in the block; modes and random numbers afterwards as if it had not been.
 
-    What lm-eval prints in the block (warnings that the model is in memory, a bar for the prompts of each of MMLU's 57
-    tasks) is not shown.
+    Two warnings that the model is in memory, and a bar for the prompts of each of MMLU's 57 tasks, are not shown.
     """
     python, numpy, bar = random.getstate(), np.random.get_state(), lm_eval.api.task.tqdm
     device = next(model.parameters()).device
-    logger = logging.getLogger("lm_eval")
+    logger = logging.getLogger("lm_eval.models.huggingface")
     level = logger.level
     with evaluating(model), torch.random.fork_rng([device] if device.type == "cuda" else []):
         random.seed(0)

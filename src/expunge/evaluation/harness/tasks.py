@@ -9,16 +9,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
 from lm_eval.api.metrics import mean
+from lm_eval.api.registry import metric_registry
 from lm_eval.tasks import TaskManager
 
-from ...errors import InputError, Problem
+from ...errors import InputError, Problem, nearest
 from ...progress import say
 from ...storage import hash_rows
+from .documents import broken_documents, judged_by_lm_eval
 
 #: Seed of the examples that few-shot prompts show, as lm-eval has it.
 FEW_SHOT_SEED = 1234
+#: Metrics of a question that lm-eval computes where it judges, by kind of task; others it leaves out without a word.
+SCORED = {
+    "loglikelihood": {"acc"},
+    "multiple_choice": {"acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match"},
+}
 
 
 @dataclass(frozen=True)
@@ -48,11 +54,12 @@ class HarnessTasks:
         }
 
 
-def load_tasks(names: Sequence[str], include: str | None) -> HarnessTasks:
+def load_tasks(names: Sequence[str], include: str | None, samples: int | None = None) -> HarnessTasks:
     """Load `names`: tasks, groups or tags of lm-eval, or of the YAML files in the folder `include`, which come first.
 
     Data sets are read now: from local files where a task names such, else from the hub or its cache.
-    Raises `InputError` with every name that is unknown and every task that cannot be loaded or is not measured here.
+    Raises `InputError` with every name that is unknown, every task that cannot be loaded or is not measured here, and
+    every document, of the first `samples`, that cannot be asked or judged.
     """
     manager = _manager(names, include)
     problems = [_unknown(name, manager) for name in names if name not in manager.task_index]
@@ -64,8 +71,7 @@ def load_tasks(names: Sequence[str], include: str | None) -> HarnessTasks:
             continue
         try:
             loaded = manager.load([name])
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, TemplateError) as error:
-            # What datasets and lm-eval raise for files, hub ids, columns and keys that are not there.
+        except Exception as error:  # whatever datasets, lm-eval, templates and a task's own code raise
             problems.append(_broken(name, error))
             continue
         tasks |= loaded["tasks"]
@@ -76,7 +82,7 @@ def load_tasks(names: Sequence[str], include: str | None) -> HarnessTasks:
             for task_name, task in loaded["tasks"].items():
                 figures[task_name], versions[task_name] = [task_name], str(task.VERSION)
     for name, task in tasks.items():
-        problems += _not_measured(name, task)
+        problems += _not_measured(name, task) or broken_documents(name, task, samples)
         task.set_fewshot_seed(FEW_SHOT_SEED)
     if problems:
         raise InputError(problems)
@@ -85,7 +91,8 @@ def load_tasks(names: Sequence[str], include: str | None) -> HarnessTasks:
 
 def means(task: Any) -> set[str]:
     """The metrics of a task that are means over its questions: accuracies, but no perplexity and no F1 of a set."""
-    return {metric for metric, aggregation in task.aggregation().items() if aggregation is mean}
+    found = {metric for metric, aggregation in task.aggregation().items() if aggregation is mean}
+    return found & SCORED.get(task.OUTPUT_TYPE, found) if judged_by_lm_eval(task) else found
 
 
 def _manager(names: Sequence[str], include: str | None) -> TaskManager:
@@ -117,7 +124,12 @@ def _unknown(name: str, manager: TaskManager) -> Problem:
 
 
 def _broken(name: str, error: Exception) -> Problem:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    if isinstance(error, StopIteration):  # of a data file without a line
+        return Problem(f"task {name}", "its data hold no document.", "Give at least one.")
+    causes = [error] if error.__cause__ is None else [error, error.__cause__]
+    reason = " ".join(": ".join(f"{type(each).__name__}: {each}" for each in causes).split())[:300]
+    if isinstance(error, IndexError):
+        reason += " (there is no document, or the first one's answer is none of its choices)"
     return Problem(
         f"task {name}", f"it cannot be loaded: {reason}.",
         "Check its YAML file and data, and the connection where the data are on the hub.",
@@ -126,12 +138,20 @@ def _broken(name: str, error: Exception) -> Problem:
 
 def _not_measured(name: str, task: Any) -> list[Problem]:
     problems = []
+    unknown = [
+        metric
+        for metric, function in getattr(task, "_metric_fn_list", {}).items()
+        if function is None and judged_by_lm_eval(task)
+    ]
     if getattr(task, "UNSAFE_CODE", False):
         problems.append(
             Problem(
                 f"task {name}", "it runs code that the model writes.", "Run it with lm-eval, in a sandbox."
             )
         )
+    elif unknown:
+        reason = f"its metric {unknown[0]!r} is none of lm-eval's, nor could the library `evaluate` load it."
+        problems.append(Problem(f"task {name}", reason, nearest(unknown[0], metric_registry)))
     elif not means(task):
         problems.append(
             Problem(f"task {name}", "none of its metrics is a mean over questions, so it has no interval here.",
