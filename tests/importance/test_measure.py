@@ -287,6 +287,22 @@ class TestFactored:
             torch.testing.assert_close(found, wanted, rtol=0.1, atol=0)
             assert (found / wanted - 1).abs().mean() < 0.02
 
+    @pytest.mark.parametrize(("samples", "width"), [(None, 16), (200, 16), (37, 16), (11, 200), (2, 20_000)])
+    def test_the_sketch_is_wider_for_few_samples(self, samples: int | None, width: int) -> None:
+        """√(2/k) / (n − 1) ≤ 1 %."""
+        assert factored.sketch_width(samples) == width
+
+    @pytest.mark.parametrize("count", [2, 3, 6])
+    def test_of_few_samples_the_mean_is_kept_exactly_or_nearly(
+        self, count: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """E[g]² is a large part of so few: a sketch of 16 columns made d a matter of the seed."""
+        model, forget, retain = random_model(), random_batch(count), random_batch(20, seed=3)
+        exact = measured("factored", model, forget, retain)
+        monkeypatch.setattr(factored, "EXACT_MEAN_NUMBERS", 0)
+        for name, row in measured("factored", model, forget, retain).items():
+            torch.testing.assert_close(row, exact[name], rtol=1e-4, atol=1e-6)
+
     def test_what_is_shared_belongs_to_one_input_and_one_seed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(factored, "EXACT_MEAN_NUMBERS", 0)
         monkeypatch.setattr(factored, "SKETCH", 4)

@@ -33,6 +33,7 @@ class Layer:
     name: its name in the model; d_out, d_in: the shape of W
     rank: rank of the adapter that will be placed here (VILA projects to it)
     seed: seed of the random projections, which are drawn per layer name
+    samples: how many samples the smaller set has; None for many
     """
 
     name: str
@@ -40,6 +41,7 @@ class Layer:
     d_in: int
     rank: int = 8
     seed: int = 0
+    samples: int | None = None
 
     def gaussian(self, purpose: str, *shape: int, std: float = 1.0) -> Tensor:
         """A seeded Gaussian matrix on the CPU: the same for this layer, purpose and seed on every machine."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..data.encoding import IGNORED
 from ..errors import InputError, Problem
 from ..models.answers import AnswerTokens, answer_tokens
 from ..models.linear import ALL_LINEAR, matrix_shape, target_layers
@@ -19,6 +20,9 @@ from .procedure import Procedure, choose_procedure, perturbed
 from .relative import relative_row_importance
 
 Batch = Mapping[str, Tensor]
+#: Loaders up to this length are walked through to count their samples.
+FEW_BATCHES = 64
+MANY = 2**32
 
 
 def measure_importance(
@@ -55,10 +59,11 @@ def measure_importance(
     procedure = choose_procedure(estimator, kind, perturb=perturb, official=official)
     modules = target_layers(model, targets, layers)
     device = model.get_input_embeddings().weight.device
+    samples = _samples_if_few([forget_loader, retain_loader], device)
     measured: dict[str, Estimator] = {}
     for name, module in modules.items():
         d_out, d_in = matrix_shape(module)
-        measured[name] = kind(Layer(name, d_out, d_in, rank, seed), device)
+        measured[name] = kind(Layer(name, d_out, d_in, rank, seed, samples), device)
     retain, retain_count = None, 0
     with perturbed(modules, measured, scaling) if procedure.perturb else nullcontext():
         forget, forget_count = _sum_over(model, forget_loader, measured, modules, procedure, "forget set")
@@ -85,6 +90,21 @@ def measure_importance(
                     "With a single sample use 'fila', which needs no variance, or 'pissa'.")
         )  # fmt: skip
     return rows
+
+
+def _samples_if_few(loaders: Sequence[Iterable[Batch] | None], device: torch.device) -> int | None:
+    """Samples of the smaller set over all processes; None where it is large, or cannot be walked through twice."""
+    smallest = MANY
+    for loader in loaders:
+        if loader is None:
+            continue
+        few = isinstance(loader, Sized) and len(loader) <= FEW_BATCHES
+        # A row without labels is none.
+        found = (
+            sum(int((batch["labels"][:, 1:] != IGNORED).any(1).sum()) for batch in loader) if few else MANY
+        )
+        smallest = min(smallest, int(_over_all_processes(torch.tensor(found, device=device))) or MANY)
+    return smallest if smallest < MANY else None
 
 
 def _sum_over(
@@ -124,7 +144,10 @@ def _sum_over(
                     continue
                 tokens.log_probability.sum().backward()
                 count += procedure.count(samples, len(tokens.targets))
-    totals, count = _over_all_processes(totals, count, device)
+    for sums in totals.values():
+        for value in sums.values():
+            _over_all_processes(value)
+    count = int(_over_all_processes(torch.tensor(count, device=device)))
     return procedure.finished(totals, count), count
 
 
@@ -166,14 +189,8 @@ def _tensor_cores(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _over_all_processes(
-    totals: dict[str, Sums], count: int, device: torch.device
-) -> tuple[dict[str, Sums], int]:
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return totals, count
-    counted = torch.tensor(count, device=device)
-    torch.distributed.all_reduce(counted)
-    for sums in totals.values():
-        for value in sums.values():
-            torch.distributed.all_reduce(value)
-    return totals, int(counted)
+def _over_all_processes(value: Tensor) -> Tensor:
+    """`value`, in place the sum of every process's."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(value)
+    return value
