@@ -42,8 +42,8 @@ class Factored(Estimator):
     - takes all columns as alike, c_j = Σr / d_in: but for ε they are a common factor of a layer's rows in d.
 
     On TOFU's forget05 with a model of 2.4 M parameters the sketch moved the rows of d by 0.09 % in the mean, and
-    their rank correlation with the exact d was at least 0.999 in every layer; the columns moved them by 0.0005 %. With 2
-    to 40 samples it was at least 0.993 (`benchmarks/sketch.py`).
+    their rank correlation with the exact d was at least 0.999 in every layer; the columns moved them by 0.0005 %. With
+    2 to 40 samples it was at least 0.993 (`benchmarks/sketch.py`).
     """
 
     formula = "r_i·c_j / Σr; r, c = row and column sums of Var[g]"
