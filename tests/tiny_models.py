@@ -7,6 +7,10 @@ from typing import Any
 
 import torch
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    FalconConfig,
+    FalconForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     GPT2Config,
@@ -49,6 +53,10 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_GROUPED, **_SIZES, **_ENDS)),
     "phi3": lambda: Phi3ForCausalLM(Phi3Config(**_GROUPED, **_SIZES, **_ENDS)),
     "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**_GROUPED, **_SIZES, **_ENDS)),
+    "falcon": lambda: FalconForCausalLM(FalconConfig(**_SIZES, **_ENDS)),
+    "bloom": lambda: BloomForCausalLM(
+        BloomConfig(hidden_size=24, n_layer=2, n_head=2, vocab_size=VOCABULARY, **_ENDS)
+    ),
     "gpt_neo": lambda: GPTNeoForCausalLM(
         GPTNeoConfig(
             hidden_size=24,

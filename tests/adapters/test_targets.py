@@ -43,6 +43,14 @@ KINDS = {
     },
 }
 KINDS |= dict.fromkeys(("mistral", "qwen3", "gemma3"), KINDS["llama"])
+KINDS |= {
+    shape: {
+        "q_v": {"self_attention.query_key_value"},
+        "qkvo": {"self_attention.query_key_value", "self_attention.dense"},
+        "ffn": {"mlp.dense_h_to_4h", "mlp.dense_4h_to_h"},
+    }
+    for shape in ("falcon", "bloom")
+}
 
 
 @pytest.mark.parametrize("shape", KINDS)
@@ -76,6 +84,12 @@ def test_explicit_names_and_a_share_of_the_blocks() -> None:
     assert set(target_layers(model, ["mlp.up_proj"])) == {f"model.layers.{n}.mlp.up_proj" for n in (0, 1)}
     assert set(target_layers(model, "q_proj", layers=0.5)) == {"model.layers.0.self_attn.q_proj"}
     assert {block_index(name) for name in target_layers(model, layers=0.25)} == {0}
+    with pytest.raises(
+        InputError, match=r"matches no linear layer of this model in the first 50% of its blocks"
+    ):
+        target_layers(
+            model, ["model.layers.1.mlp.up_proj"], layers=0.5
+        )  # a share of the model's, not of those named
 
 
 def test_names_that_match_nothing_and_shared_weights_are_refused() -> None:

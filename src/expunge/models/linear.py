@@ -20,7 +20,8 @@ _KEY = ("k_proj", "key", "c_attn", "query_key_value", "qkv_proj", "Wqkv")
 _VALUE = ("v_proj", "value", "c_attn", "query_key_value", "qkv_proj", "Wqkv")
 _FEED_FORWARD = ("gate_proj", "up_proj", "down_proj", "gate_up_proj", "fc1", "fc2", "fc_in", "fc_out",
                  "dense_h_to_4h", "dense_4h_to_h", "c_fc", "mlp.c_proj")  # fmt: skip
-_ATTENTION_OUTPUT = ("o_proj", "out_proj", "attn.c_proj", "attention.dense", "self_attn.dense")
+_ATTENTION_OUTPUT = ("o_proj", "out_proj", "attn.c_proj", "attention.dense",
+                     "self_attn.dense", "self_attention.dense")  # fmt: skip
 
 #: Named choices of layers (`adapter.targets`); LoKU figure 4 compares them.
 TARGETS: dict[str, tuple[str, ...]] = {
@@ -53,19 +54,22 @@ def target_layers(
     Raises `InputError` where a name matches nothing, or where a target shares its weight with another module.
     """
     found = linear_layers(model)
+    blocks = sorted({index for name in found if (index := block_index(name)) is not None})
     if targets != ALL_LINEAR:
         endings = TARGETS.get(targets, (targets,)) if isinstance(targets, str) else tuple(targets)
         if not isinstance(targets, str) or targets not in TARGETS:
             _check_endings(found, endings)
         found = {name: module for name, module in found.items() if matches(name, endings)}
     if layers < 1.0:
-        blocks = sorted({index for name in found if (index := block_index(name)) is not None})
         kept = set(blocks[: max(1, round(layers * len(blocks)))])
         found = {name: module for name, module in found.items() if block_index(name) in kept}
     if not found:
         raise InputError(
             Problem(
-                "adapter.targets", f"{targets!r} matches no linear layer of this model.", "Use 'all-linear'."
+                "adapter.targets",
+                f"{targets!r} matches no linear layer of this model"
+                f"{f' in the first {layers:.0%} of its blocks' if layers < 1 else ''}.",
+                "Use 'all-linear'." if layers == 1 else "Use 'all-linear', or more adapter.layers.",
             )
         )
     _refuse_shared(model, found)
