@@ -57,7 +57,7 @@ def main() -> None:
         targets = torch.randint(0, vocabulary, (TOKENS,), generator=generator)
         drawn = 3 * torch.randn(TOKENS, vocabulary, generator=generator)
         for dtype in DTYPES:
-            logits = drawn.to(dtype).requires_grad_(True)
+            logits = drawn.to(dtype, copy=True).requires_grad_(True)
 
             def calls(way: Callable[..., Any], logits: Tensor = logits, targets: Tensor = targets) -> None:
                 for _ in range(CALLS):
