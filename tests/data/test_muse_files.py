@@ -94,7 +94,8 @@ def test_every_row_of_another_schema_is_named(tmp_path):
         "A row of verbmem/forget needs text in: prompt, gt.",
         f"{tmp_path}/knowmem/forget_qa, row 4: the 'answer' is empty (columns there: answer, question). "
         "A row of knowmem/forget_qa needs text in: question, answer.",
-        f"{tmp_path}/knowmem/retain_qa, row 1: the 'answer' is 7, not text (columns there: answer, question). "
+        f"{tmp_path}/knowmem/retain_qa, row 1: the 'answer' is of type int, not text "
+        "(columns there: answer, question). "
         "A row of knowmem/retain_qa needs text in: question, answer.",
         f"{tmp_path}/privleak/forget: it holds no rows. Restore the file from the published data set.",
         f"{tmp_path}/privleak/holdout, row 1: there is no 'text' (columns there: content). "

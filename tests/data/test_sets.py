@@ -83,7 +83,7 @@ def test_a_list_of_objects_and_a_number_for_an_answer(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(ROWS))
     assert len(load(str(tmp_path / "a.json")).forget.samples) == 3
     found = sentence(write(tmp_path / "b.jsonl", [{"question": "How many?", "answer": 7}]))
-    assert "row 1: the 'answer' is 7, not text. Write it as text" in found
+    assert "row 1: the 'answer' is of type int, not text. Write it as text" in found
     (tmp_path / "c.jsonl").write_text("[7]\n")
     assert "row 1: it is no object and no text" in sentence(str(tmp_path / "c.jsonl"))
 
@@ -244,7 +244,7 @@ def test_blank_texts_are_left_out(tmp_path: Path) -> None:
     ]
     assert "holds no samples" in sentence(write(tmp_path / "b.jsonl", [{"text": ""}, {"text": None}]))
     wrong = sentence(write(tmp_path / "c.jsonl", [*rows, {"text": 7}, {"title": "a"}]))
-    assert "row 6: the 'text' is 7, not text" in wrong
+    assert "row 6: the 'text' is of type int, not text" in wrong
     assert "row 7: there is no column 'text'" in wrong
 
 

@@ -164,6 +164,6 @@ def test_what_is_no_text_is_told_from_a_missing_column(tmp_path: Path) -> None:
         with pytest.raises(InputError) as caught:
             read(str(tmp_path / "rows.jsonl"), "data.path")
         assert [problem.reason for problem in caught.value.problems] == [
-            "the 'text' is 5, not text.", "it has no column 'text' (columns: content).",
+            "the 'text' is of type int, not text.", "it has no column 'text' (columns: content).",
         ]  # fmt: skip
         assert caught.value.problems[0].where == f"{tmp_path}/rows.jsonl, row 2"

@@ -134,6 +134,22 @@ def test_a_problem_with_a_key_names_the_recipes_file_too(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("training", "learning_rate"),
+        ("objective", "retain_weight"),
+        ("adapter", "layers"),
+        ("data", "max_length"),
+    ],
+)
+def test_true_is_not_the_number_1(section: str, key: str) -> None:
+    minimal = {"model": {"path": "m"}, "data": {"forget": "f"}}
+    with pytest.raises(InputError, match=rf"recipe: {section}: {key} cannot be true"):
+        load_recipe(minimal, [f"{section}.{key}=true"])
+    assert load_recipe(minimal, ["importance.perturb=true"]).importance.perturb
+
+
 def test_a_batch_must_be_whole_micro_batches() -> None:
     with pytest.raises(InputError, match="no multiple of micro_batch_size 8"):
         load_recipe({**TOFU, "training": {"batch_size": 20}})

@@ -86,5 +86,5 @@ def _fault(row: Row, column: str) -> str:
         return f"there is no {column!r}"
     value = row[column]
     return f"the {column!r} is " + (
-        "empty" if value is None or isinstance(value, str) else f"{value!r}, not text"
+        "empty" if value is None or isinstance(value, str) else f"of type {type(value).__name__}, not text"
     )

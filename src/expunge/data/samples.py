@@ -164,7 +164,8 @@ def _missing_text(row: Row, column: str, option: str, where: str) -> Problem | N
     if column not in row:
         return _absent(row, column, option, where)
     if row[column] is not None and not isinstance(row[column], str):
-        return Problem(where, f"the {column!r} is {row[column]!r}, not text.", "Write it as text, in quotes.")
+        kind = type(row[column]).__name__  # not the value: it may be what is to be forgotten
+        return Problem(where, f"the {column!r} is of type {kind}, not text.", "Write it as text, in quotes.")
     if not (row[column] or "").strip():
         return Problem(where, f"the {column!r} is empty.", "Fill it in or leave the row out.")
     return None

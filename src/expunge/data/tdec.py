@@ -219,6 +219,10 @@ def _rows_with_text(source: str, key: str) -> Sequence[Row]:
 
 def _without_text(row: Row, where: str) -> Problem:
     if "text" in row:
-        return Problem(where, f"the 'text' is {row['text']!r}, not text.", "Write it as text, in quotes.")
+        return Problem(
+            where,
+            f"the 'text' is of type {type(row['text']).__name__}, not text.",
+            "Write it as text, in quotes.",
+        )
     return Problem(where, f"it has no column 'text' (columns: {', '.join(row)}).",
                    "Name the column with the text 'text'.")  # fmt: skip

@@ -5,13 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 
 class Section(BaseModel):
     """A part of a recipe. Unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any) -> Any:
+        given = value if isinstance(value, dict) else {}
+        for name, field in cls.model_fields.items():
+            if isinstance(given.get(name), bool) and field.annotation is not bool:
+                raise ValueError(f"{name} cannot be {str(given[name]).lower()}")
+        return value
 
 
 def _home(value: Any) -> Any:
