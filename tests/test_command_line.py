@@ -43,6 +43,7 @@ def test_help_and_import_load_nothing_heavy() -> None:
         "eval",
         "score",
         "export",
+        "report",
         "methods",
         "recipes",
     ):

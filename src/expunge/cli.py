@@ -223,6 +223,22 @@ def export(
 
 
 @app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run")],
+    show_text: Annotated[
+        bool,
+        typer.Option(
+            "--show-text", help="with the forgotten answers: they are to be deleted, so keep it safe"
+        ),
+    ] = False,
+) -> None:
+    """Write a run's report again, from the files in its folder."""
+    from .run.report import report_run
+
+    print(report_run(run_folder, show_text))
+
+
+@app.command()
 def methods(as_json: AsJson = False) -> None:
     """What there is: methods, losses, importance estimators and initialisations, with formula and paper."""
     from .run.catalogue import catalogue

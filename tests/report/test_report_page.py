@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from html.parser import HTMLParser
 
 import pytest
 from synthetic_run import FORGOT, KNOWS, MARKER  # the one beside this file
 
+from expunge.cli import main
 from expunge.errors import InputError
 from expunge.report import write_report
+from expunge.run.report import report_run
 
 FIGURES = ("frontier", "truth-ratio", "losses", "importance")
 
@@ -114,6 +117,22 @@ def test_show_text_has_every_answer_escaped(make_run):
     assert page.count(f"<td>{MARKER} generated 7</td>") == 2  # before and after
     assert "<in>" not in page
     assert "do not pass it on" in page
+
+
+def test_the_command_writes_it_again_and_texts_only_for_their_owner(make_run, monkeypatch, capsys, tmp_path):
+    run = make_run()
+    plain = page_of(run)
+    for options, private, marked in ((["--show-text"], True, True), ([], False, False)):
+        monkeypatch.setattr("sys.argv", ["expunge", "report", str(run), *options])
+        main()
+        written = run / "report.html"
+        assert capsys.readouterr().out.strip() == str(written)
+        assert (stat.S_IMODE(written.stat().st_mode) == 0o600) is private
+        assert (MARKER in written.read_text()) is marked
+    assert written.read_text() == plain
+    (tmp_path / "continual.json").write_text("{}")
+    with pytest.raises(InputError, match="--show-text: .* is a run of several requests"):
+        report_run(tmp_path, show_text=True)
 
 
 def test_nothing_is_loaded_from_outside_and_no_script_runs(make_run):

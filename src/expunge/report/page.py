@@ -24,7 +24,7 @@ def write_report(run_folder: Path, show_text: bool = False) -> Path:
     """Write `report.html` into a run folder, from the files in it alone, and return its path.
 
     The same files give the same bytes. With `show_text` the report has the forgotten answers and what the
-    model generates for their questions; without it, no text of the data set is in it.
+    model generates for their questions, and only its owner may read it; without it, no text of the data set is in it.
 
     Raises `InputError` when `run_folder` is no run folder or a file in it cannot be read.
     """
@@ -50,7 +50,7 @@ def write_report(run_folder: Path, show_text: bool = False) -> Path:
         texts=forget_texts(folder) if show_text else None,
     )
     path = folder.path / "report.html"
-    write_text(path, text)
+    write_text(path, text, private=show_text)
     return path
 
 
