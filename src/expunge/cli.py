@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -332,8 +331,10 @@ def _summary(run: Any) -> None:
 
 
 def _first_process() -> bool:
-    """Of several, one speaks; known from what `accelerate launch` and torchrun set, without torch."""
-    return os.environ.get("RANK", "0") == "0"
+    """Of several, one speaks."""
+    from .progress import first_process
+
+    return first_process()
 
 
 def main() -> None:

@@ -18,11 +18,11 @@ SECONDS_BETWEEN_LINES = 10.0
 
 def say(message: str) -> None:
     """One line to the user, on stderr; of several processes the first one speaks."""
-    if _first_process():
+    if first_process():
         print(message, file=sys.stderr, flush=True)
 
 
-def _first_process() -> bool:
+def first_process() -> bool:
     """From the environment that `accelerate launch` and torchrun set, so that torch need not be imported."""
     return os.environ.get("RANK", "0") == "0"
 
@@ -38,7 +38,7 @@ class Countable(Protocol[T]):
 def track(items: Countable[T], description: str) -> Generator[T, None, None]:
     """Iterate over `items` and show how far it is; closing it early takes the bar away."""
     total = len(items)
-    if sys.stderr.isatty() and _first_process():
+    if sys.stderr.isatty() and first_process():
         yield from _bar(items, description, total)
     else:
         yield from _lines(items, description, total)

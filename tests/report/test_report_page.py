@@ -131,7 +131,7 @@ def test_the_command_writes_it_again_and_texts_only_for_their_owner(make_run, mo
         assert (MARKER in written.read_text()) is marked
     assert written.read_text() == plain
     (tmp_path / "continual.json").write_text("{}")
-    with pytest.raises(InputError, match="--show-text: .* is a run of several requests"):
+    with pytest.raises(InputError, match=r"--show-text: .* is a run of several requests"):
         report_run(tmp_path, show_text=True)
 
 

@@ -18,7 +18,7 @@ from .phases import run_phases
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run. `path` is its folder; see `expunge run --help` for what lies there."""
+    """A finished run. `path` is its folder; the README's "A run folder" says what lies there."""
 
     path: Path
 
