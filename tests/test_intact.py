@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from expunge.errors import InputError
-from expunge.intact import RESTORE, read_intact, read_object
+from expunge.intact import RESTORE, check_writable, read_intact, read_object
 from expunge.storage import read_json, read_json_lines, write_json
 
 
@@ -73,3 +74,27 @@ def test_an_object_is_of_its_kind_and_whole(tmp_path: Path) -> None:
     with pytest.raises(InputError) as refused:
         read_object(file, "a thing", ())
     assert said(refused, file) == "it is not a thing."
+
+
+def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
+    """Beneath a file nothing can lie; that folders on the way are missing is no fault."""
+    check_writable(tmp_path / "new" / "deeper" / "log.json", "--output")
+    check_writable(tmp_path, "--output")
+    (tmp_path / "file").write_text("mine")
+    check_writable(tmp_path / "file", "--output")
+    with pytest.raises(InputError) as refused:
+        check_writable(tmp_path / "file" / "deeper" / "log.json", "--output")
+    (problem,) = refused.value.problems
+    assert problem.where == "--output"
+    assert f"'{tmp_path / 'file'}' is a file" in problem.reason
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(InputError, match="may not be written to"):
+            check_writable(tmp_path / "log.json", "--output")
+    finally:
+        tmp_path.chmod(0o700)

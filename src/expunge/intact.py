@@ -58,7 +58,8 @@ def check_writable(path: Path, where: str) -> None:
 
     Raises `InputError` naming `where` for a path beneath a file, or beneath a folder that may not be written to.
     """
-    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    folder = path if path.is_dir() else path.parent
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not nearest.is_dir():
         reason = "is a file"
     elif not os.access(nearest, os.W_OK | os.X_OK):

@@ -95,11 +95,9 @@ class TdecBenchmark(Benchmark):
         """`reference` plays no part: what to aim at are the values on held-out text (`Thresholds`)."""
         found: dict[str, Metric] = {}
         for name, records in log.sets.items():
-            metrics = answer_metrics(name, records)
-            if metrics:
+            for metric, value in answer_metrics(name, records).items():
                 # Where all tokens but the first are labels, exact memorisation is MA.
-                found[f"{name}_memorization_accuracy"] = metrics.pop(f"{name}_exact_memorization")
-            found |= metrics
+                found[metric.replace("exact_memorization", "memorization_accuracy")] = value
         if log.generated:
             written = [record.scores[EXTRACTION] for record in log.sets["forget"]]
             found["forget_extraction_likelihood"] = mean_with_interval(written)
