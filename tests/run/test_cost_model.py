@@ -207,6 +207,25 @@ def test_statistics_of_an_estimator_are_counted_as_it_keeps_them() -> None:
     assert wanted == 4 * 600 * 17
 
 
+def test_of_few_samples_the_sketch_is_counted_as_wide_as_it_is() -> None:
+    """Of eight 2 / (0.01 · 7)² = 408.2 wide; its products with x (T, d_in) and with δ (T, d_out) are 393 wider."""
+    config = random_model().config
+    config.hidden_size, config.head_dim, config.intermediate_size, config.num_hidden_layers = (
+        512,
+        256,
+        1024,
+        1,
+    )
+    passes, batch = Passes(ShallowModels(config, torch.float32)), Shape(rows=3, length=9, answers=4)
+    assert passes.accumulated("factored", 600, 500, samples=8) == 4 * 600 * (1 + 409)
+    many, few = (passes.measured(batch, "factored", samples=samples) for samples in (40, 8))
+    inputs, outputs = (
+        3 * 512 + 1024,
+        4 * 512 + 2 * 1024 + 512,
+    )  # query, key and value share one, gate and up another
+    assert few.flops - many.flops == 2 * 3 * 8 * (409 - 16) * (inputs + outputs)
+
+
 def test_batches_of_one_typical_shape_have_as_many_tokens() -> None:
     def example(length: int, answer: int) -> Example:
         return Example([1] * length, [IGNORED] * (length - answer) + [1] * answer)

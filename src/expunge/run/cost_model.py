@@ -177,14 +177,15 @@ class CostModel:
 
     def _importance(self) -> Cost:
         name, settings = self.recipe.adapter.initialization, self.recipe.importance
-        kept = sum(self.counts.accumulated(name, *shape) for shape in self.layers)
+        drawn = [samples for samples in drawn_samples(self.inputs) if samples]
+        fewest = min(len(samples) for samples in drawn)
+        kept = sum(self.counts.accumulated(name, *shape, fewest) for shape in self.layers)
         work = Work()
-        for samples in drawn_samples(self.inputs):
-            if samples:
-                cuts = least_padding([len(sample) for sample in samples], settings.batch_size)
-                batches = Batches.of([[samples[index] for index in cut] for cut in cuts])
-                work += _all(self.passes.measured(batches.shape, name), batches)
-                work += Work(moved=3.0 * kept).times(batches.count)  # added to the sums
+        for samples in drawn:
+            cuts = least_padding([len(sample) for sample in samples], settings.batch_size)
+            batches = Batches.of([[samples[index] for index in cut] for cut in cuts])
+            work += _all(self.passes.measured(batches.shape, name, fewest), batches)
+            work += Work(moved=3.0 * kept).times(batches.count)  # added to the sums
         if settings.official:
             work = work.times(OFFICIAL[name].passes)
         numbers = sum(d_out * d_in for d_out, d_in in self.layers)

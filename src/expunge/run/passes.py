@@ -66,16 +66,24 @@ class Passes:
         """A forward pass without gradients: log-probabilities and first choices of the answers."""
         return self._deep(("scored", shape), self._plain, lambda model: partial(scored, model, shape), depth)
 
-    def measured(self, shape: Shape, estimator: str, depth: int | None = None) -> Work:
-        """The forward and backward pass of an importance estimator, its statistics included."""
-        more = shape, estimator, self.models.rank, self.models.targets
+    def measured(
+        self, shape: Shape, estimator: str, depth: int | None = None, samples: int | None = None
+    ) -> Work:
+        """The forward and backward pass of an importance estimator, its statistics included.
+
+        samples: of the smaller set; None for many
+        """
+        more = shape, estimator, self.models.rank, self.models.targets, samples
         return self._deep(
-            ("measured", shape, estimator), self._plain, lambda model: partial(measured, model, *more), depth
+            ("measured", shape, estimator, samples),
+            self._plain,
+            lambda model: partial(measured, model, *more),
+            depth,
         )
 
-    def accumulated(self, estimator: str, d_out: int, d_in: int) -> int:
+    def accumulated(self, estimator: str, d_out: int, d_in: int, samples: int | None = None) -> int:
         """Bytes of the statistics of one set that an estimator keeps for one layer."""
-        layer = estimators[estimator](Layer("", d_out, d_in, self.models.rank), META)
+        layer = estimators[estimator](Layer("", d_out, d_in, self.models.rank, samples=samples), META)
         sums = layer.sums(torch.empty(1, 2, d_in, device=META), torch.empty(1, 2, d_out, device=META))
         return sum(value.numel() * value.element_size() for value in sums.values())
 

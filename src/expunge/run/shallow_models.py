@@ -116,12 +116,22 @@ def trained(model: Any, shape: Shape, mixed: bool = False) -> None:
     model.zero_grad()
 
 
-def measured(model: Any, shape: Shape, estimator: str, rank: int, targets: str | list[str]) -> None:
-    """The forward and backward pass of an importance estimator, with the statistics of every layer."""
+def measured(
+    model: Any,
+    shape: Shape,
+    estimator: str,
+    rank: int,
+    targets: str | list[str],
+    samples: int | None = None,
+) -> None:
+    """The forward and backward pass of an importance estimator, with the statistics of every layer.
+
+    samples: of the smaller set; None for many
+    """
     layers = target_layers(model, targets)
     device = model.get_input_embeddings().weight.device
     found = {
-        name: estimators[estimator](Layer(name, *matrix_shape(module), rank), device)
+        name: estimators[estimator](Layer(name, *matrix_shape(module), rank, samples=samples), device)
         for name, module in layers.items()
     }
     last: dict[int, Tensor] = {}

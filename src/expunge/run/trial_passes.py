@@ -59,14 +59,14 @@ class TrialPasses:
             lambda model: partial(scored, model, shape),
         )
 
-    def measured(self, shape: Shape, estimator: str) -> Work:
+    def measured(self, shape: Shape, estimator: str, samples: int | None = None) -> Work:
         """See `Passes.measured`."""
         rank, targets = self.passes.models.rank, self.passes.models.targets
         return self._beyond(
             "measured",
-            self.passes.measured(shape, estimator, self.depth),
-            lambda blocks: self.passes.measured(shape, estimator, blocks),
-            lambda model: partial(measured, model, shape, estimator, rank, targets),
+            self.passes.measured(shape, estimator, self.depth, samples),
+            lambda blocks: self.passes.measured(shape, estimator, blocks, samples),
+            lambda model: partial(measured, model, shape, estimator, rank, targets, samples),
         )
 
     def trained(self, shape: Shape, recomputed: bool = False) -> Work:
