@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import TrainingArguments
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from expunge import attach_adapter
@@ -15,10 +16,11 @@ from expunge.adapters.anchor import REINFORCED, UNLEARN, reinforced_config
 from expunge.adapters.attach import uniform_importance
 from expunge.data.encoding import Example
 from expunge.data.pairs import Pair
-from expunge.models.answers import answer_tokens
+from expunge.models.answers import AnswerTokens, answer_tokens
 from expunge.models.linear import block_index
 from expunge.objectives import Objective, Outputs, StepTotals
 from expunge.recipe.schema import ObjectiveSettings, Training
+from expunge.training import trainer as trainer_module
 from expunge.training.train import build_objective, build_trainer, saved_steps
 from tiny_models import random_batch, random_model
 
@@ -126,6 +128,17 @@ def count_block_passes():
         yield count
 
 
+def observed(observe: Callable[[AnswerTokens], object]):
+    """`answer_tokens` that shows what it found."""
+
+    def observing(*arguments, **options):
+        found = answer_tokens(*arguments, **options)
+        observe(found)
+        return found
+
+    return observing
+
+
 class Gradients:
     """A callback that keeps the gradients of the first optimiser step."""
 
@@ -206,6 +219,40 @@ def test_logged_losses_are_those_of_the_whole_step(tmp_path: Path) -> None:
     assert 0.9 < whole.state.log_history[0]["forget_loss"] < 2
 
 
+def test_one_process_uses_one_of_the_gpus_that_it_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `DataParallel` two of them would take 16 of the 32 pairs at a time, where 8 are asked for."""
+    monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda self: 2))
+    rows = []
+    monkeypatch.setattr(trainer_module, "answer_tokens", observed(lambda found: rows.append(found.sequences)))
+    _, trainer = train(tmp_path, batch_size=16, micro_batch_size=8)
+    assert trainer.state.global_step == 2
+    assert rows == [16] * 4  # 8 forget examples and 8 retain examples
+
+
+@pytest.mark.parametrize(("forget", "retain"), [("ihl", "nll"), ("npo", "kl"), ("rmu", "rmu")])
+def test_mixed_precision_keeps_logits_in_bf16_and_losses_in_fp32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: str, retain: str
+) -> None:
+    """Logits in fp32 would be the largest tensor of a step; the machine's own setting is not asked."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    found = {}
+    for precision in ("fp32", "bf16"):
+        dtypes = []
+        monkeypatch.setattr(
+            trainer_module,
+            "answer_tokens",
+            observed(lambda tokens, seen=dtypes: seen.append((tokens.logits.dtype, tokens.log_probability.dtype))),
+        )  # fmt: skip
+        _, trainer = train(tmp_path / precision, forget, retain, batch_size=32, precision=precision)
+        assert set(dtypes) == {(torch.float32 if precision == "fp32" else torch.bfloat16, torch.float32)}
+        found[precision] = trainer.state.log_history[0]
+    for name in ("forget_loss", "retain_loss", "grad_norm"):
+        assert found["bf16"][name] != found["fp32"][name]
+        assert found["bf16"][name] == pytest.approx(found["fp32"][name], rel=0.02), name
+
+
 def test_training_is_deterministic_and_resumes_exactly(tmp_path: Path) -> None:
     """Stopped after epoch 1 of 3 and resumed in a new trainer: bit for bit the uninterrupted run's weights."""
     whole, _ = train(tmp_path / "a", "npo", epochs=3, batch_size=16)
@@ -220,12 +267,11 @@ def test_training_is_deterministic_and_resumes_exactly(tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Saving that breaks off half-way leaves no checkpoint under its name."""
-    from expunge.training import trainer as module
 
     def break_off(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module.os, "replace", break_off)
+    monkeypatch.setattr(trainer_module.os, "replace", break_off)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path)
     assert saved_steps(tmp_path) == {}

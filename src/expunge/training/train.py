@@ -22,6 +22,22 @@ from .learning_rates import learning_rate_factors
 from .trainer import UnlearningTrainer
 
 
+class _Arguments(TrainingArguments):
+    """The Trainer's arguments, of which the machine decides none: the recipe says how large a step is and how precise.
+
+    Where one process sees several GPUs the Trainer would use all, by `DataParallel` and with as many times the batch;
+    and it would take the mixed precision of `accelerate config`, which copies all logits to fp32.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.mixed_precision = "no"
+
+    @property
+    def n_gpu(self) -> int:
+        return 1
+
+
 def build_trainer(
     model: Any,
     forget: Sequence[Example],
@@ -42,32 +58,24 @@ def build_trainer(
     model: with an adapter; without one all its weights are trained
     substitutes: another answer to each forget example's question, where the forget loss asks for them
     """
-    count = processes().num_processes
-    micro = min(training.micro_batch_size, max(1, training.batch_size // count))
-    if training.batch_size % (micro * count):
-        raise InputError(
-            Problem("training.batch_size", f"{training.batch_size} cannot be shared by {count} processes with "
-                    f"{micro} samples each at a time.", f"Use a multiple of {micro * count}.")
-        )  # fmt: skip
+    micro, accumulated = _micro_batches(training)
     if objective.last_block is not None:  # several processes would wait for the other blocks' gradients
         transformer_blocks(model)[objective.last_block + 1 :].requires_grad_(False)
     if save:
         # For the owner alone: torch writes the optimiser's averages of the gradients for everyone to read.
         checkpoints.mkdir(mode=0o700, parents=True, exist_ok=True)
     dataset = paired_dataset(objective, forget, retain, substitutes)
-    steps = steps_an_epoch(len(dataset), training)
-    arguments = TrainingArguments(
+    arguments = _Arguments(
         output_dir=str(checkpoints),
         num_train_epochs=training.epochs,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=training.batch_size // (micro * count),
+        gradient_accumulation_steps=accumulated,
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
         lr_scheduler_type=training.schedule,
-        warmup_steps=training.warmup_steps(steps),
+        warmup_steps=training.warmup_steps(steps_an_epoch(len(dataset), training)),
         max_grad_norm=training.max_grad_norm,
         use_cpu=cpu_only(),
-        bf16=_mixed_precision(model, training),
         activation_checkpointing=training.activation_checkpointing,
         seed=seed,
         logging_strategy="steps",
@@ -80,6 +88,7 @@ def build_trainer(
         report_to=training.report_to or "none",
         disable_tqdm=True,
     )
+    scaled = training.learning_rate_scale == "initialization"
     trainer = trainer_class(
         model,
         objective,
@@ -87,17 +96,11 @@ def build_trainer(
         arguments,
         pad_token_id=pad_token_id,
         step_size=training.batch_size,
-        rate_factors=learning_rate_factors(model)
-        if training.learning_rate_scale == "initialization"
-        else None,
+        rate_factors=learning_rate_factors(model) if scaled else None,
+        mixed_precision=_mixed_precision(model, training),
         callbacks=callbacks,
     )
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        raise InputError(
-            Problem("accelerate", "sharded models (FSDP, DeepSpeed) are not supported yet: every process evaluates its "
-                    "own batches, and would wait for the others' shards.",
-                    "Use plain data parallelism (accelerate launch --multi_gpu).")
-        )  # fmt: skip
+    _refuse_shards(trainer)
     for printing in (PrinterCallback, ProgressCallback):  # they write to stdout
         trainer.remove_callback(printing)
     return trainer
@@ -135,6 +138,27 @@ def saved_steps(checkpoints: Path) -> dict[int, Path]:
         path: re.fullmatch(r"checkpoint-(\d+)", path.name) for path in checkpoints.glob("checkpoint-*")
     }
     return {int(match.group(1)): path for path, match in matches.items() if match}
+
+
+def _micro_batches(training: Training) -> tuple[int, int]:
+    """Samples of a forward pass on each process, and how many passes make a step."""
+    count = processes().num_processes
+    micro = min(training.micro_batch_size, max(1, training.batch_size // count))
+    if training.batch_size % (micro * count):
+        raise InputError(
+            Problem("training.batch_size", f"{training.batch_size} cannot be shared by {count} processes with "
+                    f"{micro} samples each at a time.", f"Use a multiple of {micro * count}.")
+        )  # fmt: skip
+    return micro, training.batch_size // (micro * count)
+
+
+def _refuse_shards(trainer: UnlearningTrainer) -> None:
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        raise InputError(
+            Problem("accelerate", "sharded models (FSDP, DeepSpeed) are not supported yet: every process evaluates its "
+                    "own batches, and would wait for the others' shards.",
+                    "Use plain data parallelism (accelerate launch --multi_gpu).")
+        )  # fmt: skip
 
 
 def _mixed_precision(model: Any, training: Training) -> bool:

@@ -37,6 +37,8 @@ class UnlearningTrainer(Trainer):
 
     - One forward pass over forget and retain rows; only answer positions reach the output embedding.
     - The original's tokens come from the same model with its adapters disabled.
+    - Mixed precision (bf16) holds for the forward passes alone: the logits stay in bf16, and a few tokens at a time
+      are taken to fp32 for the losses.
     - Sums are divided by the tokens or sequences of the whole optimiser step.
     - A checkpoint appears whole under its name or not at all.
     """
@@ -51,6 +53,7 @@ class UnlearningTrainer(Trainer):
         pad_token_id: int,
         step_size: int,
         rate_factors: dict[torch.nn.Parameter, float] | None = None,
+        mixed_precision: bool = False,
         callbacks: list[TrainerCallback] | None = None,
     ):
         self._progress = EpochProgress()
@@ -65,6 +68,7 @@ class UnlearningTrainer(Trainer):
         self.add_callback(_RetainWeightOfLog(objective))
         self.step_size = step_size
         self.rate_factors = rate_factors
+        self.mixed_precision = mixed_precision
         self.loss_is_scaled_for_ga = True
         self._step_losses = torch.zeros(2, device=args.device)
 
@@ -122,7 +126,7 @@ class UnlearningTrainer(Trainer):
         totals = StepTotals(*num_items_in_batch.tolist())
         forget_rows, retain_rows, substitute_rows = self._rows(inputs)
         objective = self.objective
-        tokens = answer_tokens(model, inputs, objective.hidden_layer)
+        tokens = self._tokens(model, inputs)
         forget = objective.forget_loss(
             self._outputs(objective.forget, tokens, inputs, forget_rows, substitute_rows), totals
         )
@@ -156,7 +160,11 @@ class UnlearningTrainer(Trainer):
         model: PeftModel = self.accelerator.unwrap_model(self.model)
         with evaluating(model), torch.no_grad(), state(model):
             part = {name: value[rows] for name, value in inputs.items()}
-            return answer_tokens(model, part, self.objective.hidden_layer)
+            return self._tokens(model, part)
+
+    def _tokens(self, model: Any, inputs: dict[str, Tensor]) -> AnswerTokens:
+        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.mixed_precision):
+            return answer_tokens(model, inputs, self.objective.hidden_layer)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the losses of the step to what the Trainer logs (once an optimiser step)."""
