@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import tokenizer_families
 from expunge.cli import main
 from expunge.errors import InputError
+from expunge.models.linear import block_index
 from expunge.models.loading import load_config, load_model, load_tokenizer
 from expunge.recipe.schema import Model
 from tiny_models import FAMILIES, random_model
@@ -75,6 +79,46 @@ def test_damaged_or_missing_weights(folder: Path) -> None:
     assert "its safetensors weights are damaged or cut short (" in reason(load_model, folder)
     (folder / "model.safetensors").unlink()
     assert "no file named model.safetensors" in reason(load_model, folder)
+
+
+def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_that_a_checkpoint_lacks(family: str, tmp_path: Path) -> None:
+    """transformers would fill them with random numbers. Tied weights are in the file once, and nothing is missing."""
+    FAMILIES[family]().save_pretrained(tmp_path)
+    load_model(Model(path=str(tmp_path)))
+
+    def without_a_block(weights: dict[str, torch.Tensor]) -> None:
+        for name in [name for name in weights if block_index(name) == 1]:
+            del weights[name]
+
+    change_weights(tmp_path, without_a_block)
+    said = reason(load_model, tmp_path)
+    assert said.startswith(f"the checkpoint {str(tmp_path)!r} lacks weights of its model: ")
+    assert ".1." in said
+    assert " more." in said
+
+
+def test_a_weight_of_another_shape(folder: Path) -> None:
+    name = "model.layers.1.mlp.up_proj.weight"
+    change_weights(folder, lambda weights: weights.update({name: weights[name][:3].clone()}))
+    assert f"lacks weights of its model: {name} (of shape (3, 24), not (40, 24))." in reason(
+        load_model, folder
+    )
+
+
+def test_tied_embeddings_are_in_the_file_once(tmp_path: Path) -> None:
+    made = LlamaForCausalLM(LlamaConfig(hidden_size=24, intermediate_size=40, num_hidden_layers=1,
+                                        num_attention_heads=2, vocab_size=97, tie_word_embeddings=True))  # fmt: skip
+    made.save_pretrained(tmp_path)
+    assert "lm_head.weight" not in load_file(tmp_path / "model.safetensors")
+    loaded = load_model(Model(path=str(tmp_path)))
+    assert torch.equal(loaded.lm_head.weight, made.model.embed_tokens.weight)
 
 
 def test_pickled_weights_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -177,7 +177,8 @@ def save_assistant(
 def load_assisted(base: Any, folder: str | Path) -> AssistedModel:
     """The model that a run with `method: uld` hands over.
 
-    base:   the original causal LM, loaded; it is not changed
+    base:   the original causal LM in the dtype of its files, fp32 or bf16; it is not changed. One in fp16 or quantised
+            is known where `expunge.models.loading.load_model` has loaded it.
     folder: what the run wrote to `assistant/`
 
     Returns a model with `forward` (whole sequences) and `generate`, in eval mode. Raises `InputError` where `folder`
@@ -196,7 +197,8 @@ def load_assisted(base: Any, folder: str | Path) -> AssistedModel:
         raise InputError(
             Problem(str(folder),
                     f"it belongs to the base {facts['base']!r} with fingerprint {facts['fingerprint']}, but this "
-                    f"base has fingerprint {found}.", "Load the base that the assistant was made of.")
+                    f"base has fingerprint {found}.",
+                    "Load the base that the assistant was made of, in the dtype of its files.")
         )  # fmt: skip
     part = first_blocks(base, facts["layers"])
     return AssistedModel(base, load_adapter(part, folder / "adapter"), facts["offset_weight"]).eval()

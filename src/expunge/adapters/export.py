@@ -97,7 +97,7 @@ def load_adapter(base: Any, adapter: Path) -> PeftModel:
             Problem(str(adapter),
                     f"it belongs to the base {origin.base!r} with fingerprint {origin.fingerprint}, but "
                     f"this base has fingerprint {found}.",
-                    "Load the base that the adapter was trained on.")
+                    "Load the base that the adapter was trained on, in the dtype of its files.")
         )  # fmt: skip
     read_exported(adapter, base)
     return PeftModel.from_pretrained(base, str(adapter))

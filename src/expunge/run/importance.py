@@ -57,7 +57,8 @@ def stored_file(job: Job) -> Path:
     facts: list[Any] = [
         __version__,  # another one may measure otherwise
         job.base_fingerprint,
-        str(job.base.dtype),  # the fingerprint is the same for a base in fp32 and in bf16
+        str(job.base.dtype),  # the fingerprint is the checkpoint's, however it was loaded
+        job.recipe.model.quantization,
         *([example.input_ids, example.labels] for example in forget),
         "retain",
         *([example.input_ids, example.labels] for example in retain),
