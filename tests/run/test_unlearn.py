@@ -112,6 +112,18 @@ def test_the_same_recipe_gives_the_same_adapter(finished: expunge.Run, tmp_path:
     assert ours.read_bytes() == theirs.read_bytes()
 
 
+def test_overrides_and_output_hold_for_a_recipe_object_too(recipe: dict, tmp_path: Path) -> None:
+    """What they name changes; a hyper-parameter that was left to npo's default is simnpo's default now."""
+    loaded = expunge.load_recipe(recipe, ["objective.forget=npo", "training.epochs=1"])
+    overrides = ["training.learning_rate=0.5", "objective.forget=simnpo"]
+    run = expunge.unlearn(loaded, overrides, output=tmp_path / "asked")
+    assert run.path == tmp_path / "asked"
+    assert not Path(loaded.output).exists()
+    ran = expunge.load_recipe(run.path / "recipe.yaml")
+    assert (ran.training.learning_rate, ran.objective.hyperparameters["beta"]) == (0.5, 2.5)
+    assert ran == expunge.load_recipe(recipe, ["training.epochs=1", *overrides], output=str(run.path))
+
+
 @pytest.mark.parametrize("initialization", ["default", "pissa", "fila", "factored"])
 @pytest.mark.parametrize("objective", ["gd", "npo"])
 def test_every_initialisation_and_objective_runs_to_its_end(

@@ -338,6 +338,12 @@ class Recipe(Section):
         return self
 
     @property
+    def given(self) -> dict[str, Any]:
+        """Its content without what was left to defaults, which depend on the rest."""
+        defaults = self.objective.hyperparameters.keys() - self.objective.model_fields_set
+        return self.model_dump(mode="json", exclude_unset=True, exclude={"objective": defaults})
+
+    @property
     def epochs_between_evaluations(self) -> int:
         return 1 if self.evaluation.every == "epoch" else self.evaluation.every
 

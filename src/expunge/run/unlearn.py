@@ -35,7 +35,7 @@ def unlearn(
     its first epoch was over.
     """
     if isinstance(recipe, Recipe):
-        return run_recipe(recipe, resume)
+        recipe = recipe.given
     with naming_recipe(recipe):
         loaded = load_requests(recipe, overrides, output=str(output) if output else None)
         return run_recipe(loaded, resume) if isinstance(loaded, Recipe) else run_requests(loaded, resume)
