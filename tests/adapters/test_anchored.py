@@ -13,6 +13,7 @@ from expunge import attach_adapter, export_adapter
 from expunge.adapters.anchor import ANCHOR, UNLEARN, restore, save_adapter
 from expunge.adapters.attach import uniform_importance
 from expunge.adapters.export import balanced_factors, export_merged
+from expunge.adapters.low_rank import weighted_low_rank
 from expunge.adapters.origin import FINGERPRINT_FILE
 from expunge.errors import InputError
 from expunge.models.fingerprint import fingerprint
@@ -154,6 +155,25 @@ def test_the_fingerprint_is_of_the_base_in_any_dtype_and_changes_with_any_weight
     changed.model.layers[1].mlp.down_proj.weight.data.mul_(1.02)
     assert fingerprint(changed) != found
     assert fingerprint(attach_adapter(base, row_weights(base))) == found
+
+
+def test_every_layer_is_decomposed_with_a_seed_of_its_own() -> None:
+    """Drawn by its name, so that it does not depend on which other layers are adapted."""
+    base, seen = random_model(), {}
+
+    def decompose(weight, row_weights, rank, scaling, seed):
+        seen[seed] = seen.get(seed, 0) + 1
+        return weighted_low_rank(weight, row_weights, rank, scaling, seed)
+
+    importance = row_weights(base)
+    attach_adapter(copy.deepcopy(base), importance, seed=1, low_rank=decompose)
+    assert set(seen.values()) == {1}
+    assert len(seen) == len(importance) == 14
+    one = dict([list(importance.items())[5]])
+    attach_adapter(copy.deepcopy(base), one, seed=1, low_rank=decompose)
+    assert sorted(seen.values()) == [1] * 13 + [2]
+    attach_adapter(copy.deepcopy(base), importance, seed=2, low_rank=decompose)
+    assert len(seen) == 28
 
 
 def test_balanced_factors_have_the_same_product_and_equal_lengths() -> None:

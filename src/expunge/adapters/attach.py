@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ..errors import InputError, Problem
 from ..models.linear import ALL_LINEAR, matrix_shape, target_layers, weight_matrix
+from ..models.seeds import seed_for
 from .anchor import place, wrap
 from .low_rank import weighted_low_rank
 
@@ -36,6 +37,7 @@ def attach_adapter(
                 initialisation; None for LoRA's own (A random, B zero: no anchor is needed). Where it is given, its
                 module names are the targets.
     alpha:      the adapter is scaled by s = alpha / rank
+    seed:       of A, or of the randomised decompositions, each layer's drawn by its name
     low_rank:   how W and d become A₀ and B₀
 
     Returns a PeftModel with a trainable adapter `unlearn` and, unless B₀ = 0, a frozen `anchor`.
@@ -59,9 +61,15 @@ def attach_adapter(
             return wrap(model, config)
     scaling = alpha / rank
     factors = {
-        name: low_rank(weight_matrix(module), importance[name].to(_device(module)), rank, scaling, seed)
+        name: low_rank(
+            weight_matrix(module),
+            importance[name].to(_device(module)),
+            rank,
+            scaling,
+            seed_for(seed, name, "decomposition"),
+        )
         for name, module in modules.items()
-    }  # fmt: skip
+    }
     wrapped = wrap(model, config)
     place(wrapped, factors)
     return wrapped

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import InputError, Problem
 from ..models.fingerprint import fingerprint
-from ..models.linear import layer_kind
+from ..models.linear import layer_kind, matches
 from ..storage import atomic_folder
 from .anchor import ANCHOR, UNLEARN, adapted_layers
 from .origin import origin_on, read_origin, write_origin
@@ -148,7 +148,6 @@ def _shortest_names(model: PeftModel, names: list[str]) -> list[str]:
         name
         for name, module in base.named_modules()
         if hasattr(module, "weight") or hasattr(module, "base_layer")
-        if any(name == ending or name.endswith(f".{ending}") for ending in endings)
-        and not name.endswith(".base_layer")
+        if matches(name, endings) and not name.endswith(".base_layer")
     }
     return endings if matched == set(names) else sorted(names)

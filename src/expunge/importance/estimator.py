@@ -10,7 +10,6 @@ x (T, d_in) and output gradient δ (T, d_out). An estimator is two pure function
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..models.seeds import seed_for
 from ..registry import Registry
 
 Sums = dict[str, Tensor]
@@ -45,8 +45,7 @@ class Layer:
 
     def gaussian(self, purpose: str, *shape: int, std: float = 1.0) -> Tensor:
         """A seeded Gaussian matrix on the CPU: the same for this layer, purpose and seed on every machine."""
-        digest = hashlib.sha256(f"{self.seed}/{self.name}/{purpose}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+        generator = torch.Generator().manual_seed(seed_for(self.seed, self.name, purpose))
         return torch.randn(*shape, generator=generator) * std
 
 

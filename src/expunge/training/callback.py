@@ -68,22 +68,13 @@ class EpochCallback(TrainerCallback):
         if epoch % self.every and epoch < self.epochs:
             control.should_save = False  # only what was measured can be chosen
             return
-        trained = time.monotonic() - self._recorded
+        seconds = time.monotonic() - self._recorded
         candidate, metrics = self.evaluate(epoch)
+        self.stopped = self._reason_to_stop(candidate)
+        control.should_training_stop |= self.stopped is not None
         if math.isnan(candidate.forget_score):
-            self.stopped = f"The model's losses are no longer numbers after epoch {epoch}."
-            control.should_training_stop = True
             control.should_save = False
             return
-        if candidate.utility < self.utility_floor * self.original_utility:
-            self.stopped = (
-                f"The utility fell to {candidate.utility / self.original_utility:.0%} of the original's at epoch "
-                f"{epoch}, under the floor of {self.utility_floor:.0%}."
-            )
-            control.should_training_stop = True
-        if candidate.reached and not self.stopped:
-            self.stopped = f"The thresholds of the recipe were reached after epoch {epoch}."
-            control.should_training_stop = True
         steps = [_step(entry) for entry in state.log_history if "loss" in entry]
         last = steps[-1] if steps else {}
         row = {
@@ -92,7 +83,7 @@ class EpochCallback(TrainerCallback):
             "forget_loss": last.get("forget_loss"),
             "retain_loss": last.get("retain_loss"),
             "learning_rate": last.get("learning_rate"),
-            "seconds": trained,
+            "seconds": seconds,
             "forget_score": candidate.forget_score,
             "utility": None if math.isnan(candidate.utility) else candidate.utility,
             "qualifies": candidate.qualifies(self.original_utility),
@@ -102,16 +93,33 @@ class EpochCallback(TrainerCallback):
         }
         self.record(row, steps)
         self._recorded = time.monotonic()
+        self._say(candidate, last)
+
+    def _reason_to_stop(self, candidate: Candidate) -> str | None:
+        if math.isnan(candidate.forget_score):
+            return f"The model's losses are no longer numbers after epoch {candidate.epoch}."
+        if candidate.utility < self.utility_floor * self.original_utility:
+            return (
+                f"The utility fell to {candidate.utility / self.original_utility:.0%} of the original's at epoch "
+                f"{candidate.epoch}, under the floor of {self.utility_floor:.0%}."
+            )
+        if candidate.reached:
+            return f"The thresholds of the recipe were reached after epoch {candidate.epoch}."
+        return None
+
+    def _say(self, candidate: Candidate, step: dict[str, Any]) -> None:
         losses = "".join(
-            f"{side} loss {row[f'{side}_loss']:.3f}, "
+            f"{side} loss {step[f'{side}_loss']:.3f}, "
             for side in ("forget", "retain")
-            if row[f"{side}_loss"] is not None
+            if f"{side}_loss" in step
         )
         if math.isnan(candidate.utility) or math.isnan(self.original_utility):
             utility = "utility not measured, as there is no retain set"
         else:
             utility = f"utility {candidate.utility:.4f} (original {self.original_utility:.4f})"
-        say(f"  epoch {epoch}/{self.epochs}: {losses}forget score {candidate.forget_score:.3g}, {utility}")
+        say(
+            f"  epoch {candidate.epoch}/{self.epochs}: {losses}forget score {candidate.forget_score:.3g}, {utility}"
+        )
 
 
 def _step(entry: dict[str, Any]) -> dict[str, Any]:
