@@ -166,9 +166,10 @@ def test_own_files_and_what_the_figures_are_quoted_with(monkeypatch, capsys, fol
     assert any(line.startswith("forget_probability") and "N = 1" in line for line in lines)
 
 
-def test_a_spoilt_model_is_said_to_be_one(monkeypatch, capsys, folders, tiny_llama, tmp_path) -> None:
-    tiny_llama.model.norm.weight.data.fill_(float("nan"))
-    tiny_llama.save_pretrained(folders["base"])
+def test_a_spoilt_model_is_said_to_be_one(monkeypatch, capsys, folders, tmp_path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(folders["base"])
+    model.model.norm.weight.data.fill_(float("nan"))
+    model.save_pretrained(folders["base"])
     forget = tmp_path / "forget.txt"
     forget.write_text("w5 w6 w7")
     arguments = ["eval", str(folders["base"]), "--benchmark", "memorization", "--forget", str(forget)]
