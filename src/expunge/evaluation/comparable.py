@@ -51,24 +51,26 @@ def measured_in(log: EvaluationLog, compared: Sequence[str]) -> Measured:
 
 def check_reference(reference: EvaluationLog, here: Measured) -> None:
     """Raises `InputError` where `reference` is of something else in what figures compare."""
-    reasons = [*differences(reference, here), *other_way(reference, here)]
-    if reasons:
-        raise InputError(
-            [
-                Problem(
-                    f"--reference: {reference.label}", reason, "Name a log of the same data, asked alike."
-                )
-                for reason in reasons
-            ]
-        )
+    problems = [
+        Problem(f"--reference: {reference.label}", reason, "Name a log of the same data, asked alike.")
+        for reason in differences(reference, here)
+    ]
+    if problems:
+        raise InputError(problems)
 
 
 def differences(log: EvaluationLog, here: Measured, *, whole: bool = False) -> Iterator[str]:
-    """Sentences that say how the log's data are others, by their hash, or by number and answers of the samples.
+    """Sentences that say how `log` is of other data, or of questions asked or figures computed in another way.
 
     whole: every set must be the same; else those that are compared. Logs of other tools know no hash: of them only
            these can be told
     """
+    yield from _other_data(log, here, whole)
+    yield from _other_way(log, here)
+
+
+def _other_data(log: EvaluationLog, here: Measured, whole: bool) -> Iterator[str]:
+    """By their hash, or by number and answers of the samples."""
     theirs = log.data.get("hash")
     if theirs and theirs == here.hash:
         return
@@ -88,8 +90,7 @@ def differences(log: EvaluationLog, here: Measured, *, whole: bool = False) -> I
         yield from _other_answers(log, {name: here.truths[name] for name in compared})
 
 
-def other_way(log: EvaluationLog, here: Measured) -> Iterator[str]:
-    """Sentences that say how its questions were asked, or its figures are computed, in another way."""
+def _other_way(log: EvaluationLog, here: Measured) -> Iterator[str]:
     if log.metric_version != here.metric_version:
         yield f"its metric version is {log.metric_version}, and the one here is {here.metric_version}."
     for name in sorted(log.settings.keys() & here.settings.keys()):

@@ -27,8 +27,8 @@ from .metric import Metric, interval
 
 #: K: the share of the tokens that `min_k` and `min_k_plus_plus` look at (MUSE: Min-40 %).
 LOWEST_SHARE = 0.4
-#: The attacks whose score one model gives alone; `reference` compares two logs.
-SCORES = ("loss", "zlib", "min_k", "min_k_plus_plus", "gradient_norm")
+#: The attacks whose scores a log may hold. `reference` compares two logs; those of other tools hold its scores.
+SCORES = ("loss", "zlib", "min_k", "min_k_plus_plus", "gradient_norm", "reference")
 #: The attack that PrivLeak rests on.
 PRIVACY_ATTACK = "min_k"
 
@@ -105,7 +105,8 @@ def membership_metrics(
         for attack in SCORES
         if all(attack in record.scores for side in sides for record in side)
     }
-    if theirs is not None:
+    # A log of another tool may hold scores without likelihoods, which are what is compared.
+    if theirs is not None and all(record.answer.tokens for side in (*sides, *theirs) for record in side):
         areas["reference"] = auc(*map(_calibrated, sides, theirs))
     found = {f"membership_inference_{attack}": area for attack, area in areas.items()}
     leakage = privacy_leakage(

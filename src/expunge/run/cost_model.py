@@ -32,7 +32,7 @@ from ..importance.procedure import OFFICIAL
 from ..models.linear import linear_layers, matrix_shape, target_layers
 from ..models.loading import dtype, load_config
 from ..models.processes import device
-from ..training.train import paired_dataset, steps_an_epoch
+from ..training.train import mixed_precision, paired_dataset, steps_an_epoch
 from .cost import resident_memory
 from .device_speed import DeviceSpeed, decomposition_seconds, free_memory, measure_speed
 from .importance import drawn_samples
@@ -130,7 +130,7 @@ class CostModel:
                 recipe.adapter.rank,
                 recipe.adapter.targets,
                 method.source.trust_remote_code,
-                mixed=_mixed_precision(method.training.precision, weights),
+                mixed=mixed_precision(method.training.precision, device(), weights),
             )
         )
         on_cpu = device().type == "cpu"
@@ -286,13 +286,6 @@ class CostModel:
             self.passes.decoded(rows, context + steps // (2 * len(cuts))),
         )
         return self._cost(first.times(len(cuts)) + then.times(steps), self.adapter)
-
-
-def _mixed_precision(precision: str, weights: torch.dtype) -> bool:
-    """As the trainer decides it, of a model that is on this device."""
-    if precision != "auto":
-        return precision == "bf16"
-    return device().type == "cuda" and weights == torch.bfloat16
 
 
 def _all(one: Work, batches: Batches) -> Work:

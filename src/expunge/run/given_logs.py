@@ -8,7 +8,7 @@ from pathlib import Path
 from ..data.encoding import Encoder
 from ..errors import InputError, Problem
 from ..evaluation.benchmark import Benchmark
-from ..evaluation.comparable import differences, measured_by, other_way
+from ..evaluation.comparable import differences, measured_by
 from ..evaluation.log import EvaluationLog
 from ..recipe.schema import Recipe
 
@@ -32,7 +32,7 @@ def read_given_log(
     here = measured_by(benchmark, encoder)
     if not complete:
         here = replace(here, hash=None)
-    reasons = [*differences(log, here, whole=True), *other_way(log, here)]
+    reasons = list(differences(log, here, whole=True))
     if side == "before" and log.model.get("adapter"):
         reasons.append(f"it is of the model with the adapter {log.model['adapter']}, not of the original.")
     if recipe.evaluation.generate == "every" and not log.generated:

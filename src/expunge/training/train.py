@@ -88,6 +88,7 @@ def build_trainer(
         report_to=training.report_to or "none",
         disable_tqdm=True,
     )
+    weight = model.get_input_embeddings().weight
     scaled = training.learning_rate_scale == "initialization"
     trainer = trainer_class(
         model,
@@ -97,7 +98,7 @@ def build_trainer(
         pad_token_id=pad_token_id,
         step_size=training.batch_size,
         rate_factors=learning_rate_factors(model) if scaled else None,
-        mixed_precision=_mixed_precision(model, training),
+        mixed_precision=mixed_precision(training.precision, weight.device, weight.dtype),
         callbacks=callbacks,
     )
     _refuse_shards(trainer)
@@ -161,8 +162,8 @@ def _refuse_shards(trainer: UnlearningTrainer) -> None:
         )  # fmt: skip
 
 
-def _mixed_precision(model: Any, training: Training) -> bool:
-    if training.precision != "auto":
-        return training.precision == "bf16"
-    weight = model.get_input_embeddings().weight
-    return bool(weight.is_cuda and weight.dtype == torch.bfloat16)
+def mixed_precision(precision: str, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `training.precision` means bf16 for a model with weights of this dtype on this device."""
+    if precision != "auto":
+        return precision == "bf16"
+    return device.type == "cuda" and dtype == torch.bfloat16

@@ -48,7 +48,7 @@ class HarnessBenchmark(Benchmark):
     def measure(self, model: Any, encoder: Encoder) -> EvaluationLog:
         """Everything but the tasks that generate text."""
         sets = self._answer(model, encoder, generating=False)
-        return EvaluationLog(self.name, self.metric_version, False, sets, data=self.data)
+        return self.log_of(sets, encoder)
 
     def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
         """The tasks that generate text."""

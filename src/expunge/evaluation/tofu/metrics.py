@@ -15,7 +15,7 @@ from scipy.stats import hmean, ks_2samp
 
 from ...errors import InputError, Problem, nearest
 from ..log import EvaluationLog, QuestionRecord
-from ..membership import PRIVACY_ATTACK, auc, membership_metrics
+from ..membership import PRIVACY_ATTACK, membership_metrics
 from ..metric import Metric, interval, mean_with_interval
 from ..rouge import generated_pairs, rouge_scores
 from ..set_metrics import answer_metrics, fluency_metrics
@@ -162,12 +162,6 @@ def _membership(log: EvaluationLog, reference: EvaluationLog | None) -> dict[str
     found = membership_metrics(log, beside, "forget", HOLDOUT)
     if reference is not beside:
         del found["privacy_leakage"]
-    compared = "membership_inference_reference"
-    if beside and not all(record.answer.tokens for part in (log, beside) for record in part.sets[HOLDOUT]):
-        del found[compared]  # it compares losses
-    sides = [log.sets[name] for name in ("forget", HOLDOUT)]
-    if compared not in found and all("reference" in record.scores for side in sides for record in side):
-        found[compared] = auc(*([record.scores["reference"] for record in side] for side in sides))
     return found
 
 
