@@ -37,7 +37,8 @@ from expunge.data.encoding import IGNORED, Encoder, Example
 from expunge.data.sets import load_data
 from expunge.importance import measure_importance
 from expunge.recipe.data import TofuData
-from expunge.recipe.schema import ObjectiveSettings, Training
+from expunge.recipe.objective import ObjectiveSettings
+from expunge.recipe.schema import Training
 from expunge.training.train import build_objective, build_trainer
 
 LLAMA_2_7B = {

@@ -24,7 +24,8 @@ from workload import batches, random_llama
 from expunge.adapters.attach import attach_adapter, uniform_importance
 from expunge.data.encoding import IGNORED, Example
 from expunge.importance import measure_importance
-from expunge.recipe.schema import ObjectiveSettings, Training
+from expunge.recipe.objective import ObjectiveSettings
+from expunge.recipe.schema import Training
 from expunge.training.train import build_objective, build_trainer
 
 BASE = {"samples": 8, "length": 64, "width": 256, "layers": 2, "rank": 8, "vocabulary": 2048}

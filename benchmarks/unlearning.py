@@ -35,7 +35,8 @@ from side_by_side import (
 from workload import Workload, add_workload_options, load_workload, workload_arguments
 
 from expunge.adapters.attach import attach_adapter, uniform_importance
-from expunge.recipe.schema import ObjectiveSettings, Training
+from expunge.recipe.objective import ObjectiveSettings
+from expunge.recipe.schema import Training
 from expunge.training.train import build_objective, build_trainer
 
 OBJECTIVES = ("ihl", "npo", "gd")

@@ -19,7 +19,8 @@ from expunge.data.pairs import Pair
 from expunge.models.answers import AnswerTokens, answer_tokens
 from expunge.models.linear import block_index
 from expunge.objectives import Objective, Outputs, StepTotals
-from expunge.recipe.schema import ObjectiveSettings, Training
+from expunge.recipe.objective import ObjectiveSettings
+from expunge.recipe.schema import Training
 from expunge.training import trainer as trainer_module
 from expunge.training.train import build_objective, build_trainer, saved_steps
 from tiny_models import random_batch, random_model

@@ -29,3 +29,12 @@ def _home(value: Any) -> Any:
 
 #: A file, a folder or a hub id; `~` is the user's home.
 Location = Annotated[str, BeforeValidator(_home)]
+
+
+def one_of(value: str, names: set[str], kind: str) -> str:
+    """`value`. Raises `ValueError` with the nearest name where it is not among `names`."""
+    from ..errors import nearest
+
+    if value not in names:
+        raise ValueError(f"there is no {kind} {value!r}. {nearest(value, names)}")
+    return value

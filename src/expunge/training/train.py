@@ -17,7 +17,8 @@ from ..errors import InputError, Problem
 from ..models.blocks import transformer_blocks
 from ..models.processes import cpu_only, processes
 from ..objectives import Objective, RetainWeight
-from ..recipe.schema import ObjectiveSettings, Training
+from ..recipe.objective import ObjectiveSettings
+from ..recipe.schema import Training
 from .learning_rates import learning_rate_factors
 from .trainer import UnlearningTrainer
 
