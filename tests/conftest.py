@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+#: Fixtures for all folders: a model of words, and small models and data for whole runs.
+pytest_plugins = ["small_runs", "word_models"]
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from ._version import __version__
+from .benchmarks.registry import BENCHMARKS
 from .errors import ExpungeError, InputError
-from .evaluation.benchmarks import BENCHMARKS
 
 app = typer.Typer(
     name="expunge",
@@ -68,7 +68,7 @@ def run(
 @app.command()
 def validate(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Check a recipe: every error at once, or the resolved recipe, its steps, parameters and memory."""
-    from .run.plan import plan
+    from .commands.validate import plan
 
     found = plan(recipe, overrides or [])
     if as_json:
@@ -133,8 +133,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a base, adapted or merged model on a benchmark."""
-    from .evaluation.benchmarks import BenchmarkSource
-    from .evaluation.command import EvaluationRequest, evaluate_model, facts, read_columns
+    from .benchmarks.registry import BenchmarkSource
+    from .commands.evaluate import EvaluationRequest, evaluate_model, facts, read_columns
 
     source = BenchmarkSource(
         data, forget, retain, holdout, truth_ratio, max_new_tokens, samples, read_columns(columns)
@@ -173,8 +173,8 @@ def score_tofu(
     as_json: AsJson = False,
 ) -> None:
     """Forget Quality and Model Utility of TOFU."""
-    from .evaluation.score import rouge_by_row
-    from .evaluation.score import score_tofu as compute
+    from .commands.score import rouge_by_row
+    from .commands.score import score_tofu as compute
 
     metrics = compute(log, reference, truth_ratio)
     _metrics(metrics, as_json, {"rouge": rouge_by_row(log)} if rows else {})
@@ -183,7 +183,7 @@ def score_tofu(
 @app.command()
 def importance(recipe: RecipeFile, overrides: Overrides = None) -> None:
     """Measure the importance that a recipe asks for, once; runs with the same model, data and settings reuse it."""
-    from .run.importance import measure_and_store
+    from .commands.importance import measure_and_store
 
     print(measure_and_store(recipe, overrides or []))
 
@@ -202,7 +202,7 @@ def finetune(
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted finetuning")] = False,
 ) -> None:
     """Make a benchmark's models: one that knows everything, and the reference; prints the recipe's line for it."""
-    from .run.finetune import finetune_recipe
+    from .commands.finetune import finetune_recipe
 
     finetuned = finetune_recipe(recipe, overrides or [], on=on, output=output, lora=lora, resume=resume)
     if _first_process():
@@ -216,7 +216,7 @@ def export(
     to: Annotated[str, typer.Option(help="adapter, merged or assistant")] = "adapter",
 ) -> None:
     """Write a run's result: the adapter for the untouched base, or the model with the change merged in."""
-    from .run.export import export_run
+    from .commands.export import export_run
 
     print(export_run(run_folder, to, output))
 
@@ -232,7 +232,7 @@ def report(
     ] = False,
 ) -> None:
     """Write a run's report again, from the files in its folder."""
-    from .run.report import report_run
+    from .commands.report import report_run
 
     print(report_run(run_folder, show_text))
 
@@ -240,7 +240,7 @@ def report(
 @app.command()
 def methods(as_json: AsJson = False) -> None:
     """What there is: methods, losses, importance estimators and initialisations, with formula and paper."""
-    from .run.catalogue import catalogue
+    from .commands.methods import catalogue
 
     found = catalogue()
     if as_json:

@@ -7,9 +7,10 @@ import torch
 from transformers import AutoTokenizer
 
 import tokenizer_families as families
-from expunge.data.encoding import IGNORED, Encoder, Example, collate
+from expunge.data.encoding import Encoder, Example, collate
 from expunge.data.templates import TEMPLATES, Template, choose_template
 from expunge.errors import InputError
+from expunge.models.answers import IGNORED
 
 QUESTION, ANSWER = "Where was Ada born?", "Ada was born in a town by the sea."
 

@@ -10,10 +10,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from expunge.benchmarks.tofu.settings import TofuData
 from expunge.data.samples import Conversation, QuestionAnswer, Text
 from expunge.data.sets import load_data
+from expunge.data.settings import OwnData
 from expunge.errors import InputError
-from expunge.recipe.data import OwnData, TofuData
 
 ROWS = [{"question": f"Who is number {n}?", "answer": f"Person {n}, of the town."} for n in range(3)]
 

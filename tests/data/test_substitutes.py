@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 import tokenizer_families as families
-from expunge.data.encoding import IGNORED, Encoder
+from expunge.benchmarks.tofu.settings import TofuData
+from expunge.data.encoding import Encoder
 from expunge.data.samples import Conversation, QuestionAnswer, Sample
 from expunge.data.sets import SampleSet
+from expunge.data.settings import OwnData
 from expunge.data.substitutes import substitutes
 from expunge.data.templates import TEMPLATES, choose_template
 from expunge.errors import InputError
-from expunge.recipe.data import AnyData, OwnData, TofuData
+from expunge.models.answers import IGNORED
+from expunge.recipe.schema import AnyData
 
 QUESTIONS = [f"Who is number {n}?" for n in range(4)]
 FORGET = [QuestionAnswer(question, f"Ada {n}.") for n, question in enumerate(QUESTIONS)]

@@ -10,8 +10,9 @@ import pytest
 import torch
 from transformers import PreTrainedConfig
 
-from expunge.data.encoding import IGNORED, Example
+from expunge.data.encoding import Example
 from expunge.evaluation.likelihood import AnswerLoss, answer_losses
+from expunge.models.answers import IGNORED
 
 
 def random_examples(count: int, vocabulary: int) -> list[Example]:

@@ -8,16 +8,16 @@ from collections.abc import Callable
 import pytest
 from tofu_files import write_tofu
 
+from expunge.benchmarks.benchmark import Benchmark
+from expunge.benchmarks.memorization import memorization_benchmark
+from expunge.benchmarks.tdec.benchmark import TdecBenchmark
+from expunge.benchmarks.tdec.files import TokenSequence
+from expunge.benchmarks.tofu.benchmark import TofuBenchmark
 from expunge.data.encoding import Encoder
 from expunge.data.samples import QuestionAnswer
 from expunge.data.sets import SampleSet
-from expunge.data.tdec import TokenSequence
-from expunge.evaluation.benchmark import Benchmark
 from expunge.evaluation.generation import continuations
 from expunge.evaluation.inference import batches_by_length
-from expunge.evaluation.memorization import memorization_benchmark
-from expunge.evaluation.tdec.benchmark import TdecBenchmark
-from expunge.evaluation.tofu.benchmark import TofuBenchmark
 
 
 @pytest.mark.parametrize("extra", [0, 30])

@@ -6,10 +6,10 @@ import json
 import re
 from pathlib import Path
 
-from expunge.evaluation.benchmarks import BENCHMARKS
+from expunge.benchmarks.registry import BENCHMARKS
+from expunge.benchmarks.tdec.benchmark import EXTRACTION
 from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
 from expunge.evaluation.membership import SCORES
-from expunge.evaluation.tdec.benchmark import EXTRACTION
 
 TEXT = (Path(__file__).parents[2] / "docs" / "evaluation-log.md").read_text(encoding="utf-8")
 

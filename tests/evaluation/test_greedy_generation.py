@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
 
-from expunge.data.encoding import IGNORED, Example
+from expunge.data.encoding import Example
 from expunge.evaluation import generation
 from expunge.evaluation.generation import (
     Continuation,
@@ -21,6 +21,7 @@ from expunge.evaluation.generation import (
 )
 from expunge.evaluation.likelihood import answer_losses
 from expunge.evaluation.log import QuestionRecord
+from expunge.models.answers import IGNORED
 
 NEW = 12
 

@@ -13,8 +13,9 @@ import pytest
 import torch
 from test_answer_losses import CountsUp, random_examples
 
+from expunge.benchmarks.tofu.open_unlearning import ATTACKS
 from expunge.cli import main
-from expunge.data.encoding import IGNORED, Example
+from expunge.data.encoding import Example
 from expunge.errors import InputError
 from expunge.evaluation.likelihood import TokenStatistics, answer_losses
 from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
@@ -26,26 +27,9 @@ from expunge.evaluation.membership import (
     privacy_leakage,
 )
 from expunge.evaluation.metric import Metric
-from expunge.evaluation.tofu.open_unlearning import ATTACKS
+from expunge.models.answers import IGNORED
 from tiny_models import SHAPES, random_model
-
-
-def token_by_token(model: torch.nn.Module, example: Example) -> tuple[list[float], list[float]]:
-    """log p and (log p − μ) / σ of every label, in fp64 from the model's own logits, one place at a time."""
-    with torch.no_grad():
-        logits = model(torch.tensor([example.input_ids])).logits[0].double()
-    plain, standardised = [], []
-    for place in range(1, len(example)):
-        target = example.labels[place]
-        if target == IGNORED:
-            continue
-        log_p = torch.log_softmax(logits[place - 1], dim=-1)
-        p = log_p.exp()
-        mean = (p * log_p).sum()
-        deviation = ((p * (log_p - mean) ** 2).sum()).sqrt()
-        plain.append(log_p[target].item())
-        standardised.append(((log_p[target] - mean) / deviation).item())
-    return plain, standardised
+from token_loops import token_by_token
 
 
 @pytest.mark.parametrize("tokens_per_batch", [1, 40, 100_000])

@@ -15,11 +15,12 @@ from transformers import LlamaForCausalLM
 from expunge import attach_adapter, export_adapter
 from expunge.adapters.anchor import UNLEARN, adapted_layers
 from expunge.adapters.assistant import first_blocks
+from expunge.adapters.loading import load_model
 from expunge.models import loading
 from expunge.models.fingerprint import fingerprint
 from expunge.models.linear import linear_layers
-from expunge.models.loading import load_config, load_model
-from expunge.recipe.schema import Model
+from expunge.models.loading import load_config
+from expunge.models.settings import Model
 from tiny_models import random_model
 
 UP = "model.layers.1.mlp.up_proj"

@@ -13,11 +13,12 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import tokenizer_families
+from expunge.adapters.loading import load_model
 from expunge.cli import main
 from expunge.errors import InputError
 from expunge.models.linear import block_index
-from expunge.models.loading import load_config, load_model, load_tokenizer
-from expunge.recipe.schema import Model
+from expunge.models.loading import load_config, load_tokenizer
+from expunge.models.settings import Model
 from tiny_models import FAMILIES, random_model
 
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid, one_hot
 
+from expunge.methods.logit_difference import UNIFORM
 from expunge.models.answers import AnswerTokens
 from expunge.objectives import Outputs, forget_losses, retain_losses
 from expunge.objectives.loss import Loss
 from expunge.objectives.representation import DIRECTION_SEED
-from expunge.run.methods.logit_difference import UNIFORM
 
 TARGETS = torch.tensor([0, 3, 9, 1, 1, 10, 4])
 SEQUENCE = torch.tensor([0, 0, 1, 1, 1, 3, 3])

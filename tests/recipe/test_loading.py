@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from expunge.benchmarks.tofu.settings import TofuData
+from expunge.data.settings import OwnData
 from expunge.errors import InputError, Problem
-from expunge.recipe import OwnData, TofuData, dump_recipe, load_recipe
+from expunge.recipe import dump_recipe, load_recipe
 from expunge.recipe.loading import naming_recipe
 
 TOFU = {"model": {"path": "m"}, "data": {"format": "tofu", "path": "d"}}

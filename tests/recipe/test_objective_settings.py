@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from expunge.commands.methods import catalogue
 from expunge.errors import InputError
 from expunge.objectives import forget_losses
 from expunge.recipe import load_recipe
-from expunge.run.catalogue import catalogue
 
 WITHOUT = {"model": {"path": "m"}, "data": {"format": "tofu", "path": "d"}}
 

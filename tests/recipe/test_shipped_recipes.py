@@ -19,17 +19,17 @@ import yaml
 from paper_index import Command, commands
 
 from expunge.adapters.attach import attach_adapter
+from expunge.benchmarks.registry import BENCHMARKS
 from expunge.cli import app, main
+from expunge.commands.validate import plan
 from expunge.errors import InputError
-from expunge.evaluation.benchmarks import BENCHMARKS
 from expunge.models.linear import layer_kind, matrix_shape
 from expunge.models.loading import empty_model
+from expunge.models.settings import Model
 from expunge.recipe import Recipe, load_recipe
 from expunge.recipe.requests import Requests, load_requests
-from expunge.recipe.schema import Model
 from expunge.recipe.shipped import copy_recipe, shipped_recipe, shipped_recipes
 from expunge.run.checks import check_adapter
-from expunge.run.plan import plan
 from expunge.training.train import steps_an_epoch
 
 _LLAMA: dict[str, Any] = {

@@ -11,9 +11,9 @@ import pytest
 from synthetic_run import FORGOT, KNOWS, MARKER  # the one beside this file
 
 from expunge.cli import main
+from expunge.commands.report import report_run
 from expunge.errors import InputError
 from expunge.report import write_report
-from expunge.run.report import report_run
 
 FIGURES = ("frontier", "truth-ratio", "losses", "importance")
 

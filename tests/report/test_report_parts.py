@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from expunge.evaluation.measures import ORDER, in_order, label
 from expunge.report.glossary import glossary
 from expunge.report.importance_map import importance_by_layer, importance_map
 from expunge.report.quantities import count, duration, interval, number, size
-from expunge.report.tables import ORDER, in_order, label
 from expunge.report.truth_ratio import shift, truth_ratios
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from transformers import LlamaForCausalLM
 
+from expunge.benchmarks.registry import BenchmarkSource
+from expunge.benchmarks.tdec import extraction
+from expunge.commands.evaluate import EvaluationRequest, evaluate_model
 from expunge.evaluation import generation, likelihood
-from expunge.evaluation.benchmarks import BenchmarkSource
-from expunge.evaluation.command import EvaluationRequest, evaluate_model
-from expunge.evaluation.tdec import extraction
 
 
 def main(model: str, forget: str, tdec: str, output: Path) -> None:

@@ -18,12 +18,12 @@ from small_recipe import small_recipe
 from transformers import AutoModelForCausalLM
 
 import expunge
+from expunge.adapters.loading import load_model
 from expunge.cli import main
 from expunge.data.encoding import collate
 from expunge.errors import InputError
-from expunge.models.loading import load_model
+from expunge.models.settings import Model
 from expunge.recipe import load_recipe
-from expunge.recipe.schema import Model
 from expunge.report.continual import forget_tables
 from expunge.report.quantities import number
 from expunge.run import continual

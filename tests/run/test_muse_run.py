@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import expunge
+from expunge.benchmarks.muse.benchmark import NEW_TOKENS
 from expunge.errors import InputError
 from expunge.evaluation.log import read_log
-from expunge.evaluation.muse.benchmark import NEW_TOKENS
 from muse_files import muse_splits, write_muse
 
 

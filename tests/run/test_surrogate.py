@@ -15,13 +15,13 @@ from transformers import PhiConfig, PhiForCausalLM
 
 import expunge
 import tokenizer_families
+from expunge.commands.validate import plan
 from expunge.data.rows import read_rows
 from expunge.data.screening import Screen
 from expunge.errors import InputError
 from expunge.recipe import load_recipe
 from expunge.run import phases, surrogate
 from expunge.run.job import Job
-from expunge.run.plan import plan
 from expunge.storage import read_json
 from tiny_models import random_model
 

@@ -9,10 +9,10 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import expunge
+from expunge.commands.validate import plan
 from expunge.errors import InputError
 from expunge.recipe import load_recipe
 from expunge.run.job import Job
-from expunge.run.plan import plan
 from expunge.storage import read_json, read_json_lines, write_json
 from tdec_files import random_sequences, write_tdec
 

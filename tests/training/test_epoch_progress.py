@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from expunge import progress
 from expunge.data.encoding import Example
 from expunge.objectives import Objective, retain_losses
-from expunge.recipe.schema import Training
+from expunge.training.settings import Training
 from expunge.training.train import build_trainer
 from tiny_models import random_model
 

@@ -10,13 +10,14 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from expunge.data.encoding import IGNORED, Example
+from expunge.data.encoding import Example
 from expunge.data.pairs import PairedDataset, PairSampler
 from expunge.errors import RunFailed
 from expunge.evaluation.likelihood import answer_losses
-from expunge.recipe.schema import Training
+from expunge.models.answers import IGNORED
 from expunge.training import finetune as module
 from expunge.training.finetune import finetune
+from expunge.training.settings import Training
 from expunge.training.train import saved_steps
 from tiny_models import VOCABULARY, random_model
 

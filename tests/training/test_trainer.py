@@ -19,9 +19,9 @@ from expunge.data.pairs import Pair
 from expunge.models.answers import AnswerTokens, answer_tokens
 from expunge.models.linear import block_index
 from expunge.objectives import Objective, Outputs, StepTotals
-from expunge.recipe.objective import ObjectiveSettings
-from expunge.recipe.schema import Training
+from expunge.objectives.settings import ObjectiveSettings
 from expunge.training import trainer as trainer_module
+from expunge.training.settings import Training
 from expunge.training.train import build_objective, build_trainer, saved_steps
 from tiny_models import random_batch, random_model
 

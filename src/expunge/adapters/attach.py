@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from ..errors import InputError, Problem
-from ..models.linear import ALL_LINEAR, matrix_shape, target_layers, weight_matrix
+from ..models.linear import matrix_shape, target_layers, weight_matrix
 from ..models.seeds import seed_for
+from ..models.settings import ALL_LINEAR
 from .anchor import place, wrap
 from .low_rank import weighted_low_rank
 

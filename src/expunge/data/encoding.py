@@ -15,10 +15,9 @@ import torch
 from jinja2 import TemplateError
 
 from ..errors import InputError, Problem
+from ..models.answers import IGNORED
 from ..progress import say
 from .templates import ChatTemplate, Template
-
-IGNORED = -100
 
 
 @dataclass(frozen=True)

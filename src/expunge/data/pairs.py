@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from .encoding import IGNORED, Example, collate
+from ..models.answers import IGNORED
+from .encoding import Example, collate
 
 #: A forget example, the retain example beside it, and another answer to the forget example's question.
 Pair = tuple[Example, Example | None, Example | None]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ..errors import InputError, Problem
-from ..recipe.data import OwnData
+from .columns import Columns
 from .encoding import Encoder, Example
 from .rows import Row
 
@@ -87,7 +87,7 @@ class Text:
         return None
 
 
-def recognise_format(rows: Sequence[Row], data: OwnData, source: str, key: str) -> str:
+def recognise_format(rows: Sequence[Row], data: Columns, source: str, key: str) -> str:
     """`qa`, `chat` or `text`, by the columns of the first row."""
     if data.format != "auto":
         return data.format
@@ -107,7 +107,7 @@ def recognise_format(rows: Sequence[Row], data: OwnData, source: str, key: str) 
     )  # fmt: skip
 
 
-def to_samples(rows: Sequence[Row], kind: str, data: OwnData, source: str) -> list[Sample]:
+def to_samples(rows: Sequence[Row], kind: str, data: Columns, source: str) -> list[Sample]:
     """Rows → samples; of texts the blank ones are left out, as WikiText has many between its paragraphs.
 
     Raises `InputError` with every row that is incomplete (at most ten are listed).
@@ -128,7 +128,7 @@ def to_samples(rows: Sequence[Row], kind: str, data: OwnData, source: str) -> li
     return samples
 
 
-def _question_answer(row: Row, data: OwnData, where: str) -> Sample | Problem:
+def _question_answer(row: Row, data: Columns, where: str) -> Sample | Problem:
     for column, option in (
         (data.question_column, "data.question_column"),
         (data.answer_column, "data.answer_column"),
@@ -138,7 +138,7 @@ def _question_answer(row: Row, data: OwnData, where: str) -> Sample | Problem:
     return QuestionAnswer(row[data.question_column], row[data.answer_column])
 
 
-def _conversation(row: Row, data: OwnData, where: str) -> Sample | Problem:
+def _conversation(row: Row, data: Columns, where: str) -> Sample | Problem:
     column = data.messages_column
     if column not in row:
         return _absent(row, column, "data.messages_column", where)
@@ -153,7 +153,7 @@ def _conversation(row: Row, data: OwnData, where: str) -> Sample | Problem:
     return Conversation(turns)
 
 
-def _text(row: Row, data: OwnData, where: str) -> Sample | Problem | None:
+def _text(row: Row, data: Columns, where: str) -> Sample | Problem | None:
     given = row.get(data.text_column, "no such column")
     if given is None or (isinstance(given, str) and not given.strip()):
         return None

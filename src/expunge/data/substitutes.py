@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import InputError, Problem
-from ..recipe.data import AnyData, OwnData
+from .columns import Columns
 from .encoding import Encoder, Example
+from .own_files import read_own_set
 from .rows import ENCODING, LISTED, READERS
+from .sample_set import SampleSet
 from .samples import Conversation, QuestionAnswer, Sample
-from .sets import SampleSet, load_set
 
 #: The package's own refusals, one a line.
 REFUSALS = Path(__file__).with_name("refusals.txt")
@@ -26,7 +27,7 @@ def substitutes(
     forget: SampleSet,
     kind: Literal["refusal", "alternate"],
     source: str | None,
-    data: AnyData,
+    columns: Columns,
     encoder: Encoder,
     seed: int,
 ) -> list[Example]:
@@ -34,7 +35,7 @@ def substitutes(
 
     source: for refusals a file (None: the package's own), one a line as text or as JSON, drawn by the seed; for
             alternates a set that asks every question of the forget set; of several answers to one the seed draws
-    data:   the recipe's, for the names of the columns
+    columns: the recipe's names of the columns
 
     Raises `InputError` for samples without a question, and for a file that cannot be read or lacks a question.
     """
@@ -51,7 +52,7 @@ def substitutes(
         texts = drawing.choices(_refusals(source), k=len(asked))
         found: list[Sample] = [sample.with_answer(text) for sample, text in zip(asked, texts, strict=True)]
     else:
-        answers = _alternates(source, data)
+        answers = _alternates(source, columns)
         missing = [number for number, sample in enumerate(asked, start=1) if _question(sample) not in answers]
         if missing:
             raise InputError(
@@ -97,7 +98,7 @@ def _refusal(row: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _alternates(source: str | None, data: AnyData) -> dict[tuple[tuple[str, str], ...], list[Sample]]:
+def _alternates(source: str | None, columns: Columns) -> dict[tuple[tuple[str, str], ...], list[Sample]]:
     """Question → the samples of `source` that answer it."""
     if source is None:
         raise InputError(
@@ -105,8 +106,7 @@ def _alternates(source: str | None, data: AnyData) -> dict[tuple[tuple[str, str]
                     "Name a file with the forget set's questions, each with a plausible other answer.")
         )  # fmt: skip
     # Conversations may be answered by a table of questions and answers, and the other way round.
-    columns = data if isinstance(data, OwnData) else OwnData(forget=source)
-    loaded, _ = load_set(source, columns.model_copy(update={"format": "auto"}), KEY)
+    loaded, _ = read_own_set(source, columns.model_copy(update={"format": "auto"}), KEY)
     answers: dict[tuple[tuple[str, str], ...], list[Sample]] = {}
     for sample in loaded.samples:
         if isinstance(sample, QuestionAnswer | Conversation):

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from ..data.encoding import IGNORED, Encoder, Example
+from ..data.encoding import Encoder, Example
+from ..models.answers import IGNORED
 from ..models.processes import gathered, share
 from ..models.window import window_of
 from ..progress import track

@@ -43,7 +43,7 @@ class Factored(Estimator):
 
     On TOFU's forget05 with a model of 2.4 M parameters the sketch moved the rows of d by 0.09 % in the mean, and
     their rank correlation with the exact d was at least 0.999 in every layer; the columns moved them by 0.0005 %. With
-    2 to 40 samples it was at least 0.993 (`benchmarks/sketch.py`).
+    2 to 40 samples it was at least 0.993 (`experiments/speed/sketch.py`).
     """
 
     formula = "r_i·c_j / Σr; r, c = row and column sums of Var[g]"

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data.encoding import IGNORED
 from ..errors import InputError, Problem
-from ..models.answers import AnswerTokens, answer_tokens
-from ..models.linear import ALL_LINEAR, matrix_shape, target_layers
+from ..models.answers import IGNORED, AnswerTokens, answer_tokens
+from ..models.linear import matrix_shape, target_layers
+from ..models.settings import ALL_LINEAR
 from ..progress import track
 from .capture import captured_gradients
 from .estimator import Estimator, Layer, Sums, estimators

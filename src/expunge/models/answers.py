@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.encoding import IGNORED
 from .blocks import block_outputs
 from .token_statistics import token_statistics
+
+#: The label of a position where nothing is predicted.
+IGNORED = -100
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from ..errors import InputError, Problem, nearest
-from ..recipe.schema import ALL_LINEAR
+from .settings import ALL_LINEAR
 
 #: What the projections are called in the models of transformers; fused projections count for all their parts.
 _QUERY = ("q_proj", "query", "c_attn", "query_key_value", "qkv_proj", "Wqkv")

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from ..errors import InputError, Problem
-from ..recipe.schema import Model
 from .loading import load_config, quantization_config, refuse_pickle
+from .settings import Model
 
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"

@@ -10,11 +10,9 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging
 
-from ..adapters.stack import add_adapters
 from ..errors import InputError, Problem
-from ..recipe.schema import Model
-from .fingerprint import remember_checkpoint
 from .processes import device
+from .settings import Model
 
 #: The files of which a tokenizer has at least one.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
@@ -43,39 +41,7 @@ def load_tokenizer(model: Model, key: str = "model.path") -> Any:
     return tokenizer
 
 
-def load_model(model: Model, key: str = "model.path") -> Any:
-    """The causal LM on this process's device, in eval mode, from safetensors only, with its adapters added.
-
-    Raises `InputError` where the folder or hub id holds no such model or not all of its weights, and where an adapter
-    does not belong to it.
-    """
-    options: dict[str, Any] = {"dtype": dtype(model)}
-    if model.quantization:
-        options |= {"quantization_config": quantization_config(model), "device_map": {"": device()}}
-    refuse_pickle(model, key)
-    loaded = _weights(model, key, **options)
-    loaded = (loaded if model.quantization else loaded.to(device())).eval()
-    own = _checkpoint(model, key) if model.quantization or loaded.dtype == torch.float16 else None
-    add_adapters(loaded if own is None else own, model.adapters)
-    if own is not None:
-        if model.adapters:
-            loaded.load_state_dict(own.state_dict())  # fp16, of the sum in fp32
-        remember_checkpoint(loaded, own)
-    return loaded
-
-
-def _checkpoint(model: Model, key: str) -> Any:
-    """The weights as no rounding has changed them, on the CPU; None where the checkpoint itself is quantised.
-
-    In their own dtype they are not copied from the files, so this takes next to no memory. To be added to, they are
-    in fp32.
-    """
-    if getattr(load_config(model, key), "quantization_config", None) is not None:
-        return None
-    return _weights(model, key, dtype=torch.float32 if model.adapters else "auto")
-
-
-def _weights(model: Model, key: str, **options: Any) -> Any:
+def load_weights(model: Model, key: str, **options: Any) -> Any:
     loaded, found = _from(
         model,
         key,

@@ -1,6 +1,7 @@
 """What a run is."""
 
-from .data import OwnData, TofuData
+from ..benchmarks.tofu.settings import TofuData
+from ..data.settings import OwnData
 from .loading import dump_recipe, load_recipe
 from .schema import Recipe
 

@@ -13,10 +13,10 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from ..data.settings import OwnData
 from ..errors import InputError, Problem, nearest
-from .data import BENCHMARK_DATA, OwnData
 from .methods import SETTINGS
-from .schema import Recipe
+from .schema import BENCHMARK_DATA, Recipe
 from .shipped import shipped_recipes
 
 #: Sections that one word may stand for → the key that it is the value of.

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from ..errors import nearest
-from .section import Location, Section
+from ..settings import Location, Section
 
 
 class Method(Section):

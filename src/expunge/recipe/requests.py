@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from ..errors import InputError, Problem
-from .data import TofuData
 from .loading import check_recipe, read_content
 from .schema import Recipe
 
@@ -113,7 +112,7 @@ def _of_one_set(where: str, recipe: Recipe) -> list[Problem]:
             Problem(f"{where}: method", f"{recipe.method.name!r} hands over no adapter, and each request starts from "
                     "those of the requests before it.", "Use unlearn or task_arithmetic.")
         )  # fmt: skip
-    if isinstance(recipe.data, TofuData) and recipe.data.retain is None:
+    if recipe.data.retain_follows and recipe.data.retain is None:
         problems.append(
             Problem(f"{where}: data.retain", "which split to keep cannot be told from several forget sets.",
                     "Name one that shares no question with any of them.")

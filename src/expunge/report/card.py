@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ..folder.reading import RunFolder, read_run_folder
 from ..storage import write_text
 from .deliverable import deliverable
 from .page import gather_evidence, overview, templates
-from .run_folder import RunFolder, read_run_folder
 from .tables import metric_rows, request_rows
 from .verdict import judge, limits
 

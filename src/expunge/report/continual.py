@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..evaluation.measures import AS_REFERENCE, AS_UNSEEN, UTILITIES, in_order, label
 from ..evaluation.metric import Metric
+from ..folder.reading import read_metrics
 from ..intact import read_intact
 from ..storage import read_json, write_text
 from . import quantities
-from .evidence import UTILITIES, Evidence, Finding, Forgetting, Tone
+from .evidence import Evidence, Finding, Forgetting, Tone
 from .glossary import glossary
 from .page import templates
-from .run_folder import read_metrics
-from .tables import AS_REFERENCE, AS_UNSEEN, Cell, in_order, label
+from .tables import Cell
 from .truth_ratio import shift, truth_ratios
 from .verdict import choose_utility, judge, limits
 

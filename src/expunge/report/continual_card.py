@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from ..adapters.origin import read_origin
+from ..folder.reading import read_run_folder
 from ..intact import read_intact
 from ..storage import read_json, write_text
 from . import quantities
@@ -16,7 +17,6 @@ from .card import is_hub_id, vllm_rank
 from .continual import evidence_of, forget_tables, has_reference, kept_table, overall
 from .deliverable import DELIVERABLES
 from .page import templates
-from .run_folder import read_run_folder
 from .tables import request_rows
 from .verdict import limits
 

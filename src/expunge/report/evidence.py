@@ -13,28 +13,6 @@ from .truth_ratio import Shift
 
 SIGNIFICANCE = 0.05
 HALF_WAY = 0.5
-#: Utility, best first: a rule is judged on the first one that both sides have.
-UTILITIES = {
-    "model_utility": "model utility",
-    "model_utility_teacher_forced": "model utility without generated answers (teacher-forced)",
-    "retain_probability": "mean probability of the retain answers",
-    "retain_knowledge_memorization": "knowledge memorisation of the retain set",
-    "retain_knowledge_probability": "mean probability of the answers about the retain set",
-    "mmlu_acc": "accuracy on MMLU",
-}
-#: Measures of memory, used where there is no Forget Quality.
-MEMORY = {
-    "forget_probability": "mean probability of the forget answers",
-    "forget_exact_memorization": "exact memorisation",
-    "forget_extraction_strength": "extraction strength",
-    "forget_memorization_accuracy": "memorisation accuracy",
-    "forget_extraction_likelihood": "extraction likelihood",
-    "forget_rouge": "ROUGE of the generated answers",
-    "forget_verbatim_memorization": "verbatim memorisation",
-    "forget_knowledge_memorization": "knowledge memorisation",
-    "wmdp_bio_acc": "accuracy on the WMDP questions about biology",
-    "wmdp_cyber_acc": "accuracy on the WMDP questions about cybersecurity",
-}
 
 
 class Tone(str, Enum):

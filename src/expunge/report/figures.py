@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from ..evaluation.measures import UTILITIES
 from ..evaluation.metric import Metric
-from .evidence import SIGNIFICANCE, UTILITIES
+from ..folder.reading import STAGES, RunFolder, read_metrics
+from .evidence import SIGNIFICANCE
 from .quantities import count, number
-from .run_folder import STAGES, RunFolder, read_metrics
 from .svg import COLOURS, WIDTH, render, style
 from .truth_ratio import truth_ratios
 

@@ -17,9 +17,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from ..evaluation.measures import MEMORY
 from ..evaluation.membership import PRIVACY_ATTACK
 from ..evaluation.metric import Metric
-from .evidence import HALF_WAY, MEMORY, SIGNIFICANCE, Evidence, Finding, Forgetting, Tone, lower, upper
+from .evidence import HALF_WAY, SIGNIFICANCE, Evidence, Finding, Forgetting, Tone, lower, upper
 from .quantities import count, number
 
 #: What guessing reaches, of questions with four choices.

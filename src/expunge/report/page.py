@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 
+from ..folder.reading import RunFolder, read_run_folder
 from ..storage import write_text
 from . import quantities
 from .deliverable import deliverable
@@ -14,7 +15,6 @@ from .evidence import Evidence
 from .figures import loss_curves, truth_ratio_distributions, utility_against_forgetting
 from .glossary import glossary
 from .importance_map import importance_map
-from .run_folder import RunFolder, read_run_folder
 from .tables import cost_rows, metric_rows, request_rows
 from .truth_ratio import shift, truth_ratios
 from .verdict import judge, limits

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..evaluation.measures import UTILITIES
 from ..evaluation.metric import Metric
-from .evidence import HALF_WAY, SIGNIFICANCE, UTILITIES, Evidence, Finding, Forgetting, Tone, lower, upper
+from .evidence import HALF_WAY, SIGNIFICANCE, Evidence, Finding, Forgetting, Tone, lower, upper
 from .forgetting import judge_forgetting
 from .quantities import count, number, percent
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,44 +12,16 @@ from ..data.sets import UnlearningData, load_data
 from ..errors import InputError, Problem
 from ..importance import estimators
 from ..importance.procedure import choose_procedure
+from ..methods import method_of
 from ..models.blocks import check_block
 from ..models.linear import block_index, matrix_shape, target_layers
 from ..models.loadable import check_loadable
 from ..models.loading import load_config
+from ..models.settings import Model
 from ..models.window import window_of
 from ..objectives import Objective
-from ..recipe.data import BENCHMARK_DATA
-from ..recipe.schema import Model, Recipe, Stopping
-from ..storage import read_json
+from ..recipe.schema import BENCHMARK_DATA, Recipe
 from ..training.trackers import check_trackers
-from .methods import method_of
-
-#: What the TDEC rule looks at (LoKU §4.1).
-TDEC_METRICS = ("forget_extraction_likelihood", "forget_memorization_accuracy")
-
-
-def read_thresholds(stopping: Stopping) -> dict[str, float]:
-    """Metric → threshold. Raises `InputError` for a file that holds none, and where the TDEC rule lacks one."""
-    if stopping.rule is None or stopping.thresholds is None:
-        return {}
-    found: Any = stopping.thresholds
-    if isinstance(found, str):
-        try:
-            found = {name: float(value) for name, value in read_json(Path(found))["thresholds"].items()}
-            if not found or not all(map(math.isfinite, found.values())):
-                raise ValueError("they are none, or no numbers")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                Problem("stopping.thresholds", f"{stopping.thresholds!r} holds no thresholds ({error!r}).",
-                        "Name the file that `expunge eval --calibrate` wrote.")
-            ) from None  # fmt: skip
-    missing = [name for name in TDEC_METRICS if stopping.rule == "tdec" and name not in found]
-    if missing:
-        raise InputError(
-            Problem("stopping.thresholds", f"the TDEC rule needs {' and '.join(missing)}.",
-                    "Calibrate them by `expunge eval --benchmark tdec --calibrate`.")
-        )  # fmt: skip
-    return found
 
 
 def check_inputs(recipe: Recipe) -> UnlearningData:

@@ -8,23 +8,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..adapters.loading import write_merged
 from ..adapters.stack import combine_adapters
 from ..adapters.weights import CONFIG_FILE, WEIGHTS_FILE
-from ..data.sets import SampleSet
+from ..data.sample_set import SampleSet
 from ..errors import InputError, Problem, described
 from ..evaluation.metric import Metric
+from ..folder.machine import now
+from ..folder.requests import ContinualFolder
+from ..methods import method_of
 from ..models.loading import load_tokenizer
 from ..models.processes import processes
 from ..progress import say
 from ..recipe.requests import Requests
 from ..report import write_continual_card, write_continual_report
 from ..storage import read_json
-from .continual_folder import ContinualFolder
 from .earlier import measure_earlier
-from .folder import now
 from .inputs import Inputs
-from .merge import write_merged
-from .methods import method_of
 from .single import Run, is_begun, run_recipe
 
 

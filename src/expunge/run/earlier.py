@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..adapters.loading import load_model
 from ..evaluation.metric import Metric
+from ..folder.run import RunFolder
 from ..models.fingerprint import fingerprint
-from ..models.loading import load_model
 from ..models.processes import processes
 from ..progress import say
 from ..storage import write_json
-from .folder import RunFolder
 from .inputs import Inputs
 
 

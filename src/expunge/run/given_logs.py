@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from ..benchmarks.benchmark import Benchmark
+from ..benchmarks.comparable import differences, measured_by
 from ..data.encoding import Encoder
 from ..errors import InputError, Problem
-from ..evaluation.benchmark import Benchmark
-from ..evaluation.comparable import differences, measured_by
 from ..evaluation.log import EvaluationLog
 from ..recipe.schema import Recipe
 

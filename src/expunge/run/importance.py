@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -19,14 +19,12 @@ from .._version import __version__
 from ..data.batching import least_padding
 from ..data.encoding import Example, collate
 from ..errors import InputError, Problem
-from ..importance import estimators, measure_importance
+from ..importance import measure_importance
 from ..intact import read_intact
 from ..models.linear import target_layers
 from ..models.processes import processes
 from ..progress import say
-from ..recipe import Recipe, load_recipe
-from ..recipe.loading import naming_recipe
-from ..storage import atomic_file, hash_rows
+from ..storage import hash_rows
 from .inputs import Inputs
 from .job import Job
 
@@ -77,7 +75,7 @@ def stored_file(job: Job) -> Path:
 def take_or_measure(job: Job) -> dict[str, Tensor]:
     """From the store where it is there, and say so; else measured."""
     file = stored_file(job)
-    rows = _stored(file)
+    rows = read_stored(file)
     if rows is None:
         return measure(job)
     say(f"  taken from {file}: same model, data and settings")
@@ -86,36 +84,7 @@ def take_or_measure(job: Job) -> dict[str, Tensor]:
     return rows
 
 
-def measure_and_store(source: str | Path, overrides: Sequence[str] = ()) -> Path:
-    """`expunge importance`: the file in the store, measured unless it is there and whole.
-
-    Raises `InputError` for wrong input, and where the initialisation needs no measurement.
-    """
-    with naming_recipe(source):
-        return _measure_and_store(load_recipe(source, overrides))
-
-
-def _measure_and_store(recipe: Recipe) -> Path:
-    chosen = recipe.adapter.initialization
-    if chosen not in estimators:
-        raise InputError(
-            Problem("adapter.initialization", f"{chosen!r} needs no importance.",
-                    f"Name an estimator: {', '.join(estimators)}.")
-        )  # fmt: skip
-    job = Job(recipe, Path(recipe.output_folder))
-    file = stored_file(job)
-    if _stored(file) is not None:
-        say(f"There already: {file}")
-        return file
-    rows = measure(job)
-    if job.main_process:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(file) as partial:
-            save_file(rows, partial, metadata={"estimator": chosen, "model": recipe.model.path})
-    return file
-
-
-def _stored(file: Path) -> dict[str, Tensor] | None:
+def read_stored(file: Path) -> dict[str, Tensor] | None:
     """What the store has; a damaged file is as good as none, and is said: what was in it can be measured again."""
     if not file.is_file():
         return None

@@ -6,23 +6,27 @@ import random
 from dataclasses import replace
 from typing import Any
 
+from ..benchmarks.benchmark import Benchmark
+from ..benchmarks.memorization import memorization_benchmark
+from ..benchmarks.muse.settings import MuseData
+from ..benchmarks.registry import BenchmarkSource, open_benchmark
+from ..benchmarks.tdec.benchmark import TdecBenchmark
+from ..benchmarks.tofu.benchmark import TofuBenchmark
+from ..benchmarks.tofu.settings import TofuData
 from ..data.encoding import Encoder, Example, say_what_is_cut
-from ..data.sets import SampleSet, UnlearningData
+from ..data.sample_set import SampleSet
+from ..data.sets import UnlearningData
+from ..data.settings import Data
 from ..data.substitutes import substitutes
 from ..data.templates import Template, choose_template
 from ..errors import InputError, Problem
-from ..evaluation.benchmark import Benchmark
-from ..evaluation.benchmarks import BenchmarkSource, open_benchmark
-from ..evaluation.memorization import memorization_benchmark
-from ..evaluation.tdec.benchmark import TdecBenchmark
-from ..evaluation.tofu.benchmark import TofuBenchmark
 from ..importance import estimators
+from ..methods import method_of
 from ..models.loading import load_tokenizer
-from ..recipe.data import Data, MuseData, TofuData
 from ..recipe.schema import Recipe
-from .checks import check_inputs, check_window, read_thresholds
+from ..training.stopping import read_thresholds
+from .checks import check_inputs, check_window
 from .given_logs import read_given_log
-from .methods import method_of
 
 #: Retain samples that are kept out of training to measure utility on, at most, and as a share of the set.
 HELD_OUT, HELD_OUT_SHARE = 400, 5
@@ -61,7 +65,12 @@ class Inputs:
         if kind is None:
             return []
         found = substitutes(
-            self.data.forget, kind, settings.substitutes, self.recipe.data, self.encoder, self.recipe.seed
+            self.data.forget,
+            kind,
+            settings.substitutes,
+            self.recipe.data.columns,
+            self.encoder,
+            self.recipe.seed,
         )
         check_window(self.recipe, found)
         return found

@@ -10,17 +10,18 @@ from typing import Any
 import torch
 
 from ..adapters.anchor import restore
+from ..adapters.loading import load_model
 from ..errors import InputError, Problem
 from ..evaluation.log import EvaluationLog
+from ..folder.machine import machine
+from ..folder.run import RunFolder
 from ..models.fingerprint import fingerprint
-from ..models.loading import load_model
 from ..models.processes import device, processes
 from ..recipe.schema import Recipe
 from ..storage import write_json
 from .checks import check_adapter, check_objective
-from .cost import CostMeter
-from .folder import RunFolder, machine
 from .inputs import Inputs, encode_sets, make_benchmark
+from .meter import CostMeter
 from .surrogate import Surrogate, take_or_sample
 
 

@@ -10,25 +10,21 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
-from ..adapters.anchor import (
-    REINFORCED,
-    UNLEARN,
-    adapted_layers,
-    reinforced_config,
-    save_adapter,
-)
+from ..adapters.anchor import REINFORCED, UNLEARN, adapted_layers, reinforced_config, save_adapter
 from ..adapters.attach import attach_adapter, uniform_importance
+from ..adapters.loading import load_model
 from ..adapters.low_rank import official_low_rank, weighted_low_rank
 from ..errors import RunFailed
 from ..evaluation.log import EvaluationLog
 from ..evaluation.metric import Metric
+from ..folder.machine import now
+from ..folder.run import RunFolder
 from ..importance import estimators
 from ..intact import broken, read_intact
-from ..models.loading import load_model
 from ..models.processes import processes
+from ..models.settings import Model
 from ..objectives import Objective, retain_losses
 from ..progress import say
-from ..recipe.schema import Model
 from ..report import write_model_card, write_report
 from ..storage import atomic_file, atomic_folder, write_json_lines
 from ..training.callback import EpochCallback
@@ -36,7 +32,6 @@ from ..training.selection import UTILITY_SHARE, Candidate
 from ..training.stopping import all_reached, check_thresholds
 from ..training.train import build_trainer, saved_steps
 from ..training.weights import load_trained
-from .folder import RunFolder, now
 from .importance import take_or_measure
 from .job import Job
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, Problem, described
+from ..folder.run import RunFolder
 from ..intact import check_writable
 from ..models.processes import processes
 from ..progress import say
 from ..recipe import Recipe
-from .folder import RunFolder
 from .job import Job
 from .phases import run_phases
 

@@ -17,20 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..data.columns import Columns
 from ..data.encoding import Encoder
 from ..data.rows import read_rows
+from ..data.sample_set import SampleSet
 from ..data.samples import Conversation, QuestionAnswer, Sample, Text, to_samples
 from ..data.screening import WORDS, Screen, words
-from ..data.sets import SampleSet
+from ..data.settings import Data
 from ..errors import InputError, Problem
 from ..evaluation.sampling import sampled_continuations
 from ..intact import broken, read_object
 from ..models.processes import gathered, processes
 from ..progress import say
-from ..recipe.data import Data, OwnData
 from ..recipe.schema import Recipe
 from ..storage import atomic_folder, hash_rows, write_json, write_json_lines
-from .cost import CostMeter
+from .meter import CostMeter
 
 #: What the retain set is called in `run.json`.
 SOURCE = "self (sampled from the original model)"
@@ -233,4 +234,4 @@ def _row(kind: str, parts: Sequence[str]) -> dict[str, Any]:
 
 
 def _sample_set(kind: str, rows: Sequence[dict[str, Any]]) -> SampleSet:
-    return SampleSet(SOURCE, to_samples(rows, kind, OwnData(format=kind, forget=SOURCE), SOURCE))
+    return SampleSet(SOURCE, to_samples(rows, kind, Columns(format=kind), SOURCE))

@@ -23,7 +23,7 @@ from ..intact import read_intact
 from ..objectives import Objective
 from ..objectives.loss import retain_losses
 from ..progress import say
-from ..recipe.schema import Training
+from .settings import Training
 from .train import build_trainer, saved_steps
 from .trainer import UnlearningTrainer
 from .weights import check_state, way_back

@@ -2,10 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
 
 from ..errors import InputError, Problem, nearest
 from ..evaluation.metric import Metric
+from ..storage import read_json
+from .settings import Stopping
+
+#: What the TDEC rule looks at (LoKU §4.1).
+TDEC_METRICS = ("forget_extraction_likelihood", "forget_memorization_accuracy")
+
+
+def read_thresholds(stopping: Stopping) -> dict[str, float]:
+    """Metric → threshold. Raises `InputError` for a file that holds none, and where the TDEC rule lacks one."""
+    if stopping.rule is None or stopping.thresholds is None:
+        return {}
+    found: Any = stopping.thresholds
+    if isinstance(found, str):
+        try:
+            found = {name: float(value) for name, value in read_json(Path(found))["thresholds"].items()}
+            if not found or not all(map(math.isfinite, found.values())):
+                raise ValueError("they are none, or no numbers")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                Problem("stopping.thresholds", f"{stopping.thresholds!r} holds no thresholds ({error!r}).",
+                        "Name the file that `expunge eval --calibrate` wrote.")
+            ) from None  # fmt: skip
+    missing = [name for name in TDEC_METRICS if stopping.rule == "tdec" and name not in found]
+    if missing:
+        raise InputError(
+            Problem("stopping.thresholds", f"the TDEC rule needs {' and '.join(missing)}.",
+                    "Calibrate them by `expunge eval --benchmark tdec --calibrate`.")
+        )  # fmt: skip
+    return found
 
 
 def check_thresholds(

@@ -17,9 +17,9 @@ from ..errors import InputError, Problem
 from ..models.blocks import transformer_blocks
 from ..models.processes import cpu_only, processes
 from ..objectives import Objective, RetainWeight
-from ..recipe.objective import ObjectiveSettings
-from ..recipe.schema import Training
+from ..objectives.settings import ObjectiveSettings
 from .learning_rates import learning_rate_factors
+from .settings import Training
 from .trainer import UnlearningTrainer
 
 

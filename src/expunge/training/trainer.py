@@ -17,9 +17,8 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..adapters.anchor import original_model, reinforced_model
-from ..data.encoding import IGNORED
 from ..data.pairs import PairedDataset, PairSampler, collate_pairs
-from ..models.answers import AnswerTokens, answer_tokens
+from ..models.answers import IGNORED, AnswerTokens, answer_tokens
 from ..models.modes import evaluating
 from ..objectives import Objective, Outputs, StepTotals
 from ..objectives.loss import Loss

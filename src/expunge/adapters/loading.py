@@ -1,0 +1,54 @@
+"""A model with the adapters of earlier runs, and an exported adapter merged into its base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..models.fingerprint import remember_checkpoint
+from ..models.loading import dtype, load_config, load_weights, quantization_config, refuse_pickle
+from ..models.processes import device
+from ..models.settings import Model
+from .export import export_merged
+from .stack import add_adapters
+
+
+def load_model(model: Model, key: str = "model.path") -> Any:
+    """The causal LM on this process's device, in eval mode, from safetensors only, with its adapters added.
+
+    Raises `InputError` where the folder or hub id holds no such model or not all of its weights, and where an adapter
+    does not belong to it.
+    """
+    options: dict[str, Any] = {"dtype": dtype(model)}
+    if model.quantization:
+        options |= {"quantization_config": quantization_config(model), "device_map": {"": device()}}
+    refuse_pickle(model, key)
+    loaded = load_weights(model, key, **options)
+    loaded = (loaded if model.quantization else loaded.to(device())).eval()
+    own = _checkpoint(model, key) if model.quantization or loaded.dtype == torch.float16 else None
+    add_adapters(loaded if own is None else own, model.adapters)
+    if own is not None:
+        if model.adapters:
+            loaded.load_state_dict(own.state_dict())  # fp16, of the sum in fp32
+        remember_checkpoint(loaded, own)
+    return loaded
+
+
+def _checkpoint(model: Model, key: str) -> Any:
+    """The weights as no rounding has changed them, on the CPU; None where the checkpoint itself is quantised.
+
+    In their own dtype they are not copied from the files, so this takes next to no memory. To be added to, they are
+    in fp32.
+    """
+    if getattr(load_config(model, key), "quantization_config", None) is not None:
+        return None
+    return load_weights(model, key, dtype=torch.float32 if model.adapters else "auto")
+
+
+def write_merged(model: Model, tokenizer: Any, adapter_folder: Path, output: Path) -> None:
+    """Merge an exported adapter into its base, read anew in the checkpoint's own dtype."""
+    own = str(load_config(model).dtype or torch.float32).removeprefix("torch.")
+    base = load_model(model.model_copy(update={"dtype": own, "quantization": None}))
+    export_merged(base, tokenizer, adapter_folder, output)

@@ -1,0 +1,99 @@
+"""What a benchmark is: it measures a model into a log, and computes its metrics from logs alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ..data.encoding import Encoder, Example
+from ..evaluation.log import EvaluationLog, QuestionRecord, read_log
+from ..evaluation.metric import Metric
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What one evaluation passes through the model, so that `validate` can tell its cost.
+
+    scored:    the examples of the teacher-forced pass
+    generated: (tokens of the prompt, tokens of the true answer) of every answer that is written
+    longest:   the most tokens that are written
+    """
+
+    scored: Sequence[Example]
+    generated: Sequence[tuple[int, int]]
+    longest: int
+
+
+class Benchmark(ABC):
+    """One benchmark with its data loaded and checked.
+
+    metric_version: travels with every log; it changes when the same log would give other figures
+    data:           path, hash and names of the data; travels with every log as well
+    compared:       sets whose records figures compare with those of a reference
+    rising:         metrics that rise as the forget set is forgotten; the others of the forget set fall
+    calibrated:     metrics that need not fall below their values on text that the model never saw
+    """
+
+    name: ClassVar[str]
+    metric_version: str
+    compared: ClassVar[tuple[str, ...]] = ()
+    rising: ClassVar[tuple[str, ...]] = ("forget_perplexity", "privacy_leakage")
+    calibrated: ClassVar[tuple[str, ...]] = ()
+    data: dict[str, Any]
+
+    @abstractmethod
+    def measure(self, model: Any, encoder: Encoder) -> EvaluationLog:
+        """Everything that one teacher-forced pass tells. Modes and settings of `model` are kept."""
+
+    @abstractmethod
+    def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
+        """`log`, as `measure` made it of the same model, with greedy answers: the slow part."""
+
+    def forget_part(self) -> Benchmark:
+        """This benchmark without the sets that say nothing of the forget set, where they can be left out."""
+        return self
+
+    def evaluate(self, model: Any, encoder: Encoder) -> EvaluationLog:
+        """Measure and generate."""
+        return self.generate(model, encoder, self.measure(model, encoder))
+
+    def workload(self, encoder: Encoder) -> Workload | None:
+        """What `evaluate` will have to do; None where the benchmark does not say."""
+        return None
+
+    def settings(self, encoder: Encoder) -> dict[str, Any]:
+        """How the model is asked, where the benchmark leaves that open; travels with every log."""
+        return {}
+
+    def log_of(self, sets: dict[str, list[QuestionRecord]], encoder: Encoder) -> EvaluationLog:
+        """The log of what a teacher-forced pass found, without generations."""
+        return EvaluationLog(
+            self.name, self.metric_version, False, sets, data=self.data, settings=self.settings(encoder)
+        )
+
+    def truths(self) -> dict[str, list[str | None]]:
+        """Set → the true answer of each record that its log will have, None where it is no text; empty where what is
+        measured shows only then."""
+        return {}
+
+    def read_log(self, path: str | Path) -> EvaluationLog:
+        """A log of this benchmark from a file. Raises InputError for any other file."""
+        return read_log(path, self.name)
+
+    @abstractmethod
+    def metrics(self, log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
+        """Metrics of `log`; `reference` is the log of a model that never saw the forget set."""
+
+    @abstractmethod
+    def forget_score(self, metrics: Mapping[str, Metric]) -> float:
+        """How well the forget set is forgotten; higher is better."""
+
+    @abstractmethod
+    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
+        """What is left of the model's use; higher is better.
+
+        generated: whether it may rest on generations; compare only utilities of one kind
+        """

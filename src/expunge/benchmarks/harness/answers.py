@@ -1,0 +1,61 @@
+"""What a model answers to the questions of one lm-eval task, as records of an evaluation log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lm_eval import evaluate
+
+from ...evaluation.log import Likelihood, QuestionRecord
+from .documents import right_choice
+from .model import InMemoryModel
+from .tasks import means
+
+
+def answer_task(model: InMemoryModel, name: str, task: Any, samples: int | None) -> list[QuestionRecord]:
+    """Ask every question of a task (the first `samples`); one record each, in the task's order.
+
+    A record's `answer` is the likelihood of the right choice (or of the one continuation that is asked for), its
+    `perturbed` those of the other choices, its `scores` the metrics that are means over questions. `answer` is empty
+    where text is generated, and where code of the task's own says what is right.
+    """
+    found = evaluate(
+        lm=model, task_dict={"tasks": {name: task}, "groups": {}}, limit=samples, bootstrap_iters=0
+    )
+    by_question: dict[int, list[dict[str, Any]]] = {}
+    for sample in found["samples"][name]:  # one for each question and answer filter
+        by_question.setdefault(sample["doc_id"], []).append(sample)
+    return [_record(model, task, by_question[index]) for index in sorted(by_question)]
+
+
+def _record(model: InMemoryModel, task: Any, samples: list[dict[str, Any]]) -> QuestionRecord:
+    first = samples[0]
+    likelihoods = _likelihoods(model, first)
+    right = 0 if task.OUTPUT_TYPE == "loglikelihood" else right_choice(task, first["doc"])
+    generated = task.OUTPUT_TYPE == "generate_until"
+    return QuestionRecord(
+        index=first["doc_id"],
+        answer=Likelihood(0.0, 0) if right is None else likelihoods[right],
+        perturbed=tuple(other for place, other in enumerate(likelihoods) if place != right),
+        generation=str(first["resps"][0][0]) if generated else None,
+        truth=str(first["target"]) if generated else None,
+        scores=_scores(task, samples),
+    )
+
+
+def _scores(task: Any, samples: list[dict[str, Any]]) -> dict[str, float]:
+    return {
+        metric if sample["filter"] == "none" else f"{metric}_{sample['filter']}": float(sample[metric])
+        for sample in samples
+        for metric in sample["metrics"]
+        if metric in means(task)
+    }
+
+
+def _likelihoods(model: InMemoryModel, sample: dict[str, Any]) -> list[Likelihood]:
+    """Of every continuation that was scored; none where text was generated."""
+    return [
+        Likelihood(-float(response[0][0]), model.tokens.get(tuple(arguments[:2]), 0))
+        for arguments, response in zip(sample["arguments"], sample["resps"], strict=True)
+        if isinstance(response[0], tuple)
+    ]

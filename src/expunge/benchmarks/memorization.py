@@ -1,0 +1,270 @@
+"""The benchmark for a user's own data: how much of it the model still has by heart.
+
+It needs no paraphrases and no reference model: likelihood, exact memorisation and extraction strength of the
+forget and the retain material, ROUGE and fluency where the material has prompts, and membership inference where
+there is a holdout: material of the same kind that the model never saw.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..data.columns import Columns
+from ..data.encoding import Encoder, Example
+from ..data.own_files import read_own_set
+from ..data.sample_set import SampleSet
+from ..data.samples import Sample
+from ..data.sets import overlaps
+from ..errors import InputError, Problem
+from ..evaluation.generation import answers_to_prompts
+from ..evaluation.gradient_norm import gradient_norms
+from ..evaluation.likelihood import AnswerLoss, answer_losses
+from ..evaluation.log import EvaluationLog, Likelihood, QuestionRecord
+from ..evaluation.membership import membership_metrics, membership_scores
+from ..evaluation.metric import Metric
+from ..evaluation.set_metrics import answer_metrics, fluency_metrics, rouge_recall
+from ..models.answers import IGNORED
+from ..storage import hash_rows
+from .benchmark import Benchmark, Workload
+from .registry import BenchmarkSource
+
+#: Longest generated answer, in tokens.
+MAX_NEW_TOKENS = 200
+#: The sets that membership inference tells apart.
+MEMBERS, HOLDOUT = "forget", "holdout"
+
+
+@dataclass(frozen=True)
+class Material:
+    """One piece of the user's data: an encoded question, conversation or chunk of text.
+
+    prompt, truth: token ids that a generation starts from and the text that it is compared with; plain text
+                   has neither, and nothing is generated for it
+    """
+
+    example: Example
+    prompt: list[int] | None = None
+    truth: str | None = None
+
+
+class MemorizationBenchmark(Benchmark):
+    """`{forget,retain}_{probability,exact_memorization,extraction_strength,perplexity}` (see `answer_metrics`).
+
+    Where generated: `_rouge`, mean ROUGE-L recall of the greedy answers to the prompts, `_repetition` and
+    `_ngram_entropy` (see `fluency_metrics`). Where there is a holdout: its own figures, those of
+    `membership_metrics` and, with the generations, the gradient norms.
+    EOS counts in the first four wherever the encoding ends an answer with one.
+    """
+
+    name = "memorization"
+    metric_version = "1"
+    compared = (MEMBERS, HOLDOUT)
+
+    def __init__(
+        self,
+        forget: Sequence[Material],
+        retain: Sequence[Material] = (),
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        data: Mapping[str, Any] | None = None,
+        holdout: Sequence[Material] = (),
+    ):
+        """`data` describes where the material came from and is copied into the log.
+
+        Raises InputError where there is nothing to forget.
+        """
+        self.sets = {"forget": list(forget), "retain": list(retain)}
+        if holdout:
+            self.sets[HOLDOUT] = list(holdout)
+        self.max_new_tokens = max_new_tokens
+        self.data = dict(data or {})
+        if not forget:
+            raise InputError(
+                Problem("data.forget", "there is nothing in it to forget.", "Give at least one row.")
+            )
+
+    def forget_part(self) -> MemorizationBenchmark:
+        part = copy.copy(self)
+        part.sets = {name: items if name == MEMBERS else [] for name, items in self.sets.items()}
+        return part
+
+    def measure(self, model: Any, encoder: Encoder) -> EvaluationLog:
+        sets = {}
+        for name, items in self.sets.items():
+            attacked = name in self._attacked
+            losses = answer_losses(
+                model,
+                [item.example for item in items],
+                encoder.pad_token_id,
+                description=f"Evaluating the {name} set",
+                token_statistics=attacked,
+            )
+            records = [_record(*row) for row in zip(range(len(items)), items, losses, strict=True)]
+            sets[name] = _with_scores(records, items, losses, encoder) if attacked else records
+        return self.log_of(sets, encoder)
+
+    def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
+        """Answers to the prompts and, with a holdout, gradient norms.
+
+        Nothing is generated for the holdout, and records of material without a prompt are left as they are.
+        """
+        sets = dict(log.sets)
+        for name in ("forget", "retain"):
+            sets[name] = self._answered(model, encoder, name, log.sets[name])
+        for name in self._attacked:
+            norms = gradient_norms(model, [item.example for item in self.sets[name]], encoder.pad_token_id)
+            sets[name] = [
+                replace(record, scores={**record.scores, "gradient_norm": -norm})
+                for record, norm in zip(sets[name], norms, strict=True)
+            ]
+        return replace(log, sets=sets, generated=True)
+
+    def workload(self, encoder: Encoder) -> Workload:
+        """Without the gradient norms that a holdout asks for."""
+        items = [item for part in self.sets.values() for item in part]
+        prompted = [
+            item for name in ("forget", "retain") for item in self.sets[name] if item.prompt is not None
+        ]
+        return Workload(
+            [item.example for item in items],
+            [(len(item.prompt or []), item.example.label_count) for item in prompted],
+            self.max_new_tokens,
+        )
+
+    def settings(self, encoder: Encoder) -> dict[str, Any]:
+        return {**encoder.describe(), "max_new_tokens": self.max_new_tokens}
+
+    def truths(self) -> dict[str, list[str | None]]:
+        return {name: [item.truth for item in items] for name, items in self.sets.items()}
+
+    def metrics(self, log: EvaluationLog, reference: EvaluationLog | None = None) -> dict[str, Metric]:
+        """Of every set that is not empty. `reference` plays a part in membership inference alone."""
+        found: dict[str, Metric] = {}
+        for name, records in log.sets.items():
+            found |= (
+                answer_metrics(name, records) | rouge_recall(name, records) | fluency_metrics(name, records)
+            )
+        if HOLDOUT in log.sets:
+            found |= membership_metrics(log, reference, MEMBERS, HOLDOUT)
+        return found
+
+    def forget_score(self, metrics: Mapping[str, Metric]) -> float:
+        """1 − forget_probability."""
+        return 1.0 - metrics["forget_probability"].value
+
+    def utility(self, metrics: Mapping[str, Metric], *, generated: bool = False) -> float:
+        """retain_probability; NaN without retain material, as nothing then says what is left of the model."""
+        return metrics["retain_probability"].value if "retain_probability" in metrics else math.nan
+
+    @property
+    def _attacked(self) -> tuple[str, ...]:
+        return (MEMBERS, HOLDOUT) if HOLDOUT in self.sets else ()
+
+    def _answered(
+        self, model: Any, encoder: Encoder, name: str, records: Sequence[QuestionRecord]
+    ) -> list[QuestionRecord]:
+        items, answered = self.sets[name], list(records)
+        prompted = [row for row, item in enumerate(items) if item.prompt is not None]
+        texts = answers_to_prompts(
+            model,
+            encoder,
+            [items[row].prompt or [] for row in prompted],
+            [items[row].example for row in prompted],
+            [records[row] for row in prompted],
+            self.max_new_tokens,
+        )
+        for row, text in zip(prompted, texts, strict=True):
+            answered[row] = replace(answered[row], generation=text)
+        return answered
+
+
+def open_benchmark(source: BenchmarkSource, encoder: Encoder) -> MemorizationBenchmark:
+    """The user's own files or hub splits, their format recognised; the first `source.samples` of each.
+
+    Raises `InputError` with everything that is wrong with any of them.
+    """
+    if source.forget is None:
+        raise InputError(
+            Problem(
+                "--forget",
+                "there is nothing to measure.",
+                "Name a file, a folder, or a hub data set and split.",
+            )
+        )
+    problems: list[Problem] = []
+    sets: dict[str, SampleSet] = {}
+    for side in ("forget", "retain", "holdout"):
+        place = getattr(source, side)
+        if place is None:
+            continue
+        try:
+            named = {f"{role}_column": name for role, name in source.columns.items()}
+            sets[side], _ = read_own_set(place, Columns(**named), f"--{side}")
+        except InputError as error:
+            problems += error.problems
+    problems += overlaps(sets, "--") if not problems else []
+    if problems:
+        raise InputError(problems)
+    return memorization_benchmark(sets, encoder, source.max_new_tokens or MAX_NEW_TOKENS, source.samples)
+
+
+def memorization_benchmark(
+    sets: Mapping[str, SampleSet], encoder: Encoder, max_new_tokens: int, samples: int | None = None
+) -> MemorizationBenchmark:
+    """Of the sample sets `forget` and, where they are there, `retain` and `holdout`; `samples` of each at most.
+
+    Raises `InputError` for rows without an answer in the longest sequence.
+    """
+    limited = {side: SampleSet(part.source, part.samples[:samples]) for side, part in sets.items()}
+    for part in limited.values():
+        part.encode(encoder)  # names what is wrong with a row by its file
+    described = {side: part.describe() for side, part in limited.items()}
+    return MemorizationBenchmark(
+        max_new_tokens=max_new_tokens,
+        data={
+            "path": sets["forget"].source,
+            "hash": hash_rows([described[side]["hash"] for side in described]),
+            "names": {side: part["source"] for side, part in described.items()},
+        },
+        **{side: material(part.samples, encoder) for side, part in limited.items()},
+    )
+
+
+def material(samples: Sequence[Sample], encoder: Encoder) -> list[Material]:
+    """Every sample encoded; a prompt and a truth where it is one question with its answer."""
+    found = []
+    for sample in samples:
+        examples = sample.encode(encoder)
+        prompted = len(examples) == 1 and sample.truth is not None
+        prompt, truth = (sample.prompt(encoder), sample.truth) if prompted else (None, None)
+        found += [Material(example, prompt, truth) for example in examples]
+    return found
+
+
+def _record(index: int, item: Material, loss: AnswerLoss) -> QuestionRecord:
+    return QuestionRecord(
+        index=index,
+        answer=Likelihood(loss.loss, loss.tokens),
+        truth=item.truth,
+        correct=loss.correct,
+        strength=loss.strength,
+    )
+
+
+def _with_scores(
+    records: Sequence[QuestionRecord],
+    items: Sequence[Material],
+    losses: Sequence[AnswerLoss],
+    encoder: Encoder,
+) -> list[QuestionRecord]:
+    """The records with the scores of the attacks that one pass tells."""
+    scored = []
+    for record, item, loss in zip(records, items, losses, strict=True):
+        assert loss.statistics is not None
+        answer = [label for label in item.example.labels if label != IGNORED]
+        text = encoder.tokenizer.decode(answer, skip_special_tokens=True)
+        scored.append(replace(record, scores=membership_scores(loss.statistics, text)))
+    return scored

@@ -1,0 +1,47 @@
+"""The recipe's section `evaluation`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from ..settings import Location, Section, one_of
+from .registry import BENCHMARKS, MEASURE_FORGETTING
+
+
+class Evaluation(Section):
+    benchmark: str = Field(
+        "auto", description="auto: the benchmark that the data come from, else memorization"
+    )
+    path: Location | None = Field(
+        None, description="wmdp: folder with lm-eval task files (YAML) in place of lm-eval's own tasks"
+    )
+    reference: Location | None = Field(
+        None, description="model that never saw the forget set, or its evaluation log"
+    )
+    before: Location | None = Field(
+        None, description="evaluation log of the original model, to save measuring it again"
+    )
+    every: Literal["epoch"] | Annotated[int, Field(ge=1)] = Field(
+        "epoch", description="epoch, or a number of epochs; the last is always evaluated"
+    )
+    generate: Literal["every", "chosen", "never"] = Field(
+        "every",
+        description="every: answers are generated at each evaluation, so that the utility rule sees all of the "
+        "benchmark's utility; chosen: only of the chosen epoch, and the rule sees what needs no generation; never",
+    )
+    max_new_tokens: int = Field(200, ge=1, description="longest greedy answer, for ROUGE; muse has its own")
+    samples: int | None = Field(
+        None, ge=1, description="evaluate at most this many of each set (tofu: but all of the forget set)"
+    )
+
+    @field_validator("benchmark")
+    @classmethod
+    def _known_benchmark(cls, value: str) -> str:
+        if value in BENCHMARKS and value not in MEASURE_FORGETTING:
+            raise ValueError(
+                f"{value!r} measures what a model can do, not what it has forgotten, so a run cannot choose its epoch "
+                f"by it. Measure the run's result with `expunge eval`, and name {', '.join(MEASURE_FORGETTING)} here"
+            )
+        return one_of(value, {*MEASURE_FORGETTING, "auto"}, "benchmark")

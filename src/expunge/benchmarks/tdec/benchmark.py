@@ -1,0 +1,163 @@
+"""TDEC (Jang et al. 2023; LoKU §4.1): memorisation accuracy and extraction likelihood of token sequences."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ...data.encoding import Encoder, Example
+from ...data.samples import Sample
+from ...errors import InputError, Problem
+from ...evaluation.likelihood import AnswerLoss, answer_losses
+from ...evaluation.log import EvaluationLog, Likelihood, QuestionRecord
+from ...evaluation.metric import Metric, mean_with_interval
+from ...evaluation.set_metrics import answer_metrics
+from ...storage import hash_rows
+from ..benchmark import Benchmark
+from ..registry import BenchmarkSource
+from .extraction import NGRAM, extraction_likelihoods
+from .files import LENGTH, forget_set, held_out_sequences, retain_texts
+
+#: Sequences of a forget set of the challenge.
+FORGET_SET = 32
+
+#: The score of a record that `generate` adds.
+EXTRACTION = "extraction_likelihood"
+
+
+class TdecBenchmark(Benchmark):
+    """Metrics of the forget sequences and, where there are any, of texts to keep.
+
+    {set}_memorization_accuracy:  mean share of tokens, all but the first, that are the model's first choice
+    forget_extraction_likelihood: mean EL₁₀ (see `extraction`), where generated
+    {set}_probability, _extraction_strength, _perplexity: see `answer_metrics`
+    No special tokens are added to the sequences. Before texts stands BOS where the tokenizer sets one.
+    """
+
+    name = "tdec"
+    metric_version = "1"
+    calibrated = ("forget_extraction_likelihood", "forget_memorization_accuracy")
+
+    def __init__(
+        self,
+        forget: Sequence[Sample],
+        retain: Sequence[Sample],
+        encoder: Encoder,
+        data: Mapping[str, Any],
+    ):
+        """data: where the sequences came from, copied into the log; their hash is added.
+
+        Raises InputError for sequences that are too short or hold tokens that the tokenizer does not know.
+        """
+        self.sets = {
+            "forget": [example for sample in forget for example in sample.encode(encoder)],
+            "retain": [example for sample in retain for example in sample.encode(encoder)],
+        }
+        _check(self.sets["forget"], len(encoder.tokenizer), str(data["path"]))
+        rows = ([name, example.input_ids] for name, examples in self.sets.items() for example in examples)
+        self.data = {**data, "hash": hash_rows(rows)}
+
+    def forget_part(self) -> TdecBenchmark:
+        part = copy.copy(self)
+        part.sets = {name: items if name == "forget" else [] for name, items in self.sets.items()}
+        return part
+
+    def measure(self, model: Any, encoder: Encoder) -> EvaluationLog:
+        examples = [example for part in self.sets.values() for example in part]
+        losses = iter(answer_losses(model, examples, encoder.pad_token_id, description="Evaluating TDEC"))
+        sets = {
+            name: [_record(index, next(losses)) for index, _ in enumerate(part)]
+            for name, part in self.sets.items()
+        }
+        return self.log_of(sets, encoder)
+
+    def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
+        """`log` with the extraction likelihood of every forget sequence."""
+        records = log.sets["forget"]
+        found = extraction_likelihoods(
+            model,
+            [example.input_ids for example in self.sets["forget"]],
+            [record.answer.tokens - (record.correct or 0) for record in records],
+        )
+        scored = [
+            replace(record, scores={**record.scores, EXTRACTION: value})
+            for record, value in zip(records, found.likelihoods, strict=True)
+        ]
+        return replace(log, sets={**log.sets, "forget": scored}, generated=True)
+
+    def truths(self) -> dict[str, list[str | None]]:
+        return {name: [None] * len(part) for name, part in self.sets.items()}
+
+    def metrics(self, log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
+        """`reference` plays no part: what to aim at are the values on held-out text (`Thresholds`)."""
+        found: dict[str, Metric] = {}
+        for name, records in log.sets.items():
+            for metric, value in answer_metrics(name, records).items():
+                # Where all tokens but the first are labels, exact memorisation is MA.
+                found[metric.replace("exact_memorization", "memorization_accuracy")] = value
+        if log.generated:
+            written = [record.scores[EXTRACTION] for record in log.sets["forget"]]
+            found["forget_extraction_likelihood"] = mean_with_interval(written)
+        return found
+
+    def forget_score(self, metrics: Mapping[str, Metric]) -> float:
+        """1 − the mean of memorisation accuracy and extraction likelihood, of the first alone where not generated."""
+        there = [metrics[name].value for name in self.calibrated if name in metrics]
+        return 1.0 - sum(there) / len(there)
+
+    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
+        """retain_probability; NaN without retain text, as nothing then says what is left of the model."""
+        return metrics["retain_probability"].value if "retain_probability" in metrics else math.nan
+
+
+def open_benchmark(source: BenchmarkSource, encoder: Encoder) -> TdecBenchmark:
+    """Forget set number `source.forget` (0 where it is None) of the sequences in `source.path`, and retain texts."""
+    if source.path is None:
+        raise InputError(
+            Problem(
+                "--data", "TDEC needs its sequences.", "Name a folder of npy files, or a file with texts."
+            )
+        )
+    number = source.forget or "0"
+    if not number.isdecimal():
+        raise InputError(
+            Problem("--forget", f"{number!r} is no number.", "Give the number of the forget set, from 0 on.")
+        )
+    forget = forget_set(source.path, int(number), FORGET_SET, "--data")
+    retain = retain_texts(source.retain, "--retain") if source.retain else []
+    data = {"path": source.path, "names": {"forget": f"forget set {number}", "retain": source.retain}}
+    return TdecBenchmark(forget[: source.samples], retain[: source.samples], encoder, data)
+
+
+def open_held_out(source: BenchmarkSource, encoder: Encoder) -> TdecBenchmark:
+    """The same metrics on text that the model never saw, of which `source.path` is a file: they are the thresholds."""
+    assert source.path is not None
+    sequences = held_out_sequences(source.path, encoder, "--calibrate")
+    return TdecBenchmark(sequences[: source.samples], [], encoder, {"path": source.path})
+
+
+def _record(index: int, loss: AnswerLoss) -> QuestionRecord:
+    return QuestionRecord(
+        index=index, answer=Likelihood(loss.loss, loss.tokens), correct=loss.correct, strength=loss.strength
+    )
+
+
+def _check(examples: Sequence[Example], vocabulary: int, source: str) -> None:
+    problems = []
+    for row, example in enumerate(examples, start=1):
+        where = f"{source}, sequence {row} of the set"
+        if len(example) <= NGRAM:
+            problems.append(
+                Problem(where, f"its {len(example)} tokens are too few for n-grams of {NGRAM}.",
+                        f"Give sequences of {LENGTH} tokens.")
+            )  # fmt: skip
+        if max(example.input_ids, default=0) >= vocabulary:
+            problems.append(
+                Problem(where, f"it holds the token {max(example.input_ids)}, and the tokenizer knows {vocabulary}.",
+                        "Use the tokenizer's own model, or the sequences as text.")
+            )  # fmt: skip
+    if problems:
+        raise InputError(problems[:10])

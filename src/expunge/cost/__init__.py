@@ -1,0 +1,1 @@
+"""What a run will cost, as `expunge validate` predicts it."""

@@ -1,0 +1,43 @@
+"""The samples of one set, and where they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError, Problem
+from ..storage import hash_rows
+from .encoding import Encoder, Example
+from .samples import Sample
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """The samples of one side, and where they came from."""
+
+    source: str
+    samples: Sequence[Sample]
+
+    def describe(self) -> dict[str, Any]:
+        """What `run.json` records: the source, a hash of the content, the number of samples."""
+        rows = [repr(sample) for sample in self.samples]
+        return {"source": self.source, "hash": hash_rows(rows), "n": len(rows)}
+
+    def encode(self, encoder: Encoder) -> list[Example]:
+        """Every sample as examples. Raises `InputError` where an answer lies beyond `data.max_length`."""
+        examples = []
+        problems = []
+        for number, sample in enumerate(self.samples, start=1):
+            for example in sample.encode(encoder):
+                if example.label_count:
+                    examples.append(example)
+                else:
+                    problems.append(
+                        Problem(f"{self.source}, row {number}",
+                                f"its answer does not begin within {encoder.max_length} tokens.",
+                                "Raise data.max_length (`expunge eval`: --max-length), or shorten the question.")
+                    )  # fmt: skip
+        if problems:
+            raise InputError(problems[:10])
+        return examples

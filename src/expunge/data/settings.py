@@ -1,0 +1,107 @@
+"""The recipe's section `data`: which samples must go and which must stay; here the user's own files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from ..settings import Location, Section
+from .columns import Columns
+
+if TYPE_CHECKING:
+    from .sample_set import SampleSet
+
+#: `data.retain: self`: the model writes its own retain set.
+SELF = "self"
+
+
+class CustomTemplate(Section):
+    """How a question and its answer are written: `{question}` and `{answer}` mark their places."""
+
+    prompt: str
+    answer: str = "{answer}"
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> CustomTemplate:
+        for text, place in ((self.prompt, "{question}"), (self.answer, "{answer}")):
+            if place not in text:
+                raise ValueError(f"the text {text!r} does not contain {place}")
+        return self
+
+
+class Data(Section):
+    template: Literal["auto", "question-answer", "tofu-phi", "tofu-llama2", "chat"] | CustomTemplate = Field(
+        "auto", description="auto: the tokenizer's chat template where it has one"
+    )
+    max_length: int = Field(512, ge=8, description="longest sequence, in tokens")
+    self_samples: int | None = Field(
+        None, ge=2, description="retain: self: samples; null: 4 for each forget example, at least 200"
+    )
+    self_folder: Location = Field(
+        "runs/surrogate", description="retain: self: where samples are kept; a run looks there first"
+    )
+
+    #: Whether the sets are splits of one data set: where it cannot be had, none of them can.
+    one_data_set: ClassVar[bool] = False
+    #: Whether a sample that is in two sets is a mistake.
+    disjoint: ClassVar[bool] = True
+    #: Whether the retain set follows from the name of the forget set where it is left out.
+    retain_follows: ClassVar[bool] = False
+
+    @property
+    def columns(self) -> Columns:
+        """What files beside the sets, such as substitutes, call their columns."""
+        return Columns()
+
+    def sources(self) -> dict[str, str | None]:
+        """Side (forget, retain, and holdout where the format has one) → where it is read from, None for no such set.
+
+        Raises `InputError` where that cannot be told.
+        """
+        raise NotImplementedError
+
+    def read(self, side: str, source: str) -> tuple[SampleSet, str]:
+        """The set of one side, from its source, and its format as `run.json` calls it.
+
+        Raises `InputError` for what cannot be read.
+        """
+        raise NotImplementedError
+
+    @property
+    def retains_itself(self) -> bool:
+        """Whether the retain set is to be sampled from the original model."""
+        return getattr(self, "retain", None) == SELF
+
+    @model_validator(mode="after")
+    def _samples_of_itself(self) -> Data:
+        if self.self_samples is not None and not self.retains_itself:
+            raise ValueError("self_samples is for a retain set that the model writes. Set retain to self, or leave "
+                             "self_samples out")  # fmt: skip
+        return self
+
+
+class OwnData(Columns, Data):
+    """The user's own files: jsonl, json, csv, parquet, txt, a folder of txt files, or `hub/id:split`."""
+
+    forget: Location = Field(description="what must go; of a list each in turn, a request after another")
+    retain: Location | None = Field(
+        None,
+        description="what must stay; without it only forgetting is measured; self: samples of the model itself, taken "
+        "before it changes and screened against the forget set (a file of that name: ./self)",
+    )
+    holdout: Location | None = Field(
+        None, description="like the forget set, but the model never saw it: for membership inference"
+    )
+
+    @property
+    def columns(self) -> Columns:
+        return self
+
+    def sources(self) -> dict[str, str | None]:
+        return {"forget": self.forget, "retain": self.retain, "holdout": self.holdout}
+
+    def read(self, side: str, source: str) -> tuple[SampleSet, str]:
+        from .own_files import read_own_set  # it loads torch, which a recipe alone does not need
+
+        return read_own_set(source, self, f"data.{side}")

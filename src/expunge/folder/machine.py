@@ -1,0 +1,42 @@
+"""When and on what a run was made: the time, the versions, the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .._version import __version__
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result may depend on."""
+    packages = ("torch", "transformers", "peft", "accelerate", "numpy", "scipy", "rouge-score")
+    return {
+        "expunge": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
+
+
+def machine(device: Any, threads: int) -> dict[str, Any]:
+    processor = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        names = [line.partition(":")[2].strip() for line in information.read_text().splitlines()
+                 if line.startswith("model name")]  # fmt: skip
+        processor = names[0] if names else processor
+    return {
+        "device": str(device),
+        "threads": threads,
+        "cores": os.cpu_count(),
+        "processor": processor,
+        "platform": platform.platform(),
+    }

@@ -1,0 +1,112 @@
+"""What a method is: the few questions in which one way to make a model forget differs from another."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from ..adapters.export import export_adapter
+from ..adapters.loading import write_merged
+from ..adapters.weights import WEIGHTS_FILE
+from ..errors import Problem
+from ..folder.run import RunFolder
+from ..models.settings import Model
+from ..objectives import Objective
+from ..recipe import Recipe
+from ..training.selection import Candidate, Choice, choose
+from ..training.settings import Training
+
+
+class Method(ABC):
+    """One way to make a model forget, with a recipe's settings. The phases ask it, and know no method by name.
+
+    formula, paper, published: what `expunge methods` shows
+    forms:  the folders that a run can hand over; the first always is
+    reason: why there are no others
+    """
+
+    formula: ClassVar[str]
+    paper: ClassVar[str]
+    published: ClassVar[str] = ""
+    forms: ClassVar[tuple[str, ...]] = ("adapter", "merged")
+    reason: ClassVar[str] = "the change is one of the weights"
+
+    def __init__(self, recipe: Recipe):
+        self.recipe = recipe
+
+    @abstractmethod
+    def objective(self) -> Objective:
+        """What training minimises, with its state at the start."""
+
+    @property
+    def source(self) -> Model:
+        """The checkpoint that training starts from."""
+        return self.recipe.model
+
+    @property
+    def starts_from_original(self) -> bool:
+        """Whether training starts with the original's utility, so that the loss of it is a reason to stop."""
+        return self.source == self.recipe.model
+
+    @property
+    def adapts(self) -> bool:
+        """Whether an adapter is trained, not the model's own weights."""
+        return True
+
+    @property
+    def needs_retain(self) -> bool:
+        return self.objective().retain is not None
+
+    @property
+    def training(self) -> Training:
+        return self.recipe.training
+
+    def part(self, model: Any) -> Any:
+        """The part of the model that is trained, or that carries the adapter."""
+        return model
+
+    @contextmanager
+    def handed_over(self, original: Any, trained: Any) -> Iterator[Any]:
+        """Within the block the model that users get, to be measured and exported."""
+        yield trained
+
+    def choose(self, candidates: Sequence[Candidate], original_utility: float) -> Choice:
+        """The epoch whose model is handed over."""
+        return choose(candidates, original_utility)
+
+    def export(self, model: Any, tokenizer: Any, folder: RunFolder) -> None:
+        """Write the forms that the recipe asks for. model: as `handed_over` gives it, of the chosen epoch"""
+        base = self.recipe.model
+        export_adapter(
+            model, folder.adapter, base_name=base.path, revision=base.revision, beneath=base.adapters
+        )
+        folder.state["adapter"]["bytes"] = (folder.adapter / WEIGHTS_FILE).stat().st_size
+        if "merged" in self.recipe.export:
+            write_merged(base, tokenizer, folder.adapter, folder.merged)
+
+    def problems(self) -> list[Problem]:
+        """What in the recipe does not go with the method."""
+        name, implied = self.recipe.method.name, self.recipe.method.implied
+        problems = []
+        for section in sorted(self.recipe.method.unused):
+            given = getattr(self.recipe, section)
+            if given != type(given)(**implied.get(section, {})):
+                problems.append(
+                    Problem(section, f"the method {name!r} has no use for it.", "Leave the section out.")
+                )
+        for form in self.recipe.export:
+            if form not in self.forms:
+                problems.append(
+                    Problem("export", f"the method {name!r} cannot hand over {form!r}: {self.reason}.",
+                            f"Ask for {' or '.join(self.forms)}.")
+                )  # fmt: skip
+        start = self.recipe.adapter.initialization
+        if "adapter" in implied and "adapter" not in self.recipe.method.unused and start != "default":
+            problems.append(
+                Problem("adapter.initialization", f"{start!r} starts from a part of the weights, but the method "
+                        f"{name!r} trains a plain adapter that starts from zero.",
+                        "Leave the key out, or set it to 'default'.")
+            )  # fmt: skip
+        return problems

@@ -1,0 +1,135 @@
+"""`retrain`: exact unlearning. What was never shown need not be forgotten."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from ..adapters.export import export_adapter
+from ..adapters.loading import write_merged
+from ..errors import InputError, Problem
+from ..folder.run import RunFolder
+from ..models.loadable import check_loadable
+from ..models.loading import load_config
+from ..models.processes import cpu_only
+from ..models.settings import Model
+from ..objectives import Objective, retain_losses
+from ..recipe import methods
+from ..storage import atomic_folder
+from ..training.selection import Candidate, Choice
+from ..training.settings import Training
+from .method import Method
+
+
+class Retrain(Method):
+    """The model from which the original was made is finetuned on the retain set alone."""
+
+    formula = "min over W of −log p on the retain set, from the weights before the original's finetuning"
+    paper = "TOFU (Maini et al. 2024): the retain model, the reference of Forget Quality"
+    published = "TOFU, LoKU: all weights, 5 epochs, learning rate 2e-5 (Phi-1.5), 1e-5 (Llama-2-7B)"
+    forms = ("merged",)
+    reason = "its weights are not the original's with a change, but another model's"
+
+    @property
+    def settings(self) -> methods.Retrain:
+        assert isinstance(self.recipe.method, methods.Retrain)
+        return self.recipe.method
+
+    @property
+    def source(self) -> Model:
+        original, settings = self.recipe.model, self.settings
+        dtype = original.dtype
+        if settings.weights == "all" and dtype == "auto":
+            dtype = "float32"  # an optimiser step on bf16 weights is mostly rounded away
+        return Model(
+            path=settings.base,
+            revision=settings.revision,
+            dtype=dtype,
+            trust_remote_code=original.trust_remote_code,
+        )
+
+    @property
+    def training(self) -> Training:
+        """With fp32 weights of a bf16 checkpoint an accelerator computes in bf16, unless the recipe says otherwise."""
+        given = self.recipe.training
+        if self.adapts or cpu_only() or given.precision != "auto" or self._own_dtype != torch.bfloat16:
+            return given
+        return given.model_copy(update={"precision": "bf16"})
+
+    @property
+    def _own_dtype(self) -> torch.dtype:
+        return load_config(self.source, "method.base").dtype or torch.float32
+
+    @property
+    def adapts(self) -> bool:
+        return self.settings.weights == "adapter"
+
+    @property
+    def needs_retain(self) -> bool:
+        return True
+
+    def objective(self) -> Objective:
+        return Objective(retain_losses["nll"], None, over="retain")
+
+    def choose(self, candidates: Sequence[Candidate], original_utility: float) -> Choice:
+        """The epoch with the highest utility, the last of equals: none of them has seen the forget set."""
+        if math.isnan(candidates[-1].utility):
+            return Choice(candidates[-1].epoch, qualified=True)
+        best = max(candidates, key=lambda candidate: (candidate.utility, candidate.epoch))
+        return Choice(best.epoch, qualified=best.qualifies(original_utility))
+
+    def export(self, model: Any, tokenizer: Any, folder: RunFolder) -> None:
+        """Write the model as a whole, in its checkpoint's dtype."""
+        if self.adapts:
+            with TemporaryDirectory() as temporary:
+                adapter = export_adapter(model, Path(temporary) / "adapter", base_name=self.source.path)
+                write_merged(self.source, tokenizer, adapter, folder.merged)
+            return
+        model.to(self._own_dtype)
+        with atomic_folder(folder.merged) as partial:
+            model.save_pretrained(str(partial))
+            tokenizer.save_pretrained(str(partial))
+
+    def problems(self) -> list[Problem]:
+        problems = super().problems()
+        if self.recipe.data.retains_itself:
+            problems.append(
+                Problem("data.retain", "samples of the model that is to forget are not the data that it was trained "
+                        "on: what they carry of the forget set would be learned anew.",
+                        "Name a retain set of your own.")
+            )  # fmt: skip
+        original, settings, training = self.recipe.model, self.settings, self.recipe.training
+        if (settings.base, settings.revision) == (original.path, original.revision):
+            problems.append(
+                Problem("method.base", f"{settings.base!r} is the model that is to forget; trained further, it would "
+                        "still know the forget set.", "Name the model from which it was made.")
+            )  # fmt: skip
+        if not self.adapts and training.learning_rate_scale == "initialization":
+            problems.append(
+                Problem("training.learning_rate_scale", "'initialization' scales the rates of an adapter, and here all "
+                        "weights are trained.", "Leave the key out.")
+            )  # fmt: skip
+        try:
+            check_loadable(self.source, "method.base")
+        except InputError as error:
+            return [*problems, *error.problems]
+        try:
+            forgets = load_config(original)
+        except InputError:
+            return problems  # that the original is missing is said elsewhere
+        base = load_config(self.source, "method.base")
+        if _kind(base) != _kind(forgets):
+            problems.append(
+                Problem("method.base", f"it is {_kind(base)}, but the model that is to forget is {_kind(forgets)}.",
+                        "Name the model from which it was made.")
+            )  # fmt: skip
+        return problems
+
+
+def _kind(config: Any) -> str:
+    return f"a {config.model_type} with {config.get_text_config().vocab_size} tokens"

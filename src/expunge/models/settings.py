@@ -1,0 +1,37 @@
+"""The recipe's section `model`, and the name for all of its linear layers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ..settings import Location, Section
+
+#: `adapter.targets`: every linear layer but the output embedding.
+ALL_LINEAR = "all-linear"
+
+
+class Model(Section):
+    """The model to unlearn from."""
+
+    path: Location = Field(description="folder, or organisation/name on the hub")
+    revision: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto: the checkpoint's own on an accelerator, float32 on a CPU"
+    )
+    quantization: Literal["4bit", "8bit"] | None = Field(None, description="of the base, by bitsandbytes")
+    trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+    adapters: list[Location] = Field(
+        [],
+        description="adapters of earlier runs, added to the model in memory, in this order, when it is loaded",
+    )
+
+    @model_validator(mode="after")
+    def _adapters_need_full_weights(self) -> Model:
+        if self.adapters and self.quantization:
+            raise ValueError(
+                f"adapters cannot be added to weights that are quantised to {self.quantization}. Leave "
+                "model.quantization out, or export the earlier result as a merged model"
+            )
+        return self

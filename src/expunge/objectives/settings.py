@@ -1,0 +1,100 @@
+"""A recipe's losses: which two, how they are weighed, and their hyper-parameters."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from ..settings import Location, Section, one_of
+
+
+class ObjectiveSettings(Section):
+    """forget loss + retain_weight · retain loss. `objective: gd` names one of the papers' combinations.
+
+    Further keys are the hyper-parameters of the two losses (`expunge methods`), each with the loss's own default.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    forget: str = "ihl"
+    retain: str = "nll"
+    retain_weight: float = Field(1.0, ge=0, description="λ")
+    retain_bound: float | None = Field(
+        None,
+        ge=0,
+        description="hold the retain loss under this many nats a token: λ becomes its dual variable",
+    )
+    retain_rate: float = Field(1.0, gt=0, description="step size of the dual variable")
+    substitutes: Location | None = Field(
+        None,
+        description="idk, dpo: a file of refusals, one a line; altpo: the forget questions, each with another answer",
+    )
+
+    @property
+    def hyperparameters(self) -> dict[str, float]:
+        """Name → value, of both losses."""
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, value: Any) -> Any:
+        from . import PRESETS
+
+        given = {"forget": value} if isinstance(value, str) else value
+        name = given.get("forget") if isinstance(given, dict) else None
+        if not isinstance(name, str) or name not in PRESETS:
+            return given
+        return {**PRESETS[name], **given, "forget": PRESETS[name]["forget"]}
+
+    @model_validator(mode="after")
+    def _hyperparameters(self) -> ObjectiveSettings:
+        from ..errors import nearest
+        from . import forget_losses, retain_losses
+
+        if self.retain == "none" and self.retain_bound is not None:
+            raise ValueError(
+                f"retain_bound is {self.retain_bound:g}, but with retain: none there is no retain loss to hold under "
+                "it. Give one (nll, kl), or leave retain_bound out."
+            )
+        if self.substitutes is not None and forget_losses[self.forget].substitute is None:
+            those_that_do = ", ".join(name for name, loss in forget_losses.items() if loss.substitute)
+            raise ValueError(
+                f"substitutes is {self.substitutes!r}, but {self.forget} uses no substitutes. Leave it out, or choose "
+                f"a forget loss that does: {those_that_do}."
+            )
+        every = [*forget_losses.values(), *retain_losses.values()]
+        known = {name for loss in every for name in loss.hyperparameters}
+        used = [forget_losses[self.forget]]
+        used += [] if self.retain == "none" else [retain_losses[self.retain]]
+        given = self.hyperparameters
+        for name, value in given.items():
+            if name not in known:
+                keys = {*known, *type(self).model_fields}
+                raise ValueError(f"there is no key or hyper-parameter {name!r}. {nearest(name, keys)}")
+            try:
+                number = not isinstance(value, bool) and math.isfinite(float(value))
+            except (TypeError, ValueError, OverflowError):
+                number = False
+            if not number:
+                raise ValueError(f"{name} is {value!r}, which is no number")
+        assert self.__pydantic_extra__ is not None
+        self.__pydantic_extra__.clear()
+        for loss in used:  # a sweep over losses may name what one of them does not use
+            self.__pydantic_extra__.update(loss.settings.model_validate(given).model_dump())
+        return self
+
+    @field_validator("forget")
+    @classmethod
+    def _known_forget(cls, value: str) -> str:
+        from . import PRESETS, forget_losses
+
+        return one_of(value, {*forget_losses, *PRESETS}, "forget loss")
+
+    @field_validator("retain")
+    @classmethod
+    def _known_retain(cls, value: str) -> str:
+        from . import retain_losses
+
+        return one_of(value, {*retain_losses, "none"}, "retain loss")

@@ -1,0 +1,40 @@
+"""What every part of a recipe is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+
+
+class Section(BaseModel):
+    """A part of a recipe. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any) -> Any:
+        given = value if isinstance(value, dict) else {}
+        for name, field in cls.model_fields.items():
+            if isinstance(given.get(name), bool) and field.annotation is not bool:
+                raise ValueError(f"{name} cannot be {str(given[name]).lower()}")
+        return value
+
+
+def _home(value: Any) -> Any:
+    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~") else value
+
+
+#: A file, a folder or a hub id; `~` is the user's home.
+Location = Annotated[str, BeforeValidator(_home)]
+
+
+def one_of(value: str, names: set[str], kind: str) -> str:
+    """`value`. Raises `ValueError` with the nearest name where it is not among `names`."""
+    from .errors import nearest
+
+    if value not in names:
+        raise ValueError(f"there is no {kind} {value!r}. {nearest(value, names)}")
+    return value

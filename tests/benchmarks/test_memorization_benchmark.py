@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from expunge.benchmarks.memorization import Material, MemorizationBenchmark, memorization_benchmark
+from expunge.benchmarks.registry import BenchmarkSource, open_benchmark
+from expunge.data.encoding import Example
+from expunge.data.samples import QuestionAnswer
+from expunge.data.sets import SampleSet
+from expunge.errors import InputError
+from expunge.evaluation.generation import greedy_continuations
+from expunge.evaluation.gradient_norm import gradient_norms
+from expunge.evaluation.likelihood import answer_losses
+from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
+from expunge.evaluation.membership import membership_scores
+from expunge.evaluation.rouge import rouge_scores
+from expunge.models.answers import IGNORED
+
+
+@pytest.fixture
+def material(encoder) -> dict[str, list[Material]]:
+    """Forget: two questions and a chunk of text. Retain: a question."""
+
+    def question(asked: str, answer: str) -> Material:
+        return Material(encoder.answer(asked, answer), encoder.prompt(asked), answer)
+
+    text = encoder.text("w10 w11 w12 w13")[0]
+    return {
+        "forget": [question("w5 w6", "w7 w8 w9"), Material(text), question("w20", "w21")],
+        "retain": [question("w30 w31 w32", "w33 w34")],
+    }
+
+
+def test_records_and_generations(tiny_llama, encoder, material):
+    benchmark = MemorizationBenchmark(**material, max_new_tokens=5, data={"path": "files"})
+    log = benchmark.evaluate(tiny_llama, encoder)
+    assert (log.benchmark, log.generated, log.data) == ("memorization", True, {"path": "files"})
+    for name, items in material.items():
+        losses = answer_losses(tiny_llama, [item.example for item in items], 0)
+        for index, (record, item, loss) in enumerate(zip(log.sets[name], items, losses, strict=True)):
+            assert record.answer.loss == pytest.approx(loss.loss, rel=1e-5)
+            assert (record.index, record.answer.tokens) == (index, item.example.label_count)
+            assert (record.correct, record.strength) == (loss.correct, loss.strength)
+            assert record.truth == item.truth
+            if item.prompt is None:
+                assert record.generation is None
+            else:
+                (alone,) = greedy_continuations(tiny_llama, encoder.tokenizer, [item.prompt], 5)
+                assert record.generation == alone
+    metrics = benchmark.metrics(log, None)
+    pairs = [(record.truth, record.generation) for record in log.sets["forget"] if record.truth]
+    expected = sum(score.rougeL_recall for score in rouge_scores(pairs)) / 2
+    assert (metrics["forget_rouge"].value, metrics["forget_rouge"].n) == (pytest.approx(expected), 2)
+    assert EvaluationLog.from_json(json.loads(json.dumps(log.to_json()))) == log
+
+
+def test_metrics_by_hand():
+    def record(probability: float, tokens: int, correct: int, strength: float, *texts: str) -> QuestionRecord:
+        generation, truth = texts or (None, None)
+        answer = Likelihood(-math.log(probability) * tokens, tokens)
+        return QuestionRecord(0, answer, None, (), generation, truth, correct, strength)
+
+    benchmark = MemorizationBenchmark([Material(Example([1, 2], [IGNORED, 2]))])
+    forget = [record(0.9, 4, 4, 1.0, "a b", "a b"), record(0.5, 10, 3, 0.0, "a", "a b c d")]
+    log = EvaluationLog("memorization", "1", True, {"forget": forget, "retain": [record(0.8, 5, 4, 0.2)]})
+    metrics = benchmark.metrics(log)
+    values = {name: metric.value for name, metric in metrics.items()}
+    assert values == pytest.approx(
+        {
+            "forget_perplexity": math.exp(-(4 * math.log(0.9) + 10 * math.log(0.5)) / 14),
+            "forget_ngram_entropy": 0.0,  # of texts of one and two words
+            "retain_perplexity": 1 / 0.8,
+            "forget_probability": 0.7,
+            "forget_exact_memorization": (1.0 + 0.3) / 2,
+            "forget_extraction_strength": 0.5,
+            "forget_rouge": (1.0 + 0.25) / 2,
+            "retain_probability": 0.8,
+            "retain_exact_memorization": 0.8,
+            "retain_extraction_strength": 0.2,
+        }
+    )
+    assert metrics["forget_probability"].n == 2
+    assert benchmark.forget_score(metrics) == pytest.approx(0.3)
+    assert benchmark.utility(metrics) == pytest.approx(0.8)
+
+
+def test_without_retain_material_there_is_no_utility(tiny_llama, encoder, material):
+    benchmark = MemorizationBenchmark(material["forget"])
+    log = benchmark.measure(tiny_llama, encoder)
+    metrics = benchmark.metrics(log, None)
+    assert log.sets["retain"] == []
+    assert metrics.keys() == {
+        f"forget_{m}" for m in ("probability", "exact_memorization", "extraction_strength", "perplexity")
+    }
+    assert math.isnan(benchmark.utility(metrics))
+
+
+def test_material_that_cannot_be_measured_is_refused(encoder):
+    with pytest.raises(InputError, match=r"data\.forget: there is nothing in it to forget"):
+        MemorizationBenchmark([])
+    rows = SampleSet("mine.jsonl", [QuestionAnswer("w5", "w6"), QuestionAnswer("w5 " * 60, "w6")])
+    with pytest.raises(InputError) as caught:
+        memorization_benchmark({"forget": rows}, encoder, 4)
+    (problem,) = caught.value.problems
+    assert problem.where == "mine.jsonl, row 2"
+    assert problem.reason == "its answer does not begin within 48 tokens."
+    assert "--max-length" in problem.remedy
+
+
+def test_membership_inference_with_a_holdout(tiny_llama, encoder, material):
+    """The scores of every sample, and their areas as scikit-learn computes them."""
+    roc_auc_score = pytest.importorskip("sklearn.metrics").roc_auc_score
+    unseen = [Material(encoder.answer(f"w{n} w4", f"w{n + 9} w{n}")) for n in range(11, 16)]
+    benchmark = MemorizationBenchmark(**material, max_new_tokens=4, holdout=unseen)
+    measured = benchmark.measure(tiny_llama, encoder)
+    assert not any("gradient_norm" in record.scores for record in measured.sets["forget"])
+    log = benchmark.generate(tiny_llama, encoder, measured)
+    assert all(record.generation is None for record in log.sets["holdout"])
+    assert all(record.scores == {} for record in log.sets["retain"])
+    sides = {"forget": material["forget"], "holdout": unseen}
+    for name, items in sides.items():
+        examples = [item.example for item in items]
+        losses = answer_losses(tiny_llama, examples, 0, token_statistics=True)
+        norms = gradient_norms(tiny_llama, examples, 0)
+        for record, example, loss, norm in zip(log.sets[name], examples, losses, norms, strict=True):
+            answer = [label for label in example.labels if label not in (IGNORED, 0)]  # 0 is <end>
+            text = " ".join(f"w{token}" for token in answer)
+            expected = {**membership_scores(loss.statistics, text), "gradient_norm": -norm}
+            assert record.scores == pytest.approx(expected, rel=1e-5)
+    metrics = benchmark.metrics(log, None)
+    labels = [1] * 3 + [0] * 5
+    for attack in ("loss", "zlib", "min_k", "min_k_plus_plus", "gradient_norm"):
+        scores = [record.scores[attack] for name in sides for record in log.sets[name]]
+        found = metrics[f"membership_inference_{attack}"]
+        assert (found.value, found.n) == (pytest.approx(roc_auc_score(labels, scores)), 8)
+    area = metrics["membership_inference_min_k"].value
+    assert metrics["privacy_leakage"].value == pytest.approx((0.5 - area) / 0.5 * 100)
+    itself = benchmark.metrics(log, log)
+    assert itself["privacy_leakage"].value == pytest.approx(0.0)
+    assert itself["membership_inference_reference"].value == 0.5
+    assert metrics["holdout_perplexity"].n == 5
+    tiny_llama.lm_head.weight.data.mul_(torch.linspace(0.5, 1.5, 64)[:, None])
+    reference = benchmark.measure(tiny_llama, encoder)
+    scores = [
+        -(record.answer.loss - other.answer.loss) / record.answer.tokens
+        for name in sides
+        for record, other in zip(log.sets[name], reference.sets[name], strict=True)
+    ]
+    expected = roc_auc_score(labels, scores)
+    assert 0 < expected < 1
+    against = benchmark.metrics(log, reference)["membership_inference_reference"]
+    assert against.value == pytest.approx(expected)
+    assert EvaluationLog.from_json(json.loads(json.dumps(log.to_json()))) == log
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_opened_from_files(tiny_llama, encoder, tmp_path):
+    """Questions to forget, text to keep, longer than the window; the same records as of the material by hand."""
+    forget = write(tmp_path / "a.jsonl", [{"question": "w5 w6", "answer": f"w{n} w8"} for n in range(10, 14)])
+    retain = write(tmp_path / "b.jsonl", [{"text": " ".join(f"w{n}" for n in range(3, 62))}])
+    holdout = write(
+        tmp_path / "c.jsonl", [{"question": "w5 w6", "answer": f"w{n} w8"} for n in range(20, 24)]
+    )
+    source = BenchmarkSource(forget=forget, retain=retain, holdout=holdout, max_new_tokens=3, samples=3)
+    opened = open_benchmark("memorization", source, encoder)
+    assert {name: len(items) for name, items in opened.sets.items()} == {
+        "forget": 3,
+        "retain": 2,
+        "holdout": 3,
+    }
+    questions = [
+        Material(encoder.answer("w5 w6", f"w{n} w8"), encoder.prompt("w5 w6"), f"w{n} w8")
+        for n in range(10, 13)
+    ]
+    assert opened.sets["forget"] == questions
+    log = opened.evaluate(tiny_llama, encoder)
+    by_hand = MemorizationBenchmark(questions, max_new_tokens=3).evaluate(tiny_llama, encoder)
+    assert [record.generation for record in log.sets["forget"]] == [
+        record.generation for record in by_hand.sets["forget"]
+    ]
+    assert sum(record.answer.tokens for record in log.sets["retain"]) == 58  # all but the first
+    assert (log.data["path"], log.data["names"]["holdout"]) == (forget, holdout)
+    fewer = open_benchmark("memorization", BenchmarkSource(forget=forget), encoder)
+    assert fewer.data["hash"] != opened.data["hash"]
+    assert fewer.max_new_tokens == 200
+
+
+def test_everything_wrong_with_the_files_is_said_at_once(encoder, tmp_path):
+    with pytest.raises(InputError, match="--forget: there is nothing to measure"):
+        open_benchmark("memorization", BenchmarkSource(), encoder)
+    bad = write(tmp_path / "bad.jsonl", [{"question": "w5", "answer": ""}])
+    with pytest.raises(InputError) as caught:
+        open_benchmark(
+            "memorization", BenchmarkSource(forget=bad, holdout=str(tmp_path / "absent.txt")), encoder
+        )
+    assert [problem.where for problem in caught.value.problems] == [f"{bad}, row 1", "--holdout"]

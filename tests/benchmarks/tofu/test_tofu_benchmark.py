@@ -1,0 +1,151 @@
+"""A whole evaluation on a TOFU of ten questions, against each answer measured alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from tofu_files import tofu_rows, write_tofu
+
+from expunge.benchmarks.registry import BenchmarkSource, open_benchmark
+from expunge.benchmarks.tofu.benchmark import TofuBenchmark
+from expunge.benchmarks.tofu.open_unlearning import to_open_unlearning
+from expunge.commands.score import score_tofu
+from expunge.data.encoding import Encoder
+from expunge.errors import InputError
+from expunge.evaluation.generation import greedy_continuations
+from expunge.evaluation.log import EvaluationLog, Likelihood
+from expunge.evaluation.metric import Metric
+
+
+@pytest.fixture
+def benchmark(tmp_path) -> TofuBenchmark:
+    return TofuBenchmark(write_tofu(tmp_path), "forget01", max_new_tokens=6)
+
+
+def measured_alone(model, encoder: Encoder, question: str, answer: str) -> Likelihood:
+    prompt = encoder.tokenizer(f"Question: {question} Answer:")["input_ids"]
+    ids = [*prompt, *encoder.tokenizer(answer)["input_ids"], 0]
+    with torch.no_grad():
+        scores = torch.log_softmax(model(torch.tensor([ids])).logits[0], dim=-1)
+    terms = [-scores[place - 1, ids[place]].item() for place in range(len(prompt), len(ids))]
+    return Likelihood(sum(terms), len(terms))
+
+
+def test_every_answer_is_in_its_place(tiny_llama, encoder, benchmark):
+    log = benchmark.measure(tiny_llama, encoder)
+    rows = tofu_rows()
+    assert not log.generated
+    for name, file in benchmark.data["names"].items():
+        raw = rows[f"{file}.json"]
+        assert [record.index for record in log.sets[name]] == list(range(len(raw)))
+        for record, row in zip(log.sets[name], raw, strict=True):
+            texts = [row["answer"], *row["perturbed_answer"]]
+            found = [record.answer, *record.perturbed]
+            if "paraphrased_answer" in row:
+                texts.append(row["paraphrased_answer"])
+                found.append(record.paraphrased)
+            else:
+                assert record.paraphrased is None
+            for text, ours in zip(texts, found, strict=True):
+                alone = measured_alone(tiny_llama, encoder, row["question"], text)
+                assert (ours.loss, ours.tokens) == (pytest.approx(alone.loss, rel=1e-5), alone.tokens)
+            assert (record.generation, record.truth) == (None, row["answer"])
+
+
+def test_generations_are_those_of_the_prompts(tiny_llama, encoder, benchmark):
+    log = benchmark.evaluate(tiny_llama, encoder)
+    assert log.generated
+    questions = [question.question for part in benchmark.sets.values() for question in part]
+    prompts = [encoder.prompt(question) for question in questions]
+    expected = greedy_continuations(tiny_llama, encoder.tokenizer, prompts, max_new_tokens=6)
+    assert [record.generation for records in log.sets.values() for record in records] == expected
+
+
+def test_log_and_export_round_trips_give_the_same_metrics(tiny_llama, encoder, benchmark, tmp_path):
+    log = benchmark.evaluate(tiny_llama, encoder)
+    log.model = {"path": "tiny", "fingerprint": "ab", "adapter": None}
+    log.metrics = benchmark.metrics(log, log)
+    content = json.loads(json.dumps(log.to_json()))
+    assert content["schema"] == "expunge.evaluation/1"
+    assert content["sets"]["forget"][0]["answer"].keys() == {"loss", "tokens"}
+    assert EvaluationLog.from_json(content) == log
+    own, theirs = tmp_path / "own.json", tmp_path / "TOFU_EVAL.json"
+    own.write_text(json.dumps(content))
+    exported = to_open_unlearning(log)
+    theirs.write_text(json.dumps(exported))
+    assert score_tofu(own, own) == log.metrics
+    for name, metric in score_tofu(theirs, own).items():
+        assert metric.value == pytest.approx(log.metrics[name].value, rel=1e-9), name
+    forget = log.sets["forget"][1]
+    score = exported["exact_memorization"]["value_by_index"]["1"]["score"]
+    assert score == forget.correct / forget.answer.tokens
+    assert exported["extraction_strength"]["value_by_index"]["1"]["score"] == forget.strength
+    assert exported["forget_quality"]["agg_value"] == 1.0
+
+
+def test_what_is_published_by_default_and_fewer_questions_of_all_but_the_forget_set(tmp_path, encoder):
+    rows = tofu_rows()
+    last = rows["retain_perturbed.json"]
+    rows["retain_perturbed.json"] = [{**last[0], "question": f"w5 w{number}"} for number in range(10, 17)]
+    source = BenchmarkSource(write_tofu(tmp_path, rows), "forget01", samples=3)
+    opened = open_benchmark("tofu", source, encoder)
+    assert (opened.max_new_tokens, opened.truth_ratio) == (200, "geometric")
+    assert [question.question for question in opened.sets["retain"]] == ["w5 w10", "w5 w12", "w5 w14"]
+    fewer = open_benchmark("tofu", replace(source, samples=1), encoder)
+    # Forget Quality depends on the number of forget questions, so they are all asked.
+    assert [len(part) for part in fewer.sets.values()] == [3, 1, 1, 1]
+
+
+def test_scores_for_choosing(benchmark):
+    metrics = {
+        "forget_probability": Metric(0.3, 3),
+        "model_utility_teacher_forced": Metric(0.6, 7),
+        "model_utility": Metric(0.9, 7),
+    }
+    assert benchmark.forget_score(metrics) == pytest.approx(0.7)
+    assert benchmark.forget_score({**metrics, "forget_quality_log10": Metric(-4.0, 3)}) == -4.0
+    assert benchmark.utility(metrics, generated=False) == 0.6
+
+
+def test_the_hash_follows_the_content(tmp_path, benchmark):
+    rows = tofu_rows()
+    rows["retain_perturbed.json"][1]["perturbed_answer"][0] = "w9"
+    (tmp_path / "other").mkdir()
+    other = TofuBenchmark(write_tofu(tmp_path / "other", rows), "forget01")
+    again = TofuBenchmark(write_tofu(tmp_path), "forget01")
+    assert again.data["hash"] == benchmark.data["hash"] != other.data["hash"]
+
+
+def test_an_answer_outside_the_window_is_refused(tiny_llama, word_tokenizer, benchmark):
+    with pytest.raises(InputError) as caught:
+        benchmark.measure(tiny_llama, Encoder(word_tokenizer, max_length=6))
+    assert "forget01_perturbed, row 1: an answer does not begin" in str(caught.value)
+    assert len(caught.value.problems) == 10
+
+
+def test_unknown_truth_ratio_is_refused_at_once(tmp_path):
+    with pytest.raises(InputError, match="no truth ratio 'median'"):
+        TofuBenchmark(write_tofu(tmp_path), "forget01", truth_ratio="median")
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_tofu_tiny_full_does_not_pass_for_retain90(shared):
+    """methods.md: log₁₀ FQ of `full` is −27.2 with N = 400; the retain model against itself is 1."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    models = shared / "models" / "tofu-tiny"
+    encoder = Encoder(AutoTokenizer.from_pretrained(models / "full"))
+    tofu = TofuBenchmark(shared / "data" / "tofu", "forget10")
+    tofu.sets = {"forget": tofu.sets["forget"]}
+    logs = {
+        name: tofu.measure(AutoModelForCausalLM.from_pretrained(models / name), encoder)
+        for name in ("full", "retain90")
+    }
+    full = tofu.metrics(logs["full"], logs["retain90"])
+    assert full["forget_quality_log10"].value == pytest.approx(-27.2, abs=0.3)
+    assert full["forget_probability"].value == pytest.approx(0.99, abs=0.01)
+    assert tofu.metrics(logs["retain90"], logs["retain90"])["forget_quality"].value == 1.0
