@@ -48,7 +48,9 @@ class Recipe(Section):
     method: AnyMethod = Field(Unlearn(), description="unlearn, task_arithmetic, retrain or uld")
     adapter: Adapter = Adapter()
     importance: Importance = Importance()
-    objective: ObjectiveSettings = ObjectiveSettings()
+    objective: ObjectiveSettings = Field(
+        default_factory=ObjectiveSettings
+    )  # made later: its losses load torch
     training: Training = Training()
     stopping: Stopping = Stopping()
     evaluation: Evaluation = Evaluation()
