@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
+from .errors import Problem, nearest
+
 
 class Section(BaseModel):
     """A part of a recipe. Unknown keys are refused."""
@@ -31,10 +33,17 @@ def _home(value: Any) -> Any:
 Location = Annotated[str, BeforeValidator(_home)]
 
 
+def misfit(where: str, detail: Any) -> Problem:
+    """The `Problem` that describes a value which pydantic refuses; `detail` is one of its `errors()`."""
+    if detail["type"] == "value_error":
+        reason, _, remedy = str(detail["ctx"]["error"]).partition(". ")
+        return Problem(where, reason.rstrip(".") + ".", remedy or "Correct the value.")
+    message = detail["msg"][0].lower() + detail["msg"][1:]
+    return Problem(where, f"the value {detail.get('input')!r} does not fit: {message}.", "Correct the value.")
+
+
 def one_of(value: str, names: set[str], kind: str) -> str:
     """`value`. Raises `ValueError` with the nearest name where it is not among `names`."""
-    from .errors import nearest
-
     if value not in names:
         raise ValueError(f"there is no {kind} {value!r}. {nearest(value, names)}")
     return value

@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import expunge
-from expunge.benchmarks.registry import BenchmarkSource
 from expunge.commands.evaluate import EvaluationRequest, evaluate_model
 from expunge.commands.export import export_run
 from expunge.commands.methods import catalogue
@@ -171,9 +170,9 @@ class TestLogitDifference:
     def test_eval_takes_the_assistant_in_the_place_of_an_adapter(
         self, uld: expunge.Run, model_folder: Path, data_folder: Path
     ) -> None:
-        source = BenchmarkSource(forget=str(data_folder / "forget.jsonl"), max_new_tokens=5)
+        options = {"forget": str(data_folder / "forget.jsonl"), "max_new_tokens": 5}
         log = evaluate_model(
-            EvaluationRequest(str(model_folder), "memorization", source, adapter=uld.path / "assistant")
+            EvaluationRequest(str(model_folder), "memorization", options, adapter=uld.path / "assistant")
         )
         found = [record.answer.loss for record in log.sets["forget"]]
         assert found == pytest.approx(logged_losses(uld), rel=1e-5)

@@ -6,11 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..data.encoding import Encoder, Example
 from ..evaluation.log import EvaluationLog, QuestionRecord, read_log
 from ..evaluation.metric import Metric
+
+if TYPE_CHECKING:  # it loads torch, and logs are compared without
+    from ..data.encoding import Encoder, Example
 
 
 @dataclass(frozen=True)

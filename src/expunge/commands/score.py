@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..benchmarks.comparable import check_reference, measured_in
-from ..benchmarks.tofu.benchmark import TofuBenchmark
 from ..benchmarks.tofu.logs import read_tofu_log
-from ..benchmarks.tofu.metrics import tofu_metrics
+from ..benchmarks.tofu.metrics import COMPARED, tofu_metrics
+from ..errors import placed_by
 from ..evaluation.metric import Metric
 from ..evaluation.rouge import generated_pairs, rouge_scores
 
@@ -23,8 +23,9 @@ def score_tofu(
     log, reference = read_tofu_log(log_path), None
     if reference_path is not None:
         reference = read_tofu_log(reference_path)
-        check_reference(reference, measured_in(log, TofuBenchmark.compared))
-    return tofu_metrics(log, reference, truth_ratio)
+        check_reference(reference, measured_in(log, COMPARED))
+    with placed_by(lambda place: "--truth-ratio" if place == "truth_ratio" else place):
+        return tofu_metrics(log, reference, truth_ratio)
 
 
 def rouge_by_row(log_path: str | Path) -> dict[str, list[dict[str, float]]]:

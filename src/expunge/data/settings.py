@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -31,6 +31,11 @@ class CustomTemplate(Section):
 
 
 class Data(Section):
+    if TYPE_CHECKING:  # keys of every section, each in its own place among the others
+        format: Any
+        forget: Any
+        retain: Any
+
     template: Literal["auto", "question-answer", "tofu-phi", "tofu-llama2", "chat"] | CustomTemplate = Field(
         "auto", description="auto: the tokenizer's chat template where it has one"
     )

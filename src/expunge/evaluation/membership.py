@@ -16,14 +16,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import rankdata
 
 from ..errors import InputError, Problem
-from .likelihood import TokenStatistics
 from .log import EvaluationLog, QuestionRecord
 from .metric import Metric, interval
+
+if TYPE_CHECKING:  # it loads torch, and figures are computed from logs without
+    from .likelihood import TokenStatistics
 
 #: K: the share of the tokens that `min_k` and `min_k_plus_plus` look at (MUSE: Min-40 %).
 LOWEST_SHARE = 0.4

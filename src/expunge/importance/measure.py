@@ -15,8 +15,9 @@ from ..models.linear import matrix_shape, target_layers
 from ..models.settings import ALL_LINEAR
 from ..progress import track
 from .capture import captured_gradients
-from .estimator import Estimator, Layer, Sums, estimators
+from .estimator import Estimator, Layer, Sums
 from .procedure import Procedure, choose_procedure, perturbed
+from .registry import estimators
 from .relative import relative_row_importance
 
 Batch = Mapping[str, Tensor]

@@ -27,9 +27,7 @@ def uniformity(outputs: Outputs) -> Tensor:
     return cross_entropy(logits, uniform)
 
 
-UNIFORM = Loss(
-    "uniform", uniformity, "token", formula="−(1/V) Σ_v log p(v)", paper="Ji et al. 2024 (ULD), eq. 5"
-)
+UNIFORM = Loss(uniformity, "token", formula="−(1/V) Σ_v log p(v)", paper="Ji et al. 2024 (ULD), eq. 5")
 
 
 class LogitDifference(Method):

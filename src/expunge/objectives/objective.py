@@ -4,27 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .loss import Loss, Need, Outputs, forget_losses, retain_losses
+from .loss import Loss, Need, Outputs
+from .registry import forget_losses, retain_losses
 from .retain_weight import RetainWeight
-
-#: What the papers call a method: recipe keys of `objective` that its name stands for, unless they are given.
-PRESETS: dict[str, dict[str, Any]] = {
-    "gd": {"forget": "ga", "retain": "nll"},
-    "kl": {"forget": "ga", "retain": "kl"},
-    "rmu": {"forget": "rmu", "retain": "rmu", "retain_weight": 1200.0},
-    "pdu": {
-        "forget": "pdu",
-        "retain": "nll",
-        "retain_weight": 100.0,
-        "retain_bound": 0.3,
-        "retain_rate": 5.0,
-    },
-}
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,14 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ..data.settings import OwnData
 from ..errors import InputError, Problem, nearest
+from ..settings import misfit
 from .methods import SETTINGS
-from .schema import BENCHMARK_DATA, Recipe
+from .schema import Recipe, data_section
 from .shipped import shipped_recipes
 
 #: Sections that one word may stand for → the key that it is the value of.
 SHORT_FOR = {"objective": "forget", "method": "name"}
-#: Sections of which there are several kinds.
-BRANCHES = ("data", "method")
 
 
 def load_recipe(
@@ -57,7 +55,7 @@ def check_recipe(where: str, content: Mapping[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        problems = [_problem(where, detail) for detail in error.errors()]
+        problems = [_problem(where, detail, content) for detail in error.errors()]
         # Where a key may be of several types, each type complains; the last, most structured one, says most.
         raise InputError(list({problem.where: problem for problem in problems}.values())) from None
 
@@ -137,37 +135,34 @@ def _apply(content: dict[str, Any], override: str) -> None:
     place[last] = value
 
 
-def _problem(where: str, detail: Any) -> Problem:
-    # A union's branches appear in the path under names of their own, which are no keys.
+def _problem(where: str, detail: Any, content: Mapping[str, Any]) -> Problem:
     places = list(detail["loc"])
-    if places and places[0] in BRANCHES:
-        del places[1:2]
+    if places[:1] == ["method"]:
+        del places[1:2]  # a union's branch appears in the path under a name of its own, which is no key
     path = [str(part) for part in places if str(part).isidentifier()]
     path = [part for part in path if part not in ("str", "int", "CustomTemplate")]
     key = ".".join(path)
     kind, value = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
         return Problem(
-            f"{where}: {key}", "there is no such key.", nearest(path[-1], _keys_at(path[:-1], detail))
+            f"{where}: {key}",
+            "there is no such key.",
+            nearest(path[-1], _keys_at(path[:-1], detail, content)),
         )
     if kind == "missing":
         return Problem(f"{where}: {key}", "this key is missing.", "Add it to the recipe.")
-    if kind == "value_error":
-        reason, _, remedy = str(detail["ctx"]["error"]).partition(". ")
-        return Problem(f"{where}: {key}", reason.rstrip(".") + ".", remedy or "Correct the value.")
     if kind in ("model_type", "model_attributes_type") and key != "method":  # whose keys follow from its name
         reason = f"the value {value!r} does not fit: a section of keys belongs here."
-        return Problem(f"{where}: {key}", reason, f"Its keys: {', '.join(_keys_at(path, detail))}.")
-    message = detail["msg"][0].lower() + detail["msg"][1:]
-    return Problem(f"{where}: {key}", f"the value {value!r} does not fit: {message}.", "Correct the value.")
+        return Problem(f"{where}: {key}", reason, f"Its keys: {', '.join(_keys_at(path, detail, content))}.")
+    return misfit(f"{where}: {key}", detail)
 
 
-def _keys_at(path: Sequence[str], detail: Any) -> list[str]:
+def _keys_at(path: Sequence[str], detail: Any, content: Mapping[str, Any]) -> list[str]:
     """The keys that are known in the section that `path` leads to."""
     model: type[BaseModel] = Recipe
     for part in path:
         if part == "data":
-            model = next((BENCHMARK_DATA[tag] for tag in detail["loc"] if tag in BENCHMARK_DATA), OwnData)
+            model = data_section(content["data"])
             continue
         if part == "method":
             model = SETTINGS[detail["loc"][1]]

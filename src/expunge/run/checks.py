@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..adapters.stack import read_origins
+from ..benchmarks.registry import benchmarks
 from ..data.encoding import Example
 from ..data.sets import UnlearningData, load_data
 from ..errors import InputError, Problem
@@ -20,7 +21,7 @@ from ..models.loading import load_config
 from ..models.settings import Model
 from ..models.window import window_of
 from ..objectives import Objective
-from ..recipe.schema import BENCHMARK_DATA, Recipe
+from ..recipe.schema import Recipe
 from ..training.trackers import check_trackers
 
 
@@ -52,7 +53,7 @@ def check_inputs(recipe: Recipe) -> UnlearningData:
         except InputError as error:
             problems += error.problems
     name = recipe.benchmark
-    if name in BENCHMARK_DATA and not isinstance(recipe.data, BENCHMARK_DATA[name]):
+    if benchmarks[name].data is not None and recipe.data.format != name:
         problems.append(
             Problem("evaluation.benchmark", f"{name} needs {name.upper()}'s files.",
                     f"Set data.format to {name}, or the benchmark to memorization.")

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import Any
 
 from ..benchmarks.benchmark import Benchmark
-from ..benchmarks.memorization import memorization_benchmark
-from ..benchmarks.muse.settings import MuseData
-from ..benchmarks.registry import BenchmarkSource, open_benchmark
-from ..benchmarks.tdec.benchmark import TdecBenchmark
-from ..benchmarks.tofu.benchmark import TofuBenchmark
-from ..benchmarks.tofu.settings import TofuData
+from ..benchmarks.declaration import RunData
+from ..benchmarks.registry import benchmarks
+from ..benchmarks.settings import Evaluation
 from ..data.encoding import Encoder, Example, say_what_is_cut
 from ..data.sample_set import SampleSet
 from ..data.sets import UnlearningData
 from ..data.settings import Data
 from ..data.substitutes import substitutes
 from ..data.templates import Template, choose_template
-from ..errors import InputError, Problem
+from ..errors import InputError, Problem, placed_by
 from ..importance import estimators
 from ..methods import method_of
 from ..models.loading import load_tokenizer
@@ -112,54 +108,30 @@ def make_benchmark(
     recipe: Recipe, encoder: Encoder, data: UnlearningData, held_out: SampleSet | None
 ) -> Benchmark:
     """The benchmark that the recipe names, with its data loaded and checked."""
-    longest = recipe.evaluation.max_new_tokens
-    if recipe.benchmark == "tofu":
-        assert isinstance(recipe.data, TofuData)
-        return TofuBenchmark(
-            recipe.data.path,
-            recipe.data.forget,
-            max_new_tokens=longest,
-            samples=recipe.evaluation.samples,
-        )
-    if recipe.benchmark == "muse":
-        assert isinstance(recipe.data, MuseData)
-        source = BenchmarkSource(path=recipe.data.path, samples=recipe.evaluation.samples)
-        return open_benchmark("muse", source, encoder)
-    if recipe.benchmark == "tdec":
-        limit = recipe.evaluation.samples
-        kept = held_out.samples if held_out else []
-        return TdecBenchmark(data.forget.samples[:limit], kept[:limit], encoder, {"path": data.forget.source})
-    if recipe.benchmark != "memorization":
-        return _separate_benchmark(recipe, encoder)
-    sets = {"forget": data.forget, "retain": held_out, "holdout": data.holdout}
-    return memorization_benchmark(
-        {side: part for side, part in sets.items() if part}, encoder, longest, recipe.evaluation.samples
-    )
+    declared = benchmarks[recipe.benchmark]
 
+    def key(place: str) -> str:
+        """An option of the benchmark is a key of its own data, else of the evaluation, else of the data."""
+        for name, section in (
+            ("data", declared.data),
+            ("evaluation", Evaluation),
+            ("data", type(recipe.data)),
+        ):
+            if section and place in section.model_fields:
+                return f"{name}.{place}"
+        return place
 
-def _separate_benchmark(recipe: Recipe, encoder: Encoder) -> Benchmark:
-    """A benchmark whose questions are not those of the run's data: WMDP beside its corpora."""
-    source = BenchmarkSource(path=recipe.evaluation.path, samples=recipe.evaluation.samples)
-    try:
-        return open_benchmark(recipe.benchmark, source, encoder)
-    except InputError as error:
-        keys = {
-            "--data": "evaluation.path",
-            "--forget": "evaluation.benchmark",
-            "--benchmark": "evaluation.benchmark",
-        }
-        raise InputError(
-            [replace(problem, where=keys.get(problem.where, problem.where)) for problem in error.problems]
-        ) from None
+    with placed_by(key):
+        return declared.of_run(RunData(recipe.data, recipe.evaluation, data, held_out), encoder)
 
 
 def hold_out(retain: SampleSet | None, recipe: Recipe) -> tuple[SampleSet | None, SampleSet | None]:
     """The retain samples that utility is measured on, and those that are trained on.
 
-    TOFU and MUSE bring their own evaluation sets, so all of the retain split is trained on, as their authors do. Of
-    another retain set a fifth, at most 400 samples, is never trained on.
+    TOFU, MUSE and WMDP bring their own evaluation sets, so all of the retain split is trained on, as their authors do.
+    For a benchmark that brings none a fifth, at most 400 samples, is never trained on.
     """
-    if retain is None or recipe.benchmark not in ("memorization", "tdec"):
+    if retain is None or not benchmarks[recipe.benchmark].holds_out:
         return None, retain
     shuffled = list(retain.samples)
     random.Random(recipe.seed).shuffle(shuffled)

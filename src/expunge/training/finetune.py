@@ -21,7 +21,7 @@ from ..data.encoding import Example
 from ..errors import RunFailed
 from ..intact import read_intact
 from ..objectives import Objective
-from ..objectives.loss import retain_losses
+from ..objectives.registry import retain_losses
 from ..progress import say
 from .settings import Training
 from .train import build_trainer, saved_steps

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...data.encoding import Encoder
 from ...evaluation.log import EvaluationLog
 from ...evaluation.metric import Metric, mean_of_means
-from ..registry import BenchmarkSource
 from .benchmark import HarnessBenchmark
 
 SETS = (
@@ -35,8 +33,3 @@ class ReasoningBenchmark(HarnessBenchmark):
     def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
         """The mean accuracy."""
         return metrics["reasoning_accuracy"].value
-
-
-def open_benchmark(source: BenchmarkSource, encoder: Encoder) -> ReasoningBenchmark:
-    """lm-eval's tasks, or those of the same names in the folder `source.path`."""
-    return ReasoningBenchmark(source.path, source.samples)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ...data.encoding import Encoder
 from ...evaluation.metric import Metric
-from ..registry import BenchmarkSource
 from .benchmark import HarnessBenchmark
 
 HAZARDOUS = ("wmdp_bio", "wmdp_cyber")
@@ -33,8 +31,3 @@ class WmdpBenchmark(HarnessBenchmark):
     def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
         """The accuracy on MMLU."""
         return metrics[f"{KEPT}_acc"].value
-
-
-def open_benchmark(source: BenchmarkSource, encoder: Encoder) -> WmdpBenchmark:
-    """lm-eval's tasks, or those of the same names in the folder `source.path`."""
-    return WmdpBenchmark(source.path, source.samples)

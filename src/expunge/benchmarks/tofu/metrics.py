@@ -23,6 +23,9 @@ from ...evaluation.set_metrics import answer_metrics, fluency_metrics
 #: Changes when the same log would give other figures.
 METRIC_VERSION = "1"
 
+#: Sets whose records Forget Quality compares with those of a reference.
+COMPARED = ("forget",)
+
 #: Average losses of a question's wrong answers, (k,) → log p(wrong).
 TRUTH_RATIOS: Mapping[str, Callable[[np.ndarray], float]] = {
     "geometric": lambda losses: float(-losses.mean()),
@@ -41,7 +44,7 @@ def wrong_log_probability(kind: str) -> Callable[[np.ndarray], float]:
     """The entry of `TRUTH_RATIOS`; raises InputError for an unknown name."""
     if kind not in TRUTH_RATIOS:
         reason = f"there is no truth ratio {kind!r}."
-        raise InputError(Problem("--truth-ratio", reason, nearest(kind, TRUTH_RATIOS)))
+        raise InputError(Problem("truth_ratio", reason, nearest(kind, TRUTH_RATIOS)))
     return TRUTH_RATIOS[kind]
 
 
