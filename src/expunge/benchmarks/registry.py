@@ -62,7 +62,7 @@ def open_benchmark(name: str, source: BenchmarkSource, encoder: Encoder) -> Benc
 
 
 def open_held_out(name: str, source: BenchmarkSource, encoder: Encoder) -> Benchmark:
-    """The benchmark over text that the model never saw, `source.path`: its `calibrated` metrics are the thresholds.
+    """The benchmark over text that the model never saw, `source.path`; its `calibrated` metrics are the thresholds.
 
     Raises `InputError` for a benchmark without any, and for what is wrong with the text.
     """

@@ -11,6 +11,7 @@ from ..benchmarks.tofu.logs import read_tofu_log
 from ..benchmarks.tofu.metrics import tofu_metrics
 from ..evaluation.metric import Metric
 from ..evaluation.rouge import generated_pairs, rouge_scores
+from ..evaluation.set_metrics import added_metrics
 
 
 def score_tofu(
@@ -18,13 +19,15 @@ def score_tofu(
 ) -> dict[str, Metric]:
     """TOFU's metrics of a log in any format that `read_tofu_log` knows; forget quality only with a reference.
 
+    Those that users' packages have added come after them.
+
     Raises InputError for logs that cannot be read or compared.
     """
     log, reference = read_tofu_log(log_path), None
     if reference_path is not None:
         reference = read_tofu_log(reference_path)
         check_reference(reference, measured_in(log, TofuBenchmark.compared))
-    return tofu_metrics(log, reference, truth_ratio)
+    return tofu_metrics(log, reference, truth_ratio) | added_metrics(log.sets)
 
 
 def rouge_by_row(log_path: str | Path) -> dict[str, list[dict[str, float]]]:
