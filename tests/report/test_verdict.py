@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
+from expunge.benchmarks.tofu.metrics import Shift
 from expunge.evaluation.metric import Metric
 from expunge.report.evidence import Evidence, Forgetting, Tone
-from expunge.report.truth_ratio import Shift
 from expunge.report.verdict import judge, limits
 
 

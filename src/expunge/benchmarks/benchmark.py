@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from ..data.encoding import Encoder, Example
 from ..evaluation.log import EvaluationLog, QuestionRecord, read_log
 from ..evaluation.metric import Metric
-from ..evaluation.set_metrics import added_metrics
+from ..evaluation.set_metrics import with_added
 from .measures import declared, preferred
 
 
@@ -90,7 +90,7 @@ class Benchmark(ABC):
 
     def all_metrics(self, log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
         """Those of the benchmark, and of every set those that users' packages have added."""
-        return self.metrics(log, reference) | added_metrics(log.sets)
+        return with_added(self.metrics(log, reference), log.sets)
 
     @abstractmethod
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:

@@ -11,7 +11,7 @@ from ..benchmarks.tofu.logs import read_tofu_log
 from ..benchmarks.tofu.metrics import tofu_metrics
 from ..evaluation.metric import Metric
 from ..evaluation.rouge import generated_pairs, rouge_scores
-from ..evaluation.set_metrics import added_metrics
+from ..evaluation.set_metrics import with_added
 
 
 def score_tofu(
@@ -27,7 +27,7 @@ def score_tofu(
     if reference_path is not None:
         reference = read_tofu_log(reference_path)
         check_reference(reference, measured_in(log, TofuBenchmark.compared))
-    return tofu_metrics(log, reference, truth_ratio) | added_metrics(log.sets)
+    return with_added(tofu_metrics(log, reference, truth_ratio), log.sets)
 
 
 def rouge_by_row(log_path: str | Path) -> dict[str, list[dict[str, float]]]:

@@ -24,14 +24,13 @@ def of_set(name: str, records: Sequence[QuestionRecord], kinds: Sequence[SetMeas
     return {metric: value for metric, value in found.items() if value is not None}
 
 
-def added_metrics(sets: Mapping[str, Sequence[QuestionRecord]]) -> dict[str, Metric]:
-    """Of every set, the metrics that are computed everywhere: those of users' packages."""
+def with_added(metrics: dict[str, Metric], sets: Mapping[str, Sequence[QuestionRecord]]) -> dict[str, Metric]:
+    """A benchmark's `metrics`, and of every set of its log those that are computed everywhere: of users' packages."""
     kinds = [kind for kind in set_measures() if kind.everywhere]
-    return {
-        metric: value
-        for name, records in sets.items()
-        for metric, value in of_set(name, records, kinds).items()
-    }
+    added: dict[str, Metric] = {}
+    for name, records in sets.items():
+        added |= of_set(name, records, kinds)
+    return metrics | {name: value for name, value in added.items() if name not in metrics}
 
 
 def answer_metrics(name: str, records: Sequence[QuestionRecord]) -> dict[str, Metric]:
