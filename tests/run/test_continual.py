@@ -293,9 +293,9 @@ def test_after_a_kill_between_requests_only_the_second_is_run(
     )
     given = []
 
-    def recording(recipe: Any, resume: bool, original_utility: float | None = None) -> Any:
+    def recording(recipe: Any, resume: bool, original_utility: float | None, callbacks: Any) -> Any:
         given.append((Path(recipe.output_folder).name, original_utility))
-        return run_recipe(recipe, resume, original_utility)
+        return run_recipe(recipe, resume, original_utility, callbacks)
 
     monkeypatch.setattr(continual, "run_recipe", recording)
     with pytest.raises(InputError, match="--resume"):

@@ -128,7 +128,9 @@ def _run_request(
     else:
         say(title)
         original = _utility(inputs, folder, "before", 1, recipe.evaluation.generate == "every")
-        run_recipe(recipe, True, original if number > 1 else None, callbacks)
+        run_recipe(
+            recipe, resume=True, original_utility=original if number > 1 else None, callbacks=callbacks
+        )
     runs = [folder.request(each) for each in range(1, number + 1)]
     metrics = measure_earlier(inputs[:number], runs)
     if processes().is_main_process:

@@ -68,7 +68,7 @@ class Run:
     @property
     def report(self) -> Path:
         """`report.html`."""
-        return self.path / "report.html"
+        return RunFolder(self.path).report_file
 
     @property
     def card(self) -> Path:
@@ -78,22 +78,22 @@ class Run:
     @property
     def adapter(self) -> Path:
         """Loads with `PeftModel.from_pretrained(base, adapter)` on the original base."""
-        return self.path / "adapter"
+        return RunFolder(self.path).adapter
 
     @property
     def merged(self) -> Path:
         """The model with the change merged in, where the recipe's `export` asks for it; of retraining the new model."""
-        return self.path / "merged"
+        return RunFolder(self.path).merged
 
     @property
     def assistant(self) -> Path:
         """What `load_assisted` loads beside the original base; the method `uld` alone writes it."""
-        return self.path / "assistant"
+        return RunFolder(self.path).assistant
 
     @property
     def importance(self) -> Path:
         """`importance.safetensors`: module name → (d_out,) fp32, where the adapter's initialisation measures it."""
-        return self.path / "importance.safetensors"
+        return RunFolder(self.path).importance_file
 
     def evaluation(self, stage: str) -> Path:
         """The evaluation log `before`, `after`, `reference` or `epoch-K`."""
