@@ -13,8 +13,9 @@ from expunge.benchmarks.memorization import MemorizationBenchmark
 from expunge.benchmarks.muse.metrics import muse_metrics
 from expunge.benchmarks.tdec.benchmark import TdecBenchmark
 from expunge.benchmarks.tofu.metrics import tofu_metrics
+from expunge.errors import InputError
 from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
-from expunge.evaluation.measures import SETS, Measure, SetMeasure, calibrated, measures
+from expunge.evaluation.measures import SETS, Measure, SetMeasure, calibrated, declare, measures
 from expunge.evaluation.membership import SCORES
 
 
@@ -175,5 +176,5 @@ def test_a_set_without_a_label_is_called_by_its_name() -> None:
 
 def test_a_name_is_declared_once() -> None:
     measure = Measure("forget_quality", "again", "", "", "", "quality")
-    with pytest.raises(ValueError, match="forget_quality"):
-        measures.register(measure.name, measure)
+    with pytest.raises(InputError, match="metric 'forget_quality' is declared twice"):
+        declare(measure)

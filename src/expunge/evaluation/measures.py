@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from ..errors import InputError, Problem
 from ..registry import Registry
 from .log import QuestionRecord
 from .metric import Metric
@@ -110,7 +111,12 @@ measures: Registry[Measure] = Registry("metric", key="stopping.thresholds")
 
 
 def declare(measure: Measure) -> Measure:
-    """Add a declaration under its own name."""
+    """Add a declaration under its own name. Raises `InputError` where a package has one of that name."""
+    if measure.name in measures:
+        raise InputError(
+            Problem(f"expunge.metrics: {measure.name}", f"the metric {measure.name!r} is declared twice.",
+                    "Have the package that adds it call it something else, or uninstall the package.")
+        )  # fmt: skip
     return measures.register(measure.name, measure)
 
 
