@@ -26,7 +26,7 @@ from .log import EvaluationLog, QuestionRecord
 from .measures import AS_REFERENCE, Measure, declare
 from .metric import Metric, interval
 
-if TYPE_CHECKING:  # it imports torch, and areas are computed from logs without
+if TYPE_CHECKING:  # it loads torch, and figures are computed from logs without
     from .likelihood import TokenStatistics
 
 #: K: the share of the tokens that `min_k` and `min_k_plus_plus` look at (MUSE: Min-40 %).
