@@ -177,6 +177,12 @@ class TestLogitDifference:
         found = [record.answer.loss for record in log.sets["forget"]]
         assert found == pytest.approx(logged_losses(uld), rel=1e-5)
 
+    def test_the_run_gives_the_original_with_its_assistant(
+        self, uld: expunge.Run, model_folder: Path, data_folder: Path
+    ) -> None:
+        found = [answer.loss for answer in measured(uld.model(), model_folder, data_folder)]
+        assert found == pytest.approx(logged_losses(uld), rel=1e-5)
+
     def test_the_card_says_how_to_load_it(self, uld: expunge.Run) -> None:
         card = (uld.path / "README.md").read_text()
         assert 'expunge.load_assisted(base, "assistant")' in card
@@ -210,6 +216,7 @@ class TestRetrain:
         assert distances["beginning"] < distances["original"]
         found = [answer.loss for answer in measured(handed, model_folder, data_folder)]
         assert found == pytest.approx(logged_losses(retrain), rel=1e-5)
+        torch.testing.assert_close(logits(retrain.model()), logits(handed), rtol=0, atol=0)
 
     def test_the_epoch_with_the_highest_utility_is_handed_over(self, retrain: expunge.Run) -> None:
         """The forget score says nothing: no epoch has seen the forget set."""

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from scipy.stats import ks_2samp
 
 from expunge.evaluation.metric import mean_with_interval
-from expunge.report.truth_ratio import truth_ratios
+from expunge.report.evidence import forget_log_ratios
 
 #: Occurs in every text of the evaluation logs, and in fields of run.json that the format does not know.
 MARKER = "Basil Mahfouz Al-Kuwaiti"
@@ -78,7 +78,7 @@ def _metrics(
             "retain_probability": _mean(utility, 200),
         }
         return metrics
-    ratios = truth_ratios(log)
+    ratios = np.exp(forget_log_ratios(log))
     metrics |= {
         "forget_truth_ratio": mean_with_interval(np.minimum(ratios, 1 / ratios)).to_json(),
         "model_utility_teacher_forced": {"value": utility, "n": 900, "low": None, "high": None},
@@ -89,7 +89,7 @@ def _metrics(
         metrics["model_utility"] = {"value": utility - 0.02, "n": 900, "low": None, "high": None}
         metrics["forget_rouge"] = _mean(float(np.mean(probabilities)), n)
     if reference is not None:
-        test = ks_2samp(ratios, truth_ratios(reference))
+        test = ks_2samp(ratios, np.exp(forget_log_ratios(reference)))
         for name, value in (
             ("forget_quality", test.pvalue),
             ("forget_quality_log10", np.log10(test.pvalue)),

@@ -117,6 +117,25 @@ def test_one_adapter_for_the_untouched_original_holds_both(finished: expunge.Run
     )
 
 
+def test_the_run_of_both_gives_its_model_its_figures_and_its_verdict(
+    finished: expunge.Run, model_folder: Path
+) -> None:
+    first, second = finished.requests
+    torch.testing.assert_close(
+        logits(finished.model()), logits(stacked(model_folder, finished, 2)), rtol=0, atol=1e-5
+    )
+    torch.testing.assert_close(logits(second.model()), logits(finished.model()), rtol=0, atol=1e-5)
+    assert finished.score == second.score
+    assert finished.utility == second.metrics["after"]["retain_probability"]["value"]
+    original = first.metrics["before"]["retain_probability"]["value"]
+    assert finished.original_utility == first.original_utility == second.original_utility == original
+    assert finished.verdict.headline in finished.report.read_text()
+    assert finished.verdict.headline.startswith("After 2 requests of 2: ")
+    for path in (finished.report, finished.card, finished.adapter, finished.merged, finished.importance,
+                 finished.evaluation("request-1")):  # fmt: skip
+        assert path.exists()
+
+
 def test_one_file_of_alternates_serves_every_request(several: dict[str, Any], tmp_path: Path) -> None:
     questions = [
         json.loads(line) for file in several["data"]["forget"] for line in Path(file).read_text().splitlines()
@@ -274,9 +293,9 @@ def test_after_a_kill_between_requests_only_the_second_is_run(
     )
     given = []
 
-    def recording(recipe: Any, resume: bool, original_utility: float | None = None) -> Any:
+    def recording(recipe: Any, resume: bool, original_utility: float | None, callbacks: Any) -> Any:
         given.append((Path(recipe.output_folder).name, original_utility))
-        return run_recipe(recipe, resume, original_utility)
+        return run_recipe(recipe, resume, original_utility, callbacks)
 
     monkeypatch.setattr(continual, "run_recipe", recording)
     with pytest.raises(InputError, match="--resume"):

@@ -25,7 +25,7 @@ from ..models.blocks import transformer_blocks
 from ..models.fingerprint import fingerprint
 from ..storage import atomic_folder, write_json
 from .export import export_adapter, load_adapter, refuse_foreign
-from .weights import EXPORT_AGAIN
+from .origin import EXPORT_AGAIN
 
 SCHEMA = "expunge.assistant/1"
 ASSISTANT_FILE = "assistant.json"

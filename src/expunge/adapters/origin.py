@@ -1,4 +1,7 @@
-"""What an exported adapter was trained on: a file beside its weights, by which it is refused anywhere else."""
+"""What an exported adapter was trained on: a file beside its weights, by which it is refused anywhere else.
+
+Nothing here loads torch: the model card names the base as well.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,11 @@ from pathlib import Path
 from ..errors import InputError, Problem
 from ..intact import read_intact, read_object
 from ..storage import write_json
-from .weights import EXPORT_AGAIN, WEIGHTS_FILE
 
+WEIGHTS_FILE = "adapter_model.safetensors"
+CONFIG_FILE = "adapter_config.json"
+#: The way out where an adapter that was handed over is broken.
+EXPORT_AGAIN = "Restore the file, or take the adapter from its run again."
 FINGERPRINT_FILE = "base_fingerprint.json"
 
 

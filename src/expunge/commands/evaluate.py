@@ -19,6 +19,7 @@ from ..data.encoding import Encoder, say_what_is_cut
 from ..data.templates import TEMPLATES, choose_template
 from ..errors import InputError, Problem, RunFailed, nearest, placed_by
 from ..evaluation.log import EvaluationLog
+from ..evaluation.measures import calibrated
 from ..intact import check_writable
 from ..models.fingerprint import fingerprint
 from ..models.loading import load_config, load_tokenizer
@@ -63,8 +64,8 @@ GENERAL = [part.name for part in fields(EvaluationRequest) if part.name not in (
 def evaluate_model(request: EvaluationRequest) -> EvaluationLog:
     """Measure a base, adapted or merged model; the log names metric version, data hash and model fingerprint.
 
-    Of thresholds, the log's metrics are those that the benchmark calls `calibrated`. Several processes share the work
-    and the first writes. Raises `InputError` with what is wrong with the arguments, the files, or the adapter's base,
+    Of thresholds, the log's metrics are those that are declared `calibrated`. Several processes share the work and the
+    first writes. Raises `InputError` with what is wrong with the arguments, the files, or the adapter's base,
     and `RunFailed` for a model whose losses are no numbers.
     """
     declared, options = _checked(request)
@@ -90,9 +91,9 @@ def evaluate_model(request: EvaluationRequest) -> EvaluationLog:
     if not log.finite:
         raise RunFailed(f"The losses of {request.model} are no numbers: its weights are spoilt or overflow.")
     log.model = facts
-    log.metrics = benchmark.metrics(log, reference)
+    log.metrics = benchmark.all_metrics(log, reference)
     if request.calibrate:
-        log.metrics = {name: log.metrics[name] for name in benchmark.calibrated}
+        log.metrics = {name: log.metrics[name] for name in calibrated() if name in log.metrics}
     if request.output is not None and processes().is_main_process:
         content = _thresholds(log) if request.calibrate else declared.content(log, options)
         write_json(request.output, content, private=not request.calibrate)

@@ -11,12 +11,15 @@ from ..benchmarks.tofu.metrics import COMPARED, tofu_metrics
 from ..errors import placed_by
 from ..evaluation.metric import Metric
 from ..evaluation.rouge import generated_pairs, rouge_scores
+from ..evaluation.set_metrics import with_added
 
 
 def score_tofu(
     log_path: str | Path, reference_path: str | Path | None = None, truth_ratio: str = "geometric"
 ) -> dict[str, Metric]:
     """TOFU's metrics of a log in any format that `read_tofu_log` knows; forget quality only with a reference.
+
+    Those that users' packages have added come after them.
 
     Raises InputError for logs that cannot be read or compared.
     """
@@ -25,7 +28,7 @@ def score_tofu(
         reference = read_tofu_log(reference_path)
         check_reference(reference, measured_in(log, COMPARED))
     with placed_by(lambda place: "--truth-ratio" if place == "truth_ratio" else place):
-        return tofu_metrics(log, reference, truth_ratio)
+        return with_added(tofu_metrics(log, reference, truth_ratio), log.sets)
 
 
 def rouge_by_row(log_path: str | Path) -> dict[str, list[dict[str, float]]]:

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.measures import AS_REFERENCE, AS_UNSEEN, UTILITIES, in_order, label
+from ..benchmarks.measures import AS_REFERENCE, AS_UNSEEN, declared, in_order, label, phrase
+from ..benchmarks.tofu.metrics import shift
 from ..evaluation.metric import Metric
 from ..folder.reading import read_metrics
 from ..intact import read_intact
 from ..storage import read_json, write_text
 from . import quantities
-from .evidence import Evidence, Finding, Forgetting, Tone
+from .evidence import Evidence, Finding, Forgetting, Tone, forget_log_ratios, rule_utility
 from .glossary import glossary
 from .page import templates
 from .tables import Cell
-from .truth_ratio import shift, truth_ratios
-from .verdict import choose_utility, judge, limits
+from .verdict import judge, limits
 
-#: How the names of metrics begin that say nothing of the forget set; they are the same for every request.
-KEPT = ("retain_", "real_authors_", "world_facts_", "holdout_", "model_utility")
+#: The state of several requests; a folder that holds it is theirs.
+STATE_FILE = "continual.json"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def write_continual_report(folder: Path) -> Path:
 
     The same files give the same bytes. No text of the data sets is in it.
     """
-    state = read_json(folder / "continual.json")
+    state = read_json(folder / STATE_FILE)
     forget, kept = forget_tables(state), kept_table(state)
     text = (
         templates()
@@ -164,12 +164,13 @@ def evidence_of(folder: Path, state: Mapping[str, Any], number: int) -> Evidence
     ]
     direction = None
     if all(file.exists() for file in logs):
-        direction = shift(*(truth_ratios(read_intact(read_json, file)) for file in logs))
+        direction = shift(*(forget_log_ratios(read_intact(read_json, file)) for file in logs))
     return Evidence(
         before=read_metrics(request["metrics"]["before"]),
         after=read_metrics(last["forget_sets"][str(number)]),
         reference=read_metrics(request["metrics"]["reference"]),
         shift=direction,
+        utility=last["training"].get("utility_metric"),
     )
 
 
@@ -183,8 +184,8 @@ def _utility(state: Mapping[str, Any]) -> tuple[Finding, float | None]:
     steps = ", ".join(quantities.percent(share) for share in shares)
     before = read_metrics(state["requests"][0]["metrics"]["before"])
     last = read_metrics(state["requests"][-1]["metrics"]["after"])
-    name = choose_utility(before, last)
-    what, n = (UTILITIES[name], quantities.count(last[name].n)) if name else ("utility", quantities.NONE)
+    name = rule_utility(state["requests"][-1]["training"].get("utility_metric"), before, last)
+    what, n = (phrase(name), quantities.count(last[name].n)) if name else ("utility", quantities.NONE)
     text = (
         f"{what[0].upper()}{what[1:]} after each request, of the original model's: {steps}. The rule asks for at "
         f"least {100 * floor:g} %. N = {n}."
@@ -196,7 +197,9 @@ def _utility(state: Mapping[str, Any]) -> tuple[Finding, float | None]:
 
 def _names(state: Mapping[str, Any], kept: bool) -> list[str]:
     found = {name for request in state["requests"] for name in read_metrics(request["metrics"]["after"])}
-    return [name for name in in_order(found) if name.startswith(KEPT) is kept]
+    # What says nothing of the forget sets is the same for every request. Of a stranger's metric that is not known.
+    said = {name: measure.of_forget_set if (measure := declared(name)) else True for name in found}
+    return [name for name in in_order(found) if said[name] is not kept]
 
 
 def _models(requests: int) -> list[str]:

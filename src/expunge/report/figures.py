@@ -13,13 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ..evaluation.measures import UTILITIES
+from ..benchmarks.measures import phrase
 from ..evaluation.metric import Metric
 from ..folder.reading import STAGES, RunFolder, read_metrics
-from .evidence import SIGNIFICANCE
+from .evidence import SIGNIFICANCE, forget_log_ratios, rule_utility
 from .quantities import count, number
 from .svg import COLOURS, WIDTH, render, style
-from .truth_ratio import truth_ratios
 
 DASHES: dict[str, Any] = {"before": (0, (5, 2)), "after": "solid", "reference": (0, (1.5, 1.2))}
 
@@ -32,7 +31,7 @@ def utility_against_forgetting(folder: RunFolder) -> Markup | None:
     before, reference = folder.metrics("before"), folder.metrics("reference")
     epochs = {int(row["epoch"]): read_metrics(row.get("metrics")) for row in folder.epochs}
     sides = [before, *epochs.values()]
-    utility = next((name for name in UTILITIES if _all_have(name, sides)), None)
+    utility = rule_utility(folder.training.get("utility_metric"), *map(_finite_names, sides))
     quality = _all_have("forget_quality_log10", sides)
     forgetting = "forget_quality_log10" if quality else "forget_probability"
     if not epochs or utility is None or not _all_have(forgetting, sides):
@@ -87,7 +86,7 @@ def utility_against_forgetting(folder: RunFolder) -> Markup | None:
         else:
             meaning = "1 − mean probability of the forget answers: further right is less recalled"
         axes.set_xlabel(f"{meaning} (N = {count(before[forgetting].n)})")
-        height = _first_capital(UTILITIES[utility].replace(" without generated answers", "\n"))
+        height = _first_capital(phrase(utility).replace(" without generated answers", "\n"))
         axes.set_ylabel(f"{height} (N = {count(before[utility].n)})")
         _legend(
             figure,
@@ -108,7 +107,9 @@ def utility_against_forgetting(folder: RunFolder) -> Markup | None:
 
 def truth_ratio_distributions(folder: RunFolder) -> Markup | None:
     """The share of forget questions with a truth ratio up to x: before, after, reference."""
-    ratios = {stage: truth_ratios(folder.logs[stage]) for stage in STAGES if stage in folder.logs}
+    ratios = {
+        stage: np.exp(forget_log_ratios(folder.logs[stage])) for stage in STAGES if stage in folder.logs
+    }
     ratios = {stage: r[np.isfinite(r) & (r > 0)] for stage, r in ratios.items()}
     ratios = {stage: r for stage, r in ratios.items() if len(r)}
     if not ratios:
@@ -177,7 +178,11 @@ def _ends_of(rows: Sequence[Mapping[str, Any]], name: str) -> str:
 
 
 def _all_have(name: str, sides: Sequence[Mapping[str, Metric]]) -> bool:
-    return all(name in side and math.isfinite(side[name].value) for side in sides)
+    return all(name in _finite_names(side) for side in sides)
+
+
+def _finite_names(side: Mapping[str, Metric]) -> list[str]:
+    return [name for name, metric in side.items() if math.isfinite(metric.value)]
 
 
 def _finite(value: float | None) -> bool:

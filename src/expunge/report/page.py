@@ -7,16 +7,16 @@ from typing import Any
 
 import jinja2
 
+from ..benchmarks.tofu.metrics import shift
 from ..folder.reading import RunFolder, read_run_folder
 from ..storage import write_text
 from . import quantities
 from .deliverable import deliverable
-from .evidence import Evidence
+from .evidence import Evidence, forget_log_ratios
 from .figures import loss_curves, truth_ratio_distributions, utility_against_forgetting
 from .glossary import glossary
 from .importance_map import importance_map
 from .tables import cost_rows, metric_rows, request_rows
-from .truth_ratio import shift, truth_ratios
 from .verdict import judge, limits
 
 
@@ -73,13 +73,14 @@ def gather_evidence(folder: RunFolder) -> Evidence:
     training = folder.training
     direction = None
     if "after" in folder.logs and "reference" in folder.logs:
-        direction = shift(truth_ratios(folder.logs["after"]), truth_ratios(folder.logs["reference"]))
+        direction = shift(*(forget_log_ratios(folder.logs[stage]) for stage in ("after", "reference")))
     return Evidence(
         before=folder.metrics("before"),
         after=folder.metrics("after"),
         reference=folder.metrics("reference"),
         shift=direction,
         floor=float(training.get("utility_floor") or 0.95),
+        utility=training.get("utility_metric"),
         epoch=training.get("best_epoch"),
         qualified=training.get("qualified", True),
         stopped=training.get("stopped"),

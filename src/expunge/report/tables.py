@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..evaluation.measures import AS_REFERENCE, AS_UNSEEN, in_order, label
+from ..benchmarks.measures import AS_REFERENCE, AS_UNSEEN, in_order, label
 from ..evaluation.metric import Metric
 from ..folder.reading import STAGES, RunFolder
 from . import quantities

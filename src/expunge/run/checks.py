@@ -11,6 +11,7 @@ from ..benchmarks.registry import benchmarks
 from ..data.encoding import Example
 from ..data.sets import UnlearningData, load_data
 from ..errors import InputError, Problem
+from ..evaluation.measures import check_measures
 from ..importance import estimators
 from ..importance.procedure import choose_procedure
 from ..methods import method_of
@@ -39,6 +40,7 @@ def check_inputs(recipe: Recipe) -> UnlearningData:
         lambda: found.append(load_data(recipe.data, method.needs_retain)),
         lambda: check_trackers(recipe.training.report_to),
         lambda: _check_importance(recipe),
+        check_measures,
     ]
     before, reference = recipe.evaluation.before, recipe.evaluation.reference
     if before is not None and not Path(before).is_file():

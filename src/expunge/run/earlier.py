@@ -56,6 +56,8 @@ def _measure(inputs: Sequence[Inputs], runs: Sequence[RunFolder], files: dict[in
             "path": recipe.model.path, "fingerprint": fingerprint(model), "adapter": str(run.adapter),
         }  # fmt: skip
         reference = runs[number - 1].evaluation("reference")
-        log.metrics = benchmark.metrics(log, benchmark.read_log(reference) if reference.exists() else None)
+        log.metrics = benchmark.all_metrics(
+            log, benchmark.read_log(reference) if reference.exists() else None
+        )
         if processes().is_main_process:
             write_json(file, log.to_json(), private=True)

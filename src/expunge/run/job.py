@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainerCallback
 
 from ..adapters.anchor import restore
 from ..adapters.loading import load_model
@@ -30,12 +32,20 @@ class Job(Inputs):
 
     Making one reads and checks everything that can be wrong with the user's input, before anything is written.
     original_utility: what the utility rule takes its share of; None for that of the model that the run starts from
+    callbacks:        of the Trainer, beside our own (see `unlearn`)
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, original_utility: float | None = None):
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        original_utility: float | None = None,
+        callbacks: Sequence[TrainerCallback] = (),
+    ):
         super().__init__(recipe)
         self.folder = RunFolder(folder)
         self.original_utility = original_utility
+        self.callbacks = list(callbacks)
         self.meter = CostMeter()
         self.main_process = processes().is_main_process
         self.base = load_model(recipe.model)
@@ -151,7 +161,7 @@ class Job(Inputs):
         """Give `log` its metrics and write it to `eval/{name}.json`, on the first process."""
         if not self.main_process:
             return log
-        log.metrics = self.benchmark.metrics(log, log if name == "reference" else self.reference_log)
+        log.metrics = self.benchmark.all_metrics(log, log if name == "reference" else self.reference_log)
         write_json(self.folder.evaluation(name), log.to_json(), private=True)
         return log
 

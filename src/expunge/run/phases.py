@@ -89,10 +89,10 @@ def _check_thresholds(job: Job, before: EvaluationLog) -> None:
     check_thresholds(job.thresholds, before.metrics)
     check_thresholds(
         job.thresholds,
-        job.benchmark.metrics(measured, job.reference_log),
+        job.benchmark.all_metrics(measured, job.reference_log),
         "It needs generated answers after every epoch: set evaluation.generate to every.",
     )
-    if all_reached(job.thresholds, before.metrics, job.benchmark.rising):
+    if all_reached(job.thresholds, before.metrics):
         say(
             "  The thresholds are reached before anything is trained: training will end after its first epoch."
         )
@@ -186,6 +186,7 @@ def training(job: Job) -> None:
             job.recipe.stopping.utility_floor if job.method.starts_from_original else 0.0,
             settings.epochs,
             job.recipe.epochs_between_evaluations,
+            job.callbacks,
         )
         trainer = build_trainer(
             job.trained,
@@ -197,7 +198,7 @@ def training(job: Job) -> None:
             seed=job.recipe.seed,
             pad_token_id=job.encoder.pad_token_id,
             checkpoints=folder.checkpoints,
-            callbacks=[callback],
+            callbacks=[callback, *job.callbacks],
         )
         trainer.train(resume_from_checkpoint=str(done[last]) if last else None)
         stopped = callback.stopped
@@ -221,6 +222,8 @@ def training(job: Job) -> None:
             "best_epoch": choice.epoch,
             "qualified": choice.qualified,
             "utility_floor": UTILITY_SHARE,
+            "utility_metric": job.benchmark.utility_metric(before, generated=job.generates_every_time),
+            "original_utility": None if math.isnan(original) else original,
             "stopped": stopped,
         }
     )
@@ -244,7 +247,7 @@ def _measure_epoch(job: Job, epoch: int) -> tuple[Candidate, dict[str, Any]]:
         job.record(log, f"epoch-{epoch}")
         score = job.benchmark.forget_score(log.metrics)
         utility = job.benchmark.utility(log.metrics, generated=job.generates_every_time)
-        reached = all_reached(job.thresholds, log.metrics, job.benchmark.rising)
+        reached = all_reached(job.thresholds, log.metrics)
         metrics = {name: metric.to_json() for name, metric in log.metrics.items()}
     if processes().num_processes > 1:
         shared = torch.tensor([score, utility, reached], dtype=torch.float64, device=processes().device)

@@ -123,10 +123,9 @@ class DialogueBenchmark(Benchmark):
         """NaN: dialogues say what a model can do, not what it has forgotten."""
         return math.nan
 
-    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
-        """The mean F1; NaN without generated replies."""
-        names = [name for name in metrics if name.endswith("_f1")]
-        return metrics[names[-1]].value if names else math.nan
+    def utility_metric(self, metrics: Mapping[str, Metric], *, generated: bool) -> str | None:
+        """The mean F1, or the F1 of the only set; None without generated replies."""
+        return next((name for name in reversed(list(metrics)) if name.endswith("_f1")), None)
 
 
 def _last(example: Example, window: int) -> Example:

@@ -92,9 +92,9 @@ class HarnessBenchmark(Benchmark):
         """NaN: these tasks say what a model can do, not what it has forgotten."""
         return math.nan
 
-    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
-        """NaN: which figure counts is for the one who chose the tasks to say."""
-        return math.nan
+    def utility_metric(self, metrics: Mapping[str, Metric], *, generated: bool) -> str | None:
+        """None: which figure counts is for the one who chose the tasks to say."""
+        return None
 
 
 def _installed() -> Any:

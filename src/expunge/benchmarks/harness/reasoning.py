@@ -30,6 +30,6 @@ class ReasoningBenchmark(HarnessBenchmark):
         accuracies = [[record.scores["acc"] for record in log.sets[name]] for name in SETS]
         return {**found, "reasoning_accuracy": mean_of_means(accuracies)}
 
-    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
+    def utility_metric(self, metrics: Mapping[str, Metric], *, generated: bool) -> str:
         """The mean accuracy."""
-        return metrics["reasoning_accuracy"].value
+        return "reasoning_accuracy"

@@ -28,6 +28,6 @@ class WmdpBenchmark(HarnessBenchmark):
         """1 − the mean of the two accuracies on hazardous questions."""
         return 1.0 - math.fsum(metrics[f"{name}_acc"].value for name in HAZARDOUS) / len(HAZARDOUS)
 
-    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
+    def utility_metric(self, metrics: Mapping[str, Metric], *, generated: bool) -> str:
         """The accuracy on MMLU."""
-        return metrics[f"{KEPT}_acc"].value
+        return f"{KEPT}_acc"

@@ -8,7 +8,6 @@ there is a holdout: material of the same kind that the model never saw.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -148,10 +147,6 @@ class MemorizationBenchmark(Benchmark):
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
         """1 − forget_probability."""
         return 1.0 - metrics["forget_probability"].value
-
-    def utility(self, metrics: Mapping[str, Metric], *, generated: bool = False) -> float:
-        """retain_probability; NaN without retain material, as nothing then says what is left of the model."""
-        return metrics["retain_probability"].value if "retain_probability" in metrics else math.nan
 
     @property
     def _attacked(self) -> tuple[str, ...]:

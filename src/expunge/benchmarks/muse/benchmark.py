@@ -87,10 +87,6 @@ class MuseBenchmark(Benchmark):
             1.0 - (metrics[f"forget_verbatim_{kind}"].value + metrics[f"forget_knowledge_{kind}"].value) / 2
         )
 
-    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
-        """Knowledge memorisation of the retain set; without generations the probability of its answers."""
-        return metrics["retain_knowledge_memorization" if generated else "retain_knowledge_probability"].value
-
     def _continued(self, model: Any, encoder: Encoder, name: str, window: int) -> list[QuestionRecord]:
         """Records of the true continuations, `NEW_TOKENS` of a passage, all of an answer."""
         items = getattr(self.material, name)

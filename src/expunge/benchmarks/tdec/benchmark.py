@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,6 +22,9 @@ from .files import LENGTH
 #: The score of a record that `generate` adds.
 EXTRACTION = "extraction_likelihood"
 
+#: What the forget score rests on.
+SCORED = ("forget_extraction_likelihood", "forget_memorization_accuracy")
+
 
 class TdecBenchmark(Benchmark):
     """Metrics of the forget sequences and, where there are any, of texts to keep.
@@ -35,7 +37,6 @@ class TdecBenchmark(Benchmark):
 
     name = "tdec"
     metric_version = "1"
-    calibrated = ("forget_extraction_likelihood", "forget_memorization_accuracy")
 
     def __init__(
         self,
@@ -101,12 +102,8 @@ class TdecBenchmark(Benchmark):
 
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
         """1 − the mean of memorisation accuracy and extraction likelihood, of the first alone where not generated."""
-        there = [metrics[name].value for name in self.calibrated if name in metrics]
+        there = [metrics[name].value for name in SCORED if name in metrics]
         return 1.0 - sum(there) / len(there)
-
-    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
-        """retain_probability; NaN without retain text, as nothing then says what is left of the model."""
-        return metrics["retain_probability"].value if "retain_probability" in metrics else math.nan
 
 
 def _record(index: int, loss: AnswerLoss) -> QuestionRecord:

@@ -38,7 +38,6 @@ class TofuBenchmark(Benchmark):
     name = "tofu"
     metric_version = METRIC_VERSION
     compared = COMPARED
-    rising = (*Benchmark.rising, "forget_quality", "forget_quality_log10", "forget_truth_ratio")
 
     def __init__(
         self,
@@ -127,10 +126,6 @@ class TofuBenchmark(Benchmark):
         if "forget_quality_log10" in metrics:
             return metrics["forget_quality_log10"].value
         return 1.0 - metrics["forget_probability"].value
-
-    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
-        """Model Utility of the nine quantities, or of the six that need no generation."""
-        return metrics["model_utility" if generated else "model_utility_teacher_forced"].value
 
     def _check(self, examples: list[list[Example]], encoder: Encoder) -> None:
         groups = iter(examples)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import log_softmax, logsumexp
@@ -62,6 +63,29 @@ def log_truth_ratios(records: Sequence[QuestionRecord], kind: str = "geometric")
             for record in records
         ]
     )
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Where the truth ratios of a model lie against those of the reference: p-values of one-sided KS tests.
+
+    short:  small when ratios are smaller than the reference's: the right answers are still preferred
+    beyond: small when ratios are larger than the reference's: the right answers are avoided
+    """
+
+    short: float
+    beyond: float
+
+
+def shift(log_ratios: np.ndarray, reference: np.ndarray) -> Shift | None:
+    """Compare log R (n,) of a model with log R (m,) of the reference; None where either has no finite value."""
+    ours, theirs = log_ratios[np.isfinite(log_ratios)], reference[np.isfinite(reference)]
+    if not len(ours) or not len(theirs):
+        return None
+    # scipy's `greater`: the distribution function of the first lies above, so its values are smaller.
+    short = ks_2samp(ours, theirs, alternative="greater").pvalue
+    beyond = ks_2samp(ours, theirs, alternative="less").pvalue
+    return Shift(float(short), float(beyond))
 
 
 def probabilities(name: str, records: Sequence[QuestionRecord]) -> np.ndarray:
