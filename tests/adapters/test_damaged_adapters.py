@@ -26,6 +26,7 @@ from expunge.adapters.export import export_merged, load_adapter
 from expunge.adapters.stack import add_adapters, combine_adapters
 from expunge.adapters.weights import CONFIG_FILE, WEIGHTS_FILE
 from expunge.errors import InputError
+from expunge.storage import CHECKSUMS
 from tiny_models import random_model
 
 LAYER = "base_model.model.model.layers.1.mlp.up_proj"
@@ -111,7 +112,9 @@ def adapter(base: Any, tmp_path: Path) -> Path:
     model = attach_adapter(copy.deepcopy(base), uniform_importance(base), rank=2, alpha=4)
     for layer in adapted_layers(model).values():
         layer.lora_B[UNLEARN].weight.data.mul_(1.5)
-    return export_adapter(model, tmp_path / "adapter", base_name="base")
+    folder = export_adapter(model, tmp_path / "adapter", base_name="base")
+    (folder / CHECKSUMS).unlink()  # as version 0.1.0 wrote it: damage shows by the content alone
+    return folder
 
 
 def refused(folder: Path, damage: tuple[Callable[[Path], Any], str, str], use: Callable[[], Any]) -> str:
