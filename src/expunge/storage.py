@@ -117,7 +117,7 @@ def _record(file: Path, checksum: str | None) -> None:
     sums = read_json(record) if record.exists() else {}
     if sums.get(file.name) != checksum:
         others = {name: known for name, known in sums.items() if name != file.name}
-        write_json(record, {**others, **({file.name: checksum} if checksum else {})})
+        write_json(record, {**others, **({file.name: checksum} if checksum else {})}, private=True)
 
 
 def write_text(path: Path, text: str, private: bool = False) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..models.fingerprint import remember_checkpoint
-from ..models.loading import dtype, load_config, load_weights, quantization_config, refuse_pickle
+from ..models.loading import dtype, load_config, load_weights, quantization_config, refuse_unsafe
 from ..models.processes import device
 from ..models.settings import Model
 from .export import export_merged
@@ -24,7 +24,7 @@ def load_model(model: Model, key: str = "model.path") -> Any:
     options: dict[str, Any] = {"dtype": dtype(model)}
     if model.quantization:
         options |= {"quantization_config": quantization_config(model), "device_map": {"": device()}}
-    refuse_pickle(model, key)
+    refuse_unsafe(model, key)
     loaded = load_weights(model, key, **options)
     loaded = (loaded if model.quantization else loaded.to(device())).eval()
     own = _checkpoint(model, key) if model.quantization or loaded.dtype == torch.float16 else None

@@ -15,7 +15,7 @@ from ..errors import InputError, Problem
 from ..evaluation.log import EvaluationLog
 from ..folder.machine import machine
 from ..folder.run import RunFolder
-from ..models.fingerprint import fingerprint
+from ..models.fingerprint import difference, fingerprint
 from ..models.processes import device, processes
 from ..recipe.schema import Recipe
 from ..storage import recorded, write_json
@@ -70,7 +70,7 @@ class Job(Inputs):
 
     def _check_model_of_before_log(self) -> None:
         found = self.before_log.model.get("fingerprint") if self.before_log else None
-        if self.before_log and found != self.base_fingerprint:
+        if self.before_log and difference(found, self.base_fingerprint):
             raise InputError(
                 Problem(f"evaluation.before: {self.recipe.evaluation.before}",
                         f"its model is {found}, but this run needs {self.base_fingerprint}.",
