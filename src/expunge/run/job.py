@@ -17,9 +17,10 @@ from ..folder.machine import machine
 from ..folder.run import RunFolder
 from ..models.fingerprint import difference, fingerprint
 from ..models.processes import device, processes
+from ..progress import say
 from ..recipe.schema import Recipe
 from ..storage import recorded, write_json
-from .checks import check_adapter, check_objective
+from .checks import check_adapter, check_objective, unreached, unreached_line
 from .inputs import Inputs, encode_sets, make_benchmark
 from .meter import CostMeter
 from .surrogate import Surrogate, take_or_sample
@@ -42,6 +43,9 @@ class Job(Inputs):
         if self.method.adapts:
             part = self.method.part(self.base)
             check_objective(part, self.objective, check_adapter(part, recipe))
+            self.unreached = unreached(part, recipe)
+            if line := unreached_line(self.unreached):
+                say(line[0].upper() + line[1:])
         self.base_fingerprint = fingerprint(self.base)
         self.meter.watch(self.base)
         self.surrogate: Surrogate | None = None
@@ -105,6 +109,7 @@ class Job(Inputs):
                 "initialization": self.recipe.adapter.initialization,
                 "rank": self.recipe.adapter.rank,
                 "alpha": self.recipe.adapter.alpha,
+                **({"unreached": self.unreached} if self.unreached["parameters"] else {}),
             }
             if self.method.adapts
             else {"trainable_parameters": count},
