@@ -14,7 +14,6 @@ from transformers import LlamaForCausalLM
 
 from expunge import attach_adapter, export_adapter
 from expunge.adapters.anchor import UNLEARN, adapted_layers
-from expunge.adapters import loading as adapters_loading
 from expunge.adapters.assistant import first_blocks
 from expunge.adapters.loading import load_model
 from expunge.models import loading
@@ -90,7 +89,7 @@ class Quantising:
 
 def test_it_does_not_depend_on_the_quantisation(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = fingerprint(load(folder))
-    monkeypatch.setattr(adapters_loading, "quantization_config", lambda model: "4 bits")
+    monkeypatch.setattr(loading, "quantization_config", lambda model: "4 bits")
     monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", Quantising())
     quantised = load(folder, quantization="4bit")
     assert quantised.get_submodule(UP).weight.dtype == torch.uint8
