@@ -18,7 +18,7 @@ from ..data.templates import TEMPLATES, choose_template
 from ..errors import InputError, Problem, RunFailed, nearest
 from ..evaluation.log import EvaluationLog
 from ..intact import check_writable
-from ..models.fingerprint import fingerprint
+from ..models.fingerprint import fingerprint, tokenizer_digest
 from ..models.loading import load_config, load_tokenizer
 from ..models.processes import processes
 from ..models.settings import Model
@@ -96,6 +96,7 @@ def evaluate_model(request: EvaluationRequest) -> EvaluationLog:
     if workload:
         say_what_is_cut(workload.scored, encoder.max_length, "--max-length")
     model, facts = _load(where, request.adapter)
+    facts["tokenizer"] = tokenizer_digest(encoder.tokenizer)
     log = benchmark.evaluate(model, encoder)
     if not log.finite:
         raise RunFailed(f"The losses of {request.model} are no numbers: its weights are spoilt or overflow.")

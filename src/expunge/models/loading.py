@@ -105,7 +105,9 @@ def _refuse_no_numbers(loaded: Any, model: Model, key: str) -> None:
     if loaded.dtype == torch.float16:
         remedy = "They may be too large for float16: set model.dtype to bfloat16. Else copy them from where they come."
     else:
-        remedy = "Copy the weights anew from where they come, or take an earlier checkpoint of their training."
+        remedy = (
+            "Copy the weights anew from where they come, or take an earlier checkpoint of their training."
+        )
     raise InputError(Problem(key, f"the checkpoint {model.path!r} {what}.", remedy))
 
 
@@ -212,7 +214,9 @@ def _with_adapter(model: Model, key: str) -> InputError:
     """Two models under one name: measured would be the adapted one, with the fingerprint of the other."""
     path = Path(model.path)
     if os.path.isdir(path) and not (path / "config.json").is_file():
-        base = read_object(path / ADAPTER, "the configuration of an adapter", ()).get("base_model_name_or_path")
+        base = read_object(path / ADAPTER, "the configuration of an adapter", ()).get(
+            "base_model_name_or_path"
+        )
         return InputError(
             Problem(key, f"the folder {model.path!r} holds an adapter and no model; the adapter belongs to the base "
                     f"{base or 'that its configuration does not name'!r}.",

@@ -108,7 +108,7 @@ def check_adapter(model: Any, recipe: Recipe) -> dict[str, Any]:
 
 
 def unreached(model: Any, recipe: Recipe) -> dict[str, Any]:
-    """What the targets name and no adapter reaches: the `kinds` of weights, their `parameters`, their `share` of all."""
+    """What the targets name and no adapter reaches: `kinds` of weights, how many `parameters`, their `share` of all."""
     weights = unreached_weights(model, recipe.adapter.targets, recipe.adapter.layers)
     count = sum(weight.numel() for weight in weights.values())
     return {
@@ -123,8 +123,8 @@ def unreached_line(facts: dict[str, Any]) -> str | None:
     if not facts["parameters"]:
         return None
     return (
-        f"left out: {', '.join(facts['kinds'])} ({facts['share']:.1%} of all parameters): they are no linear layers, so "
-        "no adapter reaches them and they stay as they are"
+        f"left out: {', '.join(facts['kinds'])} ({facts['share']:.1%} of all parameters): they are no linear layers, "
+        "so no adapter reaches them and they stay as they are"
     )
 
 

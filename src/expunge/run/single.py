@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, Problem, described
+from ..folder.checksums import check_finished
 from ..folder.run import RunFolder
 from ..intact import check_writable
 from ..models.processes import processes
@@ -52,6 +53,8 @@ def run_recipe(recipe: Recipe, resume: bool, original_utility: float | None = No
     """
     folder = Path(recipe.output_folder)
     exists = is_begun(folder, RunFolder(folder).state_file, resume)
+    if exists:
+        check_finished(folder)
     job = Job(recipe, folder, original_utility)
     processes().wait_for_everyone()  # all have looked at the folder before it is made
     if exists:
