@@ -41,7 +41,7 @@ def load_tokenizer(model: Model, key: str = "model.path") -> Any:
     except InputError as error:
         path = Path(model.path)
         files = [path / name for name in TOKENIZER_FILES]
-        if not (path / "config.json").is_file() or any(file.is_file() for file in files):
+        if not os.path.isfile(path / "config.json") or any(file.is_file() for file in files):
             raise
         raise _no_tokenizer(model, key) from error
     # Of some families transformers makes an empty one where the files are missing: every text would be no token.
@@ -155,7 +155,7 @@ def _from(model: Model, key: str, load: Any, part: str = "", **options: Any) -> 
     local = os.path.isdir(path)  # which a name that is too long is not; Path.is_dir raises
     if not local and (model.path.startswith((".", "~", "/")) or model.path.count("/") != 1):
         raise InputError(
-            Problem(key, f"there is no folder {model.path!r}.",
+            Problem(key, f"there is no folder {model.path[:200]!r}.",
                     "Name a folder with a Hugging Face model, or its id on the hub (organisation/name).")
         )  # fmt: skip
     if local and (path / ADAPTER).is_file():
