@@ -72,7 +72,9 @@ def test_every_setting_that_changes_the_model_counts(setting: str) -> None:
 def test_what_changes_nothing_does_not() -> None:
     model = random_model()
     before = fingerprint(model)
-    model.config.update({"use_cache": False, "pad_token_id": 5, "architectures": ["Mine"], "dtype": "float16"})
+    model.config.update(
+        {"use_cache": False, "pad_token_id": 5, "architectures": ["Mine"], "dtype": "float16"}
+    )
     assert fingerprint(model) == before
     assert configuration_digest(model.config) == configuration_digest(LlamaConfig(**model.config.to_dict()))
 
@@ -137,7 +139,9 @@ def test_an_adapter_does_not_fit_another_configuration_but_one_of_version_0_1_0_
     tmp_path: Path,
 ) -> None:
     base = random_model()
-    adapter = export_adapter(attach_adapter(copy.deepcopy(base), rank=2), tmp_path / "adapter", base_name="base")
+    adapter = export_adapter(
+        attach_adapter(copy.deepcopy(base), rank=2), tmp_path / "adapter", base_name="base"
+    )
     other = copy.deepcopy(base)
     other.config.rms_norm_eps = 1e-2
     said = "its weights are the same, but its configuration or a buffer differs"
@@ -160,7 +164,9 @@ def test_a_tokenizer_is_its_rules_and_its_template() -> None:
     for each in (tokenizer, same):
         each.pad_token = each.eos_token
     before = tokenizer_digest(tokenizer)
-    tokenizer(["a", "a town by the sea"], padding=True, truncation=True, max_length=3)  # sets the backend's state
+    tokenizer(
+        ["a", "a town by the sea"], padding=True, truncation=True, max_length=3
+    )  # sets the backend's state
     assert tokenizer_digest(tokenizer) == before == tokenizer_digest(same)
     tokenizer.chat_template = "{{ messages[0].content }}"
     with_template = tokenizer_digest(tokenizer)

@@ -48,7 +48,9 @@ def problem(load: Callable[[Model], Any], path: Path | str, **settings: Any) -> 
 
 
 def with_adapter(folder: Path) -> None:
-    wrapped = get_peft_model(random_model(), LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    wrapped = get_peft_model(
+        random_model(), LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    )
     wrapped.peft_config["default"].base_model_name_or_path = "organisation/base"
     wrapped.save_pretrained(folder)
 
@@ -95,6 +97,20 @@ def test_a_weight_that_float16_cannot_hold(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     load_model(Model(path=str(folder)))
     assert "set model.dtype to bfloat16" in problem(load_model, folder, dtype="float16").remedy
+
+
+def test_weights_that_the_model_has_no_place_for_are_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A configuration of one block takes two blocks for one, and all else fits."""
+    load_model(Model(path=str(folder)))
+    assert capsys.readouterr().err == ""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 1}))
+    load_model(Model(path=str(folder)))
+    said = capsys.readouterr().err
+    assert "left out: model.layers.1.input_layernorm.weight, " in said
+    assert " more\n" in said
 
 
 @pytest.mark.parametrize("load", [load_model, check_loadable])

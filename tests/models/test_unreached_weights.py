@@ -55,7 +55,9 @@ def test_blocks_that_are_not_meant_are_not_left_out() -> None:
 
 
 def test_feed_forward_layers_that_are_all_experts_are_named() -> None:
-    with pytest.raises(InputError, match=r"but mlp\.experts\.down_proj and mlp\.experts\.gate_up_proj, which no"):
+    with pytest.raises(
+        InputError, match=r"but mlp\.experts\.down_proj and mlp\.experts\.gate_up_proj, which no"
+    ):
         target_layers(empty("mixtral", **SPARSE["mixtral"]), "ffn")
 
 

@@ -118,7 +118,7 @@ def _is_of_experts(name: str) -> bool:
     return "experts" in name.split(".")
 
 
-def _kept_blocks(linear: Iterable[str], layers: float) -> set[int | None] | None:
+def _kept_blocks(linear: Iterable[str], layers: float) -> set[int] | None:
     """The blocks that a share means, of those that have linear layers; None for all, and what lies outside them."""
     if layers >= 1.0:
         return None

@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from ..errors import InputError, Problem
 from ..intact import read_object
+from ..progress import say
 from .processes import device
 from .settings import Model
 
@@ -89,6 +90,10 @@ def load_weights(model: Model, key: str, **options: Any) -> Any:
             Problem(key, f"the checkpoint {model.path!r} lacks weights of its model: {', '.join(faults[:3])}{more}.",
                     "Copy weights and config.json anew from where they come.")
         )  # fmt: skip
+    if unused := sorted(found["unexpected_keys"]):
+        more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
+        say(f"The checkpoint {model.path!r} holds weights that its model has no place for, and that are left out: "
+            f"{', '.join(unused[:3])}{more}")  # fmt: skip
     if getattr(loaded, "_hf_peft_config_loaded", False):  # of a folder it shows before, of the hub only now
         raise _with_adapter(model, key)
     _refuse_no_numbers(loaded, model, key)
