@@ -153,11 +153,16 @@ def test_a_kill_while_a_recorded_file_is_written_accuses_nobody(tmp_path: Path) 
         with recorded(file):
             write_json(file, content)
         check_folder(tmp_path)
-    for step in ("before", "after"):
-        with pytest.raises(KeyboardInterrupt), recorded(file):
-            if step == "after":
-                write_json(file, 3)
+
+    def killed(*written: int) -> None:
+        with recorded(file):
+            for content in written:
+                write_json(file, content)
             raise KeyboardInterrupt
+
+    for written in ((), (3,)):
+        with pytest.raises(KeyboardInterrupt):
+            killed(*written)
         check_folder(tmp_path)
     with recorded(tmp_path / "other.json"), recorded(file):
         write_json(file, 4)

@@ -1,4 +1,4 @@
-"""A folder that is another model than it says, or that would be read unsafely, is refused before anything is measured."""
+"""A folder that is another model than it says, or that is not safe to read, is refused before anything is measured."""
 
 from __future__ import annotations
 
