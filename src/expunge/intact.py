@@ -85,13 +85,11 @@ def check_folder(folder: Path, remedy: str = RESTORE) -> None:
 
 
 def _checksums(folder: Path, remedy: str) -> dict[str, str]:
+    """What the record says; other tools' files of that name, with other sums, say nothing."""
     record = folder / CHECKSUMS
-    if not record.is_file():
-        return {}
-    sums = _read(read_json, record, remedy)
-    if not isinstance(sums, dict):
-        raise broken(record, "it is no record of checksums", remedy)
-    return sums
+    sums = _read(read_json, record, remedy) if record.is_file() else {}
+    known = sums.items() if isinstance(sums, dict) else ()
+    return {name: checksum for name, checksum in known if isinstance(checksum, str) and len(checksum) == 64}
 
 
 def _changed(file: Path, remedy: str) -> InputError:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from transformers import LlamaForCausalLM
 
 import tokenizer_families
 from expunge.adapters.loading import load_model
@@ -159,3 +160,11 @@ def test_too_little_memory_is_not_blamed_on_the_path(
     said = problem(load_model, folder)
     assert said.reason.endswith("does not fit into the memory that is free here.")
     assert "Check the path" not in said.remedy
+
+
+def test_an_accelerator_that_is_too_small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(LlamaForCausalLM, "to", too_large)
+    assert "does not fit into the memory" in problem(load_model, folder).reason

@@ -61,7 +61,12 @@ def load_base(model: Model, key: str = "model.path") -> Any:
         options |= {"quantization_config": quantization_config(model), "device_map": {"": device()}}
     refuse_unsafe(model, key)
     loaded = load_weights(model, key, **options)
-    return (loaded if model.quantization else loaded.to(device())).eval()
+    try:
+        return (loaded if model.quantization else loaded.to(device())).eval()
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise _no_model(model, key, error) from error
 
 
 def load_weights(model: Model, key: str, **options: Any) -> Any:
