@@ -241,7 +241,7 @@ def test_own_files_and_what_the_figures_are_quoted_with(monkeypatch, capsys, fol
 
 def test_a_spoilt_model_is_said_to_be_one(monkeypatch, capsys, folders, tmp_path) -> None:
     model = AutoModelForCausalLM.from_pretrained(folders["base"])
-    model.model.norm.weight.data.fill_(float("nan"))
+    model.model.norm.weight.data.fill_(1e38)  # a number, but not what comes of it
     model.save_pretrained(folders["base"])
     forget = tmp_path / "forget.txt"
     forget.write_text("w5 w6 w7")

@@ -39,7 +39,7 @@ def test_the_run_folder_is_that_of_the_interface(finished: expunge.Run) -> None:
     }  # fmt: skip
     assert not [entry for entry in finished.path.rglob("*.partial") if entry.is_file()]
     assert {entry.name for entry in (finished.path / "eval").iterdir()} == {
-        "before.json", "after.json", "epoch-1.json", "epoch-2.json",
+        "before.json", "after.json", "epoch-1.json", "epoch-2.json", "checksums.json",
     }  # fmt: skip
 
 

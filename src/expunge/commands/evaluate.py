@@ -21,7 +21,7 @@ from ..errors import InputError, Problem, RunFailed, nearest, placed_by
 from ..evaluation.log import EvaluationLog
 from ..evaluation.measures import calibrated
 from ..intact import check_writable
-from ..models.fingerprint import fingerprint
+from ..models.fingerprint import fingerprint, tokenizer_digest
 from ..models.loading import load_config, load_tokenizer
 from ..models.processes import processes
 from ..models.settings import Model
@@ -87,6 +87,7 @@ def evaluate_model(request: EvaluationRequest) -> EvaluationLog:
     if workload:
         say_what_is_cut(workload.scored, encoder.max_length, "--max-length")
     model, facts = _load(where, request.adapter)
+    facts["tokenizer"] = tokenizer_digest(encoder.tokenizer)
     log = benchmark.evaluate(model, encoder)
     if not log.finite:
         raise RunFailed(f"The losses of {request.model} are no numbers: its weights are spoilt or overflow.")

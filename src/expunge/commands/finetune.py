@@ -20,7 +20,7 @@ from ..data.sets import load_data
 from ..errors import InputError, Problem, nearest
 from ..folder.machine import machine, now, versions
 from ..intact import check_writable, read_object
-from ..models.fingerprint import fingerprint
+from ..models.fingerprint import difference, fingerprint
 from ..models.loading import load_config, load_tokenizer
 from ..models.processes import device, processes
 from ..progress import say
@@ -259,6 +259,9 @@ def _read_record(file: Path) -> dict[str, Any]:
 
 def _check_same(record: Path, facts: Mapping[str, Any]) -> None:
     old = _read_record(record)
+    model, here = old.get("model") or {}, facts["model"]["fingerprint"]
+    if not difference(model.get("fingerprint"), here):  # one of version 0.1.0 says the same in other words
+        old = {**old, "model": {**model, "fingerprint": here}}
     differing = [key for key, value in facts.items() if old.get(key) != value]
     if differing:
         raise InputError(

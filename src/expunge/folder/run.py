@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import InputError, Problem
 from ..intact import broken, read_intact, read_object
+from ..models.fingerprint import difference
 from ..recipe import Recipe, dump_recipe, load_recipe
 from ..storage import read_json_lines, write_json, write_text
 from .machine import now, versions
@@ -100,7 +101,8 @@ class RunFolder:
                         "Resume with the recipe that the run was started with, or choose another --output.")
             )  # fmt: skip
         for what, where in (("model", "fingerprint"), ("data", "forget"), ("data", "retain")):
-            if self.state[what][where] != facts[what][where]:
+            old_fact, new_fact = self.state[what][where], facts[what][where]
+            if difference(old_fact, new_fact) if where == "fingerprint" else old_fact != new_fact:
                 problems.append(
                     Problem(str(self.state_file), f"the {what}'s {where} is not what the run was started with.",
                             "Restore it, or start a new run with another --output.")

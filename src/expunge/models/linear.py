@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -54,26 +54,76 @@ def target_layers(
     Raises `InputError` where a name matches nothing, or where a target shares its weight with another module.
     """
     found = linear_layers(model)
-    blocks = sorted({index for name in found if (index := block_index(name)) is not None})
+    kept = _kept_blocks(found, layers)
     if targets != ALL_LINEAR:
         endings = TARGETS.get(targets, (targets,)) if isinstance(targets, str) else tuple(targets)
         if not isinstance(targets, str) or targets not in TARGETS:
             _check_endings(found, endings)
         found = {name: module for name, module in found.items() if matches(name, endings)}
-    if layers < 1.0:
-        kept = set(blocks[: max(1, round(layers * len(blocks)))])
+    if kept is not None:
         found = {name: module for name, module in found.items() if block_index(name) in kept}
     if not found:
+        unreached = sorted({layer_kind(name) for name in unreached_weights(model, targets, layers)})
+        beside = f", but {' and '.join(unreached)}, which no adapter reaches" if unreached else ""
         raise InputError(
             Problem(
                 "adapter.targets",
                 f"{targets!r} matches no linear layer of this model"
-                f"{f' in the first {layers:.0%} of its blocks' if layers < 1 else ''}.",
+                f"{f' in the first {layers:.0%} of its blocks' if layers < 1 else ''}"
+                f"{beside}.",
                 "Use 'all-linear'." if layers == 1 else "Use 'all-linear', or more adapter.layers.",
             )
         )
     _refuse_shared(model, found)
     return found
+
+
+def unreached_weights(
+    model: nn.Module, targets: str | Sequence[str] = ALL_LINEAR, layers: float = 1.0
+) -> dict[str, nn.Parameter]:
+    """Weights that the targets name too, and that no adapter reaches, as no linear layer holds them, by name.
+
+    Such are the experts of a sparse model, whose matrices transformers keeps in one parameter of three dimensions, and
+    the routers before them. Embeddings, convolutions and biases are nobody's target.
+    """
+    linear = linear_layers(model)
+    kept = _kept_blocks(linear, layers)
+    weights = {}
+    for owner, module in model.named_modules():
+        if isinstance(module, nn.Linear | Conv1D | nn.Embedding | nn.modules.conv._ConvNd):
+            continue
+        for name, parameter in module.named_parameters(owner, recurse=False):
+            meant = _is_layer_weight(name, parameter) and _is_meant(name, parameter, targets)
+            if meant and (kept is None or block_index(name) in kept):
+                weights[name] = parameter
+    return weights
+
+
+def _is_layer_weight(name: str, parameter: nn.Parameter) -> bool:
+    if parameter.ndim < 2 or name.endswith("bias"):
+        return False
+    return parameter.ndim > 2 or name.endswith("weight") or _is_of_experts(name)
+
+
+def _is_meant(name: str, parameter: nn.Parameter, targets: str | Sequence[str]) -> bool:
+    if targets == ALL_LINEAR:
+        return True
+    endings = TARGETS.get(targets, (targets,)) if isinstance(targets, str) else tuple(targets)
+    feed_forward = set(_FEED_FORWARD) <= set(endings)
+    experts = parameter.ndim > 2 or _is_of_experts(name)
+    return (feed_forward and experts) or matches(name.removesuffix(".weight"), endings)
+
+
+def _is_of_experts(name: str) -> bool:
+    return "experts" in name.split(".")
+
+
+def _kept_blocks(linear: Iterable[str], layers: float) -> set[int] | None:
+    """The blocks that a share means, of those that have linear layers; None for all, and what lies outside them."""
+    if layers >= 1.0:
+        return None
+    blocks = sorted({index for name in linear if (index := block_index(name)) is not None})
+    return set(blocks[: max(1, round(layers * len(blocks)))])
 
 
 def block_index(name: str) -> int | None:

@@ -16,7 +16,7 @@ from ..importance import estimators
 from ..importance.procedure import choose_procedure
 from ..methods import method_of
 from ..models.blocks import check_block
-from ..models.linear import block_index, matrix_shape, target_layers
+from ..models.linear import block_index, layer_kind, matrix_shape, target_layers, unreached_weights
 from ..models.loadable import check_loadable
 from ..models.loading import load_config
 from ..models.settings import Model
@@ -108,6 +108,27 @@ def check_adapter(model: Any, recipe: Recipe) -> dict[str, Any]:
                     f"{shape[0]} x {shape[1]}.", f"Use at most {min(shape)}, or leave that layer out of the targets.")
         )  # fmt: skip
     return layers
+
+
+def unreached(model: Any, recipe: Recipe) -> dict[str, Any]:
+    """What the targets name and no adapter reaches: `kinds` of weights, how many `parameters`, their `share` of all."""
+    weights = unreached_weights(model, recipe.adapter.targets, recipe.adapter.layers)
+    count = sum(weight.numel() for weight in weights.values())
+    return {
+        "kinds": sorted({layer_kind(name) for name in weights}),
+        "parameters": count,
+        "share": count / sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+def unreached_line(facts: dict[str, Any]) -> str | None:
+    """`unreached` in words; None where there is nothing to say."""
+    if not facts["parameters"]:
+        return None
+    return (
+        f"left out: {', '.join(facts['kinds'])} ({facts['share']:.1%} of all parameters): they are no linear layers, "
+        "so no adapter reaches them and they stay as they are"
+    )
 
 
 def check_objective(model: Any, objective: Objective, adapted: Iterable[str]) -> None:

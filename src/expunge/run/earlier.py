@@ -12,7 +12,7 @@ from ..folder.run import RunFolder
 from ..models.fingerprint import fingerprint
 from ..models.processes import processes
 from ..progress import say
-from ..storage import write_json
+from ..storage import recorded, write_json
 from .inputs import Inputs
 
 
@@ -60,4 +60,5 @@ def _measure(inputs: Sequence[Inputs], runs: Sequence[RunFolder], files: dict[in
             log, benchmark.read_log(reference) if reference.exists() else None
         )
         if processes().is_main_process:
-            write_json(file, log.to_json(), private=True)
+            with recorded(file):
+                write_json(file, log.to_json(), private=True)

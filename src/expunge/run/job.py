@@ -17,11 +17,12 @@ from ..errors import InputError, Problem
 from ..evaluation.log import EvaluationLog
 from ..folder.machine import machine
 from ..folder.run import RunFolder
-from ..models.fingerprint import fingerprint
+from ..models.fingerprint import difference, fingerprint
 from ..models.processes import device, processes
+from ..progress import say
 from ..recipe.schema import Recipe
-from ..storage import write_json
-from .checks import check_adapter, check_objective
+from ..storage import recorded, write_json
+from .checks import check_adapter, check_objective, unreached, unreached_line
 from .inputs import Inputs, encode_sets, make_benchmark
 from .meter import CostMeter
 from .surrogate import Surrogate, take_or_sample
@@ -52,6 +53,9 @@ class Job(Inputs):
         if self.method.adapts:
             part = self.method.part(self.base)
             check_objective(part, self.objective, check_adapter(part, recipe))
+            self.unreached = unreached(part, recipe)
+            if line := unreached_line(self.unreached):
+                say(line[0].upper() + line[1:])
         self.base_fingerprint = fingerprint(self.base)
         self.meter.watch(self.base)
         self.surrogate: Surrogate | None = None
@@ -80,7 +84,7 @@ class Job(Inputs):
 
     def _check_model_of_before_log(self) -> None:
         found = self.before_log.model.get("fingerprint") if self.before_log else None
-        if self.before_log and found != self.base_fingerprint:
+        if self.before_log and difference(found, self.base_fingerprint):
             raise InputError(
                 Problem(f"evaluation.before: {self.recipe.evaluation.before}",
                         f"its model is {found}, but this run needs {self.base_fingerprint}.",
@@ -115,6 +119,7 @@ class Job(Inputs):
                 "initialization": self.recipe.adapter.initialization,
                 "rank": self.recipe.adapter.rank,
                 "alpha": self.recipe.adapter.alpha,
+                **({"unreached": self.unreached} if self.unreached["parameters"] else {}),
             }
             if self.method.adapts
             else {"trainable_parameters": count},
@@ -162,7 +167,9 @@ class Job(Inputs):
         if not self.main_process:
             return log
         log.metrics = self.benchmark.all_metrics(log, log if name == "reference" else self.reference_log)
-        write_json(self.folder.evaluation(name), log.to_json(), private=True)
+        file = self.folder.evaluation(name)
+        with recorded(file):
+            write_json(file, log.to_json(), private=True)
         return log
 
     @property

@@ -26,7 +26,7 @@ from ..models.settings import Model
 from ..objectives import Objective, retain_losses
 from ..progress import say
 from ..report import write_model_card, write_report
-from ..storage import atomic_file, atomic_folder, write_json_lines
+from ..storage import atomic_file, atomic_folder, recorded, write_json_lines
 from ..training.callback import EpochCallback
 from ..training.selection import UTILITY_SHARE, Candidate
 from ..training.stopping import all_reached, check_thresholds
@@ -112,7 +112,8 @@ def importance(job: Job) -> None:
     """Which rows of which layers carry the forget set: from the store, or measured."""
     rows = take_or_measure(job)
     if job.main_process:
-        with atomic_file(job.folder.importance_file) as partial:
+        file = job.folder.importance_file
+        with recorded(file), atomic_file(file) as partial:
             save_file(rows, partial)
 
 

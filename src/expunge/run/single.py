@@ -8,6 +8,7 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 from ..errors import InputError, Problem, described
+from ..folder.checksums import check_finished
 from ..folder.run import RunFolder
 from ..intact import check_writable
 from ..models.processes import processes
@@ -34,6 +35,8 @@ def run_recipe(
     """
     folder = Path(recipe.output_folder)
     exists = is_begun(folder, RunFolder(folder).state_file, resume)
+    if exists:
+        check_finished(folder)
     job = Job(recipe, folder, original_utility, callbacks)
     processes().wait_for_everyone()  # all have looked at the folder before it is made
     if exists:

@@ -22,7 +22,7 @@ from ..models.answers import IGNORED, AnswerTokens, answer_tokens
 from ..models.modes import evaluating
 from ..objectives import Objective, Outputs, StepTotals
 from ..objectives.loss import Loss
-from ..storage import PARTIAL, sync
+from ..storage import PARTIAL, sync, write_checksums
 from .epoch_progress import EpochProgress
 from .learning_rates import scale_learning_rates
 from .weights import check_state, load_trained, save_trained, way_back
@@ -194,6 +194,7 @@ class UnlearningTrainer(Trainer):
         if self.args.should_save:
             name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             staged, final = Path(self._get_output_dir(trial)) / name, Path(str(self.args.output_dir)) / name
+            write_checksums(staged)
             for entry in staged.rglob("*"):
                 sync(entry)
             shutil.rmtree(final, ignore_errors=True)
