@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import html
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,17 +12,19 @@ import pytest
 
 import expunge
 from expunge.evaluation import measures
-from expunge.evaluation.log import QuestionRecord
+from expunge.evaluation.log import Likelihood, QuestionRecord
 from expunge.evaluation.measures import SetMeasure, declare
 from expunge.evaluation.metric import Metric, mean_with_interval
+from expunge.evaluation.set_metrics import with_added
 from expunge.storage import read_json, read_json_lines
+
+#: Of one token, of which `bits` says nothing.
+SHORT = QuestionRecord(0, Likelihood(2.0, 1))
 
 
 def bits(records: Sequence[QuestionRecord]) -> Metric | None:
     """Of answers of two tokens and more."""
-    known = [
-        record.answer.average_loss / 0.6931471805599453 for record in records if record.answer.tokens > 1
-    ]
+    known = [record.answer.average_loss / math.log(2) for record in records if record.answer.tokens > 1]
     return mean_with_interval(known) if known else None
 
 
@@ -62,3 +65,12 @@ def test_a_metric_of_ones_own_from_the_log_to_the_report(recipe: dict, tmp_path:
     assert "<dt>Surprise</dt>" in page
     assert "How many bits a token of the answer costs the model." in page
     assert page.index("Retain set: perplexity") < page.index("Retain set: surprise a token")
+
+
+@pytest.mark.usefixtures("_added")
+def test_a_benchmarks_own_figure_stands_and_a_set_without_records_has_none() -> None:
+    record = QuestionRecord(0, Likelihood(2.0, 2))
+    own = {"forget_surprise": Metric(9.0, 1)}
+    found = with_added(own, {"forget": [record], "retain": [record], "empty": [], "short": [SHORT]})
+    assert found == {**own, "retain_surprise": bits([record])}
+    assert found["retain_surprise"].value == pytest.approx(1 / math.log(2))

@@ -436,7 +436,7 @@ def test_a_run_gives_the_figures_of_the_chosen_epoch(finished: expunge.Run) -> N
     assert finished.state["training"]["utility_metric"] == "retain_probability"
 
 
-def test_a_run_of_version_0_1_0_gives_the_same(finished: expunge.Run, tmp_path: Path) -> None:
+def test_an_earlier_run_gives_the_same(finished: expunge.Run, tmp_path: Path) -> None:
     """Its `run.json` did not say which metric was the utility, and what the rule took its share of."""
     shutil.copytree(finished.path, tmp_path / "run")
     state = read_json(tmp_path / "run" / "run.json")

@@ -75,7 +75,7 @@ class Evidence:
 def rule_utility(recorded: str | None, *sides: Collection[str]) -> str | None:
     """The metric that the run's rule took for the utility, where every side has it.
 
-    Runs of version 0.1.0 recorded none: of these it is the best one declared for it that every side has.
+    Earlier runs recorded none: of these it is the best one declared for it that every side has.
     """
     if recorded is not None and all(recorded in side for side in sides):
         return recorded

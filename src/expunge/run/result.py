@@ -51,7 +51,7 @@ class Run:
         training = self.state["training"]
         if "original_utility" in training:
             return training["original_utility"]
-        # Version 0.1.0 did not record it.
+        # Earlier runs did not record it.
         from ..report.evidence import rule_utility  # imports scipy, which takes time
 
         before = self.metrics["before"]
