@@ -1,8 +1,9 @@
-"""How many tokens of its answers a model still has as its first choice."""
+"""How likely its answers are to a model, in the mean a token."""
 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def read_lines(file: str, where: str) -> list[Sample]:
 
 
 class RecallBenchmark(Benchmark):
-    """`{forget,retain}_recall`: the mean share of an answer's tokens that are the model's first choice."""
+    """`{forget,retain}_recall`: the geometric mean probability of an answer's tokens, averaged over the answers."""
 
     name = "recall"
     metric_version = "1"
@@ -45,7 +46,7 @@ class RecallBenchmark(Benchmark):
         for name, examples in self.sets.items():
             losses = answer_losses(model, examples, encoder.pad_token_id, description=f"Recalling {name}")
             sets[name] = [
-                QuestionRecord(number, Likelihood(loss.loss, loss.tokens), correct=loss.correct)
+                QuestionRecord(number, Likelihood(loss.loss, loss.tokens))
                 for number, loss in enumerate(losses)
             ]
         return self.log_of(sets, encoder)
@@ -55,7 +56,7 @@ class RecallBenchmark(Benchmark):
 
     def metrics(self, log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
         return {
-            f"{name}_recall": mean_with_interval([(r.correct or 0) / r.answer.tokens for r in records])
+            f"{name}_recall": mean_with_interval([math.exp(-r.answer.average_loss) for r in records])
             for name, records in log.sets.items()
             if records
         }
