@@ -1,7 +1,7 @@
-"""What a benchmark says of itself before any of its data are read: how a command and a run open it.
+"""A benchmark's declaration: how a command and a run open it, known before any of its data are read.
 
-A declaration is light: the recipe and `--help` import it, so its module imports nothing that loads torch, save inside
-the functions that open the benchmark.
+The recipe imports declarations to check itself, so their modules import nothing that loads torch, save inside the
+functions that open the benchmark.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOG_FORMAT = "expunge"
 
 
 class Options(Section):
-    """The options of `expunge eval` that are the benchmark's own, a field each: `--new-tokens` is `new_tokens`.
+    """The options of `expunge eval` that are the benchmark's own: the field `new_tokens` is `--new-tokens`.
 
     A field that has an alias is an option of that name.
     """

@@ -71,7 +71,7 @@ def evaluate_model(request: EvaluationRequest) -> EvaluationLog:
     declared, options = _checked(request)
     where = Model(path=request.model)
     encoder = _encoder(request, where)
-    called = {**dict(zip(GENERAL, GENERAL, strict=True)), **options.names()}
+    called = {name: name for name in GENERAL} | options.names()
     with placed_by(lambda place: _spelled(called[place]) if place in called else place):
         if request.calibrate:
             benchmark = declared.open_held_out(request.calibrate, options, encoder)

@@ -42,9 +42,8 @@ class Recipe(Section):
     method: AnyMethod = Field(Unlearn(), description="unlearn, task_arithmetic, retrain or uld")
     adapter: Adapter = Adapter()
     importance: Importance = Importance()
-    objective: ObjectiveSettings = Field(
-        default_factory=ObjectiveSettings
-    )  # made later: its losses load torch
+    # Made when it is needed: its losses load torch.
+    objective: ObjectiveSettings = Field(default_factory=ObjectiveSettings)
     training: Training = Training()
     stopping: Stopping = Stopping()
     evaluation: Evaluation = Evaluation()

@@ -1,0 +1,1 @@
+"""A loss, an estimator and a benchmark for expunge, a file each."""
