@@ -15,7 +15,7 @@ from expunge.adapters.attach import uniform_importance
 from expunge.adapters.export import export_merged
 from expunge.cli import main
 from expunge.commands.score import score_tofu
-from expunge.storage import read_json
+from expunge.storage import CHECKSUMS, read_json
 from precision import fp32_log_probability_tolerance
 from tdec_files import random_sequences, write_tdec
 from tofu_files import write_tofu
@@ -335,6 +335,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_measured
 
 def test_the_adapter_is_told_by_its_content(monkeypatch, capsys, folders, tmp_path) -> None:
     hashes = []
+    (folders["adapter"] / CHECKSUMS).unlink()  # which would tell that it has changed
     for factor in (1.0, 1.0, 2.0):
         weights = folders["adapter"] / "adapter_model.safetensors"
         save_file({name: factor * value for name, value in load_file(weights).items()}, weights)
