@@ -94,10 +94,10 @@ def gradient_of_one_step(objective: Objective, pairs: Sequence[Pair]) -> dict[st
         }
         return answer_tokens(found, batch, layer)
 
-    instead = objective.forget.instead
+    instead, terms = objective.instead, {term.side: term for term in objective.terms}
     sides = [[substitute if instead else forget for forget, _, substitute in pairs]]
     sides += [[retain for _, retain, _ in pairs if retain]]
-    totals = StepTotals(*(count for side in sides for count in (sum(e.label_count for e in side), len(side))))
+    totals = [StepTotals(sum(e.label_count for e in side), len(side)) for side in sides]
     for forget, retain, substitute in pairs:
         seen = substitute if instead else forget
         with torch.no_grad(), original.disable_adapter():
@@ -107,11 +107,12 @@ def gradient_of_one_step(objective: Objective, pairs: Sequence[Pair]) -> dict[st
         outputs = Outputs(
             run(model, seen), of_original[0], of_reinforced, run(model, substitute), of_original[1]
         )
-        objective.forget_loss(outputs, totals).backward()
-        if retain is not None:
+        objective.share(terms["forget"], outputs, totals[0]).backward()
+        if retain is not None and "retain" in terms:
             with torch.no_grad(), original.disable_adapter():
                 kept = run(original, retain)
-            (RETAIN_WEIGHT * objective.retain_loss(Outputs(run(model, retain), kept), totals)).backward()
+            loss = objective.share(terms["retain"], Outputs(run(model, retain), kept), totals[1])
+            (RETAIN_WEIGHT * loss).backward()
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 

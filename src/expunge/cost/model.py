@@ -252,9 +252,8 @@ class CostModel:
 
     def _frozen_share(self) -> float:
         """Rows that also pass the original or a reinforced model, as a multiple of the rows of a micro-batch."""
-        objective = self.inputs.objective
-        losses = [objective.forget, *([objective.retain] if objective.retain else [])]
-        return sum(len(loss.needs - {"hidden"}) for loss in losses) / self.dataset.parts
+        terms = self.inputs.objective.terms
+        return sum(len(term.loss.needs - {"hidden"}) for term in terms) / self.dataset.parts
 
     def _baseline(self, workload: Workload) -> Cost:
         settings = self.recipe.evaluation

@@ -10,15 +10,16 @@ from . import (
     representation,
 )
 from .loss import Outputs, forget_losses, retain_losses
-from .objective import PRESETS, Objective, StepTotals
-from .retain_weight import RetainWeight
+from .objective import PRESETS, Objective, StepTotals, Term
+from .weight import Weight
 
 __all__ = [
     "PRESETS",
     "Objective",
     "Outputs",
-    "RetainWeight",
     "StepTotals",
+    "Term",
+    "Weight",
     "distribution",
     "forget_losses",
     "gradient_ascent",

@@ -61,7 +61,7 @@ class Inputs:
         )
 
     def _substitutes(self) -> list[Example]:
-        kind, settings = self.objective.forget.substitute, self.recipe.objective
+        kind, settings = self.objective.substitute, self.recipe.objective
         if kind is None:
             return []
         found = substitutes(
