@@ -11,7 +11,7 @@ from ..data.encoding import Example
 from ..data.sets import UnlearningData, load_data
 from ..errors import InputError, Problem
 from ..importance import estimators
-from ..importance.procedure import choose_procedure
+from ..importance.procedure import Procedure, choose_procedure
 from ..methods import method_of
 from ..models.blocks import check_block
 from ..models.linear import block_index, matrix_shape, target_layers
@@ -37,7 +37,7 @@ def check_inputs(recipe: Recipe) -> UnlearningData:
         lambda: read_origins(recipe.model.adapters),
         lambda: found.append(load_data(recipe.data, method.needs_retain)),
         lambda: check_trackers(recipe.training.report_to),
-        lambda: _check_importance(recipe),
+        lambda: procedure_of(recipe),
     ]
     before, reference = recipe.evaluation.before, recipe.evaluation.reference
     if before is not None and not Path(before).is_file():
@@ -62,10 +62,14 @@ def check_inputs(recipe: Recipe) -> UnlearningData:
     return found[0]
 
 
-def _check_importance(recipe: Recipe) -> None:
+def procedure_of(recipe: Recipe) -> Procedure:
+    """How importance is measured, and how the adapter follows from it. Raises `InputError` where it cannot be."""
     name, settings = recipe.adapter.initialization, recipe.importance
-    if name in estimators:
-        choose_procedure(name, estimators[name], perturb=settings.perturb, official=settings.official)
+    if name not in estimators:  # nothing is measured
+        return Procedure()
+    return choose_procedure(
+        name, perturb=settings.perturb, official=settings.official, passes=settings.passes
+    )
 
 
 def _check_reference(recipe: Recipe, reference: Model) -> None:

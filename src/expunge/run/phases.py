@@ -133,7 +133,7 @@ def adapter(job: Job) -> None:
         targets=settings.targets,
         layers=settings.layers,
         seed=job.recipe.seed,
-        low_rank=official_low_rank if job.recipe.importance.official else weighted_low_rank,
+        low_rank=official_low_rank if job.procedure.public_factors else weighted_low_rank,
     )
     job.set_trained(model)
     if job.main_process:
