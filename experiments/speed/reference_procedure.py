@@ -127,9 +127,7 @@ def fila_map(found: Accumulated) -> dict[str, Tensor]:
 
 def row_importance(forget: dict[str, Tensor], retain: dict[str, Tensor]) -> dict[str, Tensor]:
     """d of every layer from both maps, with an absolute ε."""
-    return {
-        name: (of_forget / (retain[name] + EPSILON)).sum(1).sqrt() for name, of_forget in forget.items()
-    }
+    return {name: (of_forget / (retain[name] + EPSILON)).sum(1).sqrt() for name, of_forget in forget.items()}
 
 
 @dataclass

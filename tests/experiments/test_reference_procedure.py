@@ -144,7 +144,14 @@ def test_it_agrees_with_the_official_mode_of_the_package(estimator: str) -> None
         maps = [vila(perturbed, data, passes) for data in (forget, retain)]
     wanted = reference.row_importance(*maps)
     found = measure_importance(
-        random_model(), forget, retain, estimator=estimator, rank=RANK, scaling=scaling, seed=SEED, official=True
+        random_model(),
+        forget,
+        retain,
+        estimator=estimator,
+        rank=RANK,
+        scaling=scaling,
+        seed=SEED,
+        official=True,
     )
     assert found.keys() == wanted.keys()
     for name, row in found.items():

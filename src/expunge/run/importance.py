@@ -144,9 +144,7 @@ class RedrawnBatches(Sampler[list[int]]):
     Each of several processes takes its share of what is the same draw on all.
     """
 
-    def __init__(
-        self, samples: int, drawn: int, batch_size: int, seed: int, process: int = 0, of: int = 1
-    ):
+    def __init__(self, samples: int, drawn: int, batch_size: int, seed: int, process: int = 0, of: int = 1):
         self.samples, self.drawn, self.batch_size, self.seed = samples, drawn, batch_size, seed
         self.process, self.of = process, of
         self.walks = 0
