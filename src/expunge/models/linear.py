@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from ..errors import InputError, Problem, nearest
+from .probe import never_called
 from .settings import ALL_LINEAR
 
 #: What the projections are called in the models of transformers; fused projections count for all their parts.
@@ -51,8 +52,33 @@ def target_layers(
     targets: `all-linear`, a name from `TARGETS`, or a list of module names or their endings
     layers:  the share of the transformer blocks, counted from the first (VILA's ablation: 0.25 … 1.0)
 
-    Raises `InputError` where a name matches nothing, or where a target shares its weight with another module.
+    Layers that a pass over text does not call are left out (`left_out`), and so are gates of a single row where all
+    layers are meant: an adapter would have no effect on the former, and no rank on the latter.
+
+    Raises `InputError` where a name matches nothing that can be adapted, or where a target shares its weight with
+    another module.
     """
+    found = _selected(model, targets, layers)
+    for name in left_out(model, targets, layers):
+        del found[name]
+    if not found:
+        raise InputError(
+            Problem("adapter.targets", f"a pass over text calls none of the layers that {targets!r} names.",
+                    "Use 'all-linear', or name layers of the part that reads text.")
+        )  # fmt: skip
+    _refuse_shared(model, found)
+    return found
+
+
+def left_out(model: nn.Module, targets: str | Sequence[str] = ALL_LINEAR, layers: float = 1.0) -> list[str]:
+    """The names of the layers that `targets` covers and that are not adapted all the same."""
+    found = _selected(model, targets, layers)
+    uncalled = never_called(model, found)
+    gates = [name for name, module in found.items() if targets == ALL_LINEAR and matrix_shape(module)[0] == 1]
+    return sorted({*uncalled, *gates})
+
+
+def _selected(model: nn.Module, targets: str | Sequence[str], layers: float) -> dict[str, nn.Module]:
     found = linear_layers(model)
     blocks = sorted({index for name in found if (index := block_index(name)) is not None})
     if targets != ALL_LINEAR:
@@ -72,7 +98,6 @@ def target_layers(
                 "Use 'all-linear'." if layers == 1 else "Use 'all-linear', or more adapter.layers.",
             )
         )
-    _refuse_shared(model, found)
     return found
 
 

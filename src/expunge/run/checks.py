@@ -11,15 +11,17 @@ from ..data.encoding import Example
 from ..data.sets import UnlearningData, load_data
 from ..errors import InputError, Problem
 from ..importance import estimators
+from ..importance.capture import check_layers
 from ..importance.procedure import Procedure, choose_procedure
 from ..methods import method_of
 from ..models.blocks import check_block
-from ..models.linear import block_index, matrix_shape, target_layers
+from ..models.linear import block_index, layer_kind, left_out, matrix_shape, target_layers
 from ..models.loadable import check_loadable
 from ..models.loading import load_config
 from ..models.settings import Model
 from ..models.window import window_of
 from ..objectives import Objective
+from ..progress import say
 from ..recipe.schema import BENCHMARK_DATA, Recipe
 from ..training.trackers import check_trackers
 
@@ -98,7 +100,13 @@ def check_window(recipe: Recipe, examples: Iterable[Example]) -> None:
 
 
 def check_adapter(model: Any, recipe: Recipe) -> dict[str, Any]:
-    """The layers that the recipe adapts, by name. Raises `InputError` where they are none or smaller than the rank."""
+    """The layers that the recipe adapts, by name; those that it leaves out are said.
+
+    Raises `InputError` where they are none or smaller than the rank, or their importance cannot be measured.
+    """
+    if without := left_out(model, recipe.adapter.targets, recipe.adapter.layers):
+        kinds = sorted({layer_kind(name) for name in without})
+        say(f"Not adapted, as no pass over text calls them or they are gates of one row: {', '.join(kinds)}.")
     layers = target_layers(model, recipe.adapter.targets, recipe.adapter.layers)
     name, shape = min(
         ((name, matrix_shape(module)) for name, module in layers.items()), key=lambda item: min(item[1])
@@ -108,6 +116,8 @@ def check_adapter(model: Any, recipe: Recipe) -> dict[str, Any]:
             Problem("adapter.rank", f"{recipe.adapter.rank} exceeds the smaller side of {name!r}, which is "
                     f"{shape[0]} x {shape[1]}.", f"Use at most {min(shape)}, or leave that layer out of the targets.")
         )  # fmt: skip
+    if recipe.adapter.initialization in estimators:
+        check_layers(model, layers)
     return layers
 
 
