@@ -105,8 +105,8 @@ def check_adapter(model: Any, recipe: Recipe) -> dict[str, Any]:
     Raises `InputError` where they are none or smaller than the rank, or their importance cannot be measured.
     """
     if without := left_out(model, recipe.adapter.targets, recipe.adapter.layers):
-        kinds = sorted({layer_kind(name) for name in without})
-        say(f"Not adapted, as no pass over text calls them or they are gates of one row: {', '.join(kinds)}.")
+        kinds = sorted({f"{layer_kind(name)} ({why})" for name, why in without.items()})
+        say(f"Layers that are not adapted: {', '.join(kinds)}.")
     layers = target_layers(model, recipe.adapter.targets, recipe.adapter.layers)
     name, shape = min(
         ((name, matrix_shape(module)) for name, module in layers.items()), key=lambda item: min(item[1])
