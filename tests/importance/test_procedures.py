@@ -185,6 +185,7 @@ def test_the_official_importance_varies_on_a_real_model(shared: Path, tmp_path: 
 @pytest.mark.parametrize(("official", "training"), [(True, True), (False, False)])
 def test_the_public_code_measures_in_train_mode(official: bool, training: bool) -> None:
     model, modes = random_model(), set()
+    target_layers(model)  # which layers a pass calls is found out once, in eval mode
     model.register_forward_pre_hook(lambda module, _inputs: modes.add(module.training))
     measure_importance(model, [random_batch(4)], estimator="fila", official=official)
     assert modes == {training}
