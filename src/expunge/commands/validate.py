@@ -55,7 +55,7 @@ def plan(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 def _plan(inputs: Inputs) -> dict[str, Any]:
     recipe, data = inputs.recipe, inputs.data
     method = inputs.method
-    walked = inputs.retain if inputs.objective.over == "retain" else inputs.forget
+    walked = inputs.forget if inputs.objective.walked == "forget" else inputs.retain
     longest = max(len(example) for example in walked)
     model = empty_model(method.source)
     part = method.part(model)

@@ -14,7 +14,7 @@ from ..adapters.weights import WEIGHTS_FILE
 from ..errors import Problem
 from ..folder.run import RunFolder
 from ..models.token_statistics import cross_entropy
-from ..objectives import Objective, Outputs, RetainWeight, retain_losses
+from ..objectives import Objective, Outputs, Term, Weight, retain_losses
 from ..objectives.loss import Loss
 from ..recipe import methods
 from .method import Method
@@ -50,7 +50,8 @@ class LogitDifference(Method):
         return self.recipe.method
 
     def objective(self) -> Objective:
-        return Objective(retain_losses["nll"], UNIFORM, RetainWeight(self.settings.retain_weight))
+        learned = Term(retain_losses["nll"], "forget")
+        return Objective([learned, Term(UNIFORM, "retain", Weight(self.settings.retain_weight))])
 
     def part(self, model: Any) -> Any:
         return first_blocks(model, self.settings.layers)

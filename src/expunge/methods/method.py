@@ -57,7 +57,7 @@ class Method(ABC):
 
     @property
     def needs_retain(self) -> bool:
-        return self.objective().retain is not None
+        return self.objective().sees("retain")
 
     @property
     def training(self) -> Training:

@@ -9,15 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .registry import forget_losses, retain_losses
-from .retain_weight import RetainWeight
+from .weight import Weight
 
 if TYPE_CHECKING:
     from .loss import Outputs
-    from .objective import Objective, StepTotals
+    from .objective import Objective, StepTotals, Term
 
-_HOMES = {"Objective": ".objective", "Outputs": ".loss", "StepTotals": ".objective"}
+_HOMES = {"Objective": ".objective", "Outputs": ".loss", "StepTotals": ".objective", "Term": ".objective"}
 
-__all__ = ["Objective", "Outputs", "RetainWeight", "StepTotals", "forget_losses", "retain_losses"]
+__all__ = ["Objective", "Outputs", "StepTotals", "Term", "Weight", "forget_losses", "retain_losses"]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,7 @@ from ..methods import method_of
 from ..models.loading import load_tokenizer
 from ..recipe.schema import Recipe
 from ..training.stopping import read_thresholds
-from .checks import check_inputs, check_window
+from .checks import check_inputs, check_window, procedure_of
 from .given_logs import read_given_log
 
 #: Retain samples that are kept out of training to measure utility on, at most, and as a share of the set.
@@ -44,6 +44,7 @@ class Inputs:
         check_window(recipe, [*self.forget, *self.retain])
         self.method = method_of(recipe)
         self.objective = self.method.objective()
+        self.procedure = procedure_of(recipe)
         self.substitutes = self._substitutes()
         self.thresholds = read_thresholds(recipe.stopping)
         self.benchmark = make_benchmark(recipe, self.encoder, self.data, held_out)
@@ -57,7 +58,7 @@ class Inputs:
         )
 
     def _substitutes(self) -> list[Example]:
-        kind, settings = self.objective.forget.substitute, self.recipe.objective
+        kind, settings = self.objective.substitute, self.recipe.objective
         if kind is None:
             return []
         found = substitutes(

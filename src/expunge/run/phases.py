@@ -23,7 +23,7 @@ from ..importance import estimators
 from ..intact import broken, read_intact
 from ..models.processes import processes
 from ..models.settings import Model
-from ..objectives import Objective, retain_losses
+from ..objectives import Objective, Term, retain_losses
 from ..progress import say
 from ..report import write_model_card, write_report
 from ..storage import atomic_file, atomic_folder, recorded, write_json_lines
@@ -134,7 +134,7 @@ def adapter(job: Job) -> None:
         targets=settings.targets,
         layers=settings.layers,
         seed=job.recipe.seed,
-        low_rank=official_low_rank if job.recipe.importance.official else weighted_low_rank,
+        low_rank=official_low_rank if job.procedure.public_factors else weighted_low_rank,
     )
     job.set_trained(model)
     if job.main_process:
@@ -153,7 +153,7 @@ def reinforcement(job: Job) -> None:
         model,
         job.forget,
         [],
-        objective=Objective(retain_losses["nll"], None),
+        objective=Objective([Term(retain_losses["nll"], "forget")]),
         training=job.recipe.training,
         seed=job.recipe.seed,
         pad_token_id=job.encoder.pad_token_id,
@@ -210,7 +210,7 @@ def training(job: Job) -> None:
     kept = saved_steps(folder.checkpoints)
     rows = [row for row in folder.epochs if row["step"] in kept]
     if not rows:
-        guard = "" if job.objective.retain else " or give a retain loss"
+        guard = "" if job.objective.sees("retain") else " or give a retain loss"
         raise RunFailed(
             f"{stopped} No epoch was finished before, so nothing was exported. Lower training.learning_rate{guard}, "
             "and start anew with another --output."

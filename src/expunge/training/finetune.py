@@ -20,7 +20,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ..data.encoding import Example
 from ..errors import RunFailed
 from ..intact import read_intact
-from ..objectives import Objective
+from ..objectives import Objective, Term
 from ..objectives.registry import retain_losses
 from ..progress import say
 from .settings import Training
@@ -56,7 +56,7 @@ def finetune(
         model,
         examples,
         [],
-        objective=Objective(retain_losses["nll"], None),
+        objective=Objective([Term(retain_losses["nll"])]),
         training=training.model_copy(update={"learning_rate_scale": "none"}),
         seed=seed,
         pad_token_id=pad_token_id,
