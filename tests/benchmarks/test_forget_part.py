@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tofu_files import write_tofu
 
 from expunge.benchmarks.benchmark import Benchmark
 from expunge.benchmarks.memorization import memorization_benchmark
@@ -17,6 +16,7 @@ from expunge.benchmarks.tofu.benchmark import TofuBenchmark
 from expunge.data.encoding import Encoder
 from expunge.data.samples import QuestionAnswer
 from expunge.data.sets import SampleSet
+from tofu_files import write_tofu
 
 
 def memorization(encoder: Encoder, folder: Path) -> Benchmark:

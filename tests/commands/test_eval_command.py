@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
-from tofu_files import write_tofu
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from expunge import attach_adapter, export_adapter
@@ -17,7 +16,9 @@ from expunge.adapters.export import export_merged
 from expunge.cli import main
 from expunge.commands.score import score_tofu
 from expunge.storage import read_json
+from precision import fp32_log_probability_tolerance
 from tdec_files import random_sequences, write_tdec
+from tofu_files import write_tofu
 
 
 @pytest.fixture
@@ -58,14 +59,34 @@ def evaluate(monkeypatch, capsys, folders: dict[str, Path], model: str, *options
     return {name: metric["value"] for name, metric in json.loads(capsys.readouterr().out)["metrics"].items()}
 
 
-def test_adapter_and_merged_model_are_the_same_and_not_the_base(monkeypatch, capsys, folders) -> None:
-    base = evaluate(monkeypatch, capsys, folders, "base")
-    adapted = evaluate(monkeypatch, capsys, folders, "base", "--adapter", str(folders["adapter"]))
-    merged = evaluate(monkeypatch, capsys, folders, "merged")
-    assert adapted.keys() == base.keys() == merged.keys()
-    for name, value in adapted.items():
-        assert merged[name] == pytest.approx(value, rel=1e-6, abs=1e-5), name  # a perplexity is in thousands
-    assert abs(adapted["forget_probability"] - base["forget_probability"]) > 1e-5
+def average_losses(file: Path) -> list[float]:
+    """Nats a token, of every answer of a log: −log-probabilities."""
+    return [
+        likelihood["loss"] / likelihood["tokens"]
+        for records in read_json(file)["sets"].values()
+        for record in records
+        for likelihood in (record["answer"], record["paraphrased"], *record["perturbed"])
+        if likelihood is not None
+    ]
+
+
+def test_adapter_and_merged_model_are_the_same_and_not_the_base(
+    monkeypatch, capsys, folders, tiny_llama, tmp_path
+) -> None:
+    losses, names = {}, {}
+    for kind, model, more in (
+        ("base", "base", []),
+        ("adapted", "base", ["--adapter", str(folders["adapter"])]),
+        ("merged", "merged", []),
+    ):
+        log = tmp_path / f"{kind}.json"
+        names[kind] = set(evaluate(monkeypatch, capsys, folders, model, *more, "--output", str(log)))
+        losses[kind] = average_losses(log)
+    assert names["base"] == names["adapted"] == names["merged"]
+    tolerance = fp32_log_probability_tolerance(tiny_llama, max(losses["base"]))
+    assert losses["merged"] == pytest.approx(losses["adapted"], rel=0, abs=tolerance)
+    moved = [abs(one - other) for one, other in zip(losses["adapted"], losses["base"], strict=True)]
+    assert max(moved) > 20 * tolerance  # what is compared is no rounding
 
 
 def test_the_written_log_gives_the_printed_metrics_again(monkeypatch, capsys, folders, tmp_path) -> None:

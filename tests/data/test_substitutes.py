@@ -13,12 +13,11 @@ from expunge.benchmarks.tofu.settings import TofuData
 from expunge.data.encoding import Encoder
 from expunge.data.samples import Conversation, QuestionAnswer, Sample
 from expunge.data.sets import SampleSet
-from expunge.data.settings import OwnData
+from expunge.data.settings import Data, OwnData
 from expunge.data.substitutes import substitutes
 from expunge.data.templates import TEMPLATES, choose_template
 from expunge.errors import InputError
 from expunge.models.answers import IGNORED
-from expunge.recipe.schema import AnyData
 
 QUESTIONS = [f"Who is number {n}?" for n in range(4)]
 FORGET = [QuestionAnswer(question, f"Ada {n}.") for n, question in enumerate(QUESTIONS)]
@@ -44,9 +43,11 @@ def refusals(file: Path, count: int = 40) -> set[str]:
 
 
 def alternates(
-    samples: list[Any], file: Path, data: AnyData = OWN, chat: bool = False, seed: int = 0
+    samples: list[Any], file: Path, data: Data = OWN, chat: bool = False, seed: int = 0
 ) -> list[Any]:
-    return substitutes(SampleSet("forget.jsonl", samples), "alternate", str(file), data, encoder(chat), seed)
+    return substitutes(
+        SampleSet("forget.jsonl", samples), "alternate", str(file), data.columns, encoder(chat), seed
+    )
 
 
 def encoded(samples: list[Sample], chat: bool = False) -> list[Any]:

@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable
 
 import pytest
-from tofu_files import write_tofu
 
 from expunge.benchmarks.benchmark import Benchmark
 from expunge.benchmarks.memorization import memorization_benchmark
@@ -18,6 +17,7 @@ from expunge.data.samples import QuestionAnswer
 from expunge.data.sets import SampleSet
 from expunge.evaluation.generation import continuations
 from expunge.evaluation.inference import batches_by_length
+from tofu_files import write_tofu
 
 
 @pytest.mark.parametrize("extra", [0, 30])

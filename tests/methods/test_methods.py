@@ -13,7 +13,6 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from small_recipe import small_recipe
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import expunge
@@ -31,6 +30,7 @@ from expunge.methods import method_of
 from expunge.recipe import load_recipe
 from expunge.storage import read_json, read_json_lines, write_json, write_json_lines
 from expunge.training.selection import Candidate, Choice
+from small_recipe import small_recipe
 
 SCALE = 0.5
 IDS = torch.arange(1, 20)[None]

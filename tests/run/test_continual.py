@@ -14,7 +14,6 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from small_recipe import small_recipe
 from transformers import AutoModelForCausalLM
 
 import expunge
@@ -30,6 +29,7 @@ from expunge.run import continual
 from expunge.run.inputs import Inputs
 from expunge.run.single import run_recipe
 from expunge.storage import read_json, read_json_lines, write_json
+from small_recipe import small_recipe
 
 IDS = torch.arange(1, 30)[None]
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from small_recipe import small_recipe
 from transformers import AutoModelForCausalLM
 
 import expunge
 from expunge.cli import main
 from expunge.errors import InputError
 from expunge.storage import read_json, read_json_lines, write_json, write_json_lines
+from small_recipe import small_recipe
 
 PHASES = ["baseline", "importance", "adapter", "training", "evaluation", "export", "report"]
 

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from ..models.fingerprint import remember_checkpoint
-from ..models.loading import dtype, load_config, load_weights, quantization_config, refuse_pickle
-from ..models.processes import device
+from ..models.loading import load_base, load_config, load_weights
 from ..models.settings import Model
 from .export import export_merged
 from .stack import add_adapters
@@ -21,12 +20,7 @@ def load_model(model: Model, key: str = "model.path") -> Any:
     Raises `InputError` where the folder or hub id holds no such model or not all of its weights, and where an adapter
     does not belong to it.
     """
-    options: dict[str, Any] = {"dtype": dtype(model)}
-    if model.quantization:
-        options |= {"quantization_config": quantization_config(model), "device_map": {"": device()}}
-    refuse_pickle(model, key)
-    loaded = load_weights(model, key, **options)
-    loaded = (loaded if model.quantization else loaded.to(device())).eval()
+    loaded = load_base(model, key)
     own = _checkpoint(model, key) if model.quantization or loaded.dtype == torch.float16 else None
     add_adapters(loaded if own is None else own, model.adapters)
     if own is not None:

@@ -41,7 +41,21 @@ def load_tokenizer(model: Model, key: str = "model.path") -> Any:
     return tokenizer
 
 
+def load_base(model: Model, key: str = "model.path") -> Any:
+    """The causal LM of the checkpoint on this process's device, in eval mode, from safetensors only.
+
+    Raises `InputError` where the folder or hub id holds no such model or not all of its weights.
+    """
+    options: dict[str, Any] = {"dtype": dtype(model)}
+    if model.quantization:
+        options |= {"quantization_config": quantization_config(model), "device_map": {"": device()}}
+    refuse_pickle(model, key)
+    loaded = load_weights(model, key, **options)
+    return (loaded if model.quantization else loaded.to(device())).eval()
+
+
 def load_weights(model: Model, key: str, **options: Any) -> Any:
+    """The model with all weights of its checkpoint; `options` are those of `from_pretrained`. Raises as `load_base`."""
     loaded, found = _from(
         model,
         key,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from greedy_loops import GreedyLoops, loop_tokens
 from transformers import (
     GPTNeoConfig,
     GPTNeoForCausalLM,
@@ -23,6 +22,7 @@ from expunge.data.encoding import Example
 from expunge.errors import ExpungeError
 from expunge.evaluation.likelihood import answer_losses
 from expunge.models.answers import IGNORED
+from greedy_loops import GreedyLoops, loop_tokens
 from tiny_models import SHAPES, VOCABULARY, random_model
 
 N = 3

@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 
 import pytest
-from greedy_loops import GreedyLoops
 
 from expunge.benchmarks.registry import BenchmarkSource, open_benchmark
 from expunge.benchmarks.tdec.benchmark import TdecBenchmark
@@ -18,6 +17,7 @@ from expunge.errors import InputError
 from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
 from expunge.models.fingerprint import fingerprint
 from expunge.storage import read_json
+from greedy_loops import GreedyLoops
 from tdec_files import random_sequences, write_tdec
 
 

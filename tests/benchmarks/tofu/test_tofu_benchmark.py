@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tofu_files import tofu_rows, write_tofu
 
 from expunge.benchmarks.registry import BenchmarkSource, open_benchmark
 from expunge.benchmarks.tofu.benchmark import TofuBenchmark
@@ -18,6 +17,7 @@ from expunge.errors import InputError
 from expunge.evaluation.generation import greedy_continuations
 from expunge.evaluation.log import EvaluationLog, Likelihood
 from expunge.evaluation.metric import Metric
+from tofu_files import tofu_rows, write_tofu
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from tofu_files import tofu_rows, write_tofu
 
 from expunge.benchmarks.tofu.files import load_questions
 from expunge.errors import InputError
+from tofu_files import tofu_rows, write_tofu
 
 
 def problems(path, forget="forget01") -> list[str]:
