@@ -8,7 +8,6 @@ template's own marks (`{% generation %}`) are used where it has them, and checke
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -80,8 +79,14 @@ class ChatWriter:
             text = self.text(messages)
         else:
             raise _refused(_what_is_missing(skeleton, marked))
-        spans = self._own_spans(messages) if self._has_own_marks else self._spans(messages, marked, found, text)
-        last = [place for place, message in zip(found, marked.message, strict=True) if message == len(messages) - 1]
+        spans = (
+            self._own_spans(messages) if self._has_own_marks else self._spans(messages, marked, found, text)
+        )
+        last = [
+            place
+            for place, message in zip(found, marked.message, strict=True)
+            if message == len(messages) - 1
+        ]
         return Written(text, spans, last[-1][1] < len(text.rstrip()))
 
     def before_answer(self, messages: Sequence[Message]) -> str:
@@ -109,7 +114,9 @@ class ChatWriter:
     def _template(self) -> str:
         return self.tokenizer.get_chat_template(None, list(self.tools) or None)
 
-    def _spans(self, messages: Sequence[Message], marked: _Marked, found: Sequence[Span], text: str) -> list[Span]:
+    def _spans(
+        self, messages: Sequence[Message], marked: _Marked, found: Sequence[Span], text: str
+    ) -> list[Span]:
         """From where the model begins to write, thoughts that are none left out, to where its turn is closed."""
         spans = []
         for place, message in enumerate(messages):
@@ -120,7 +127,11 @@ class ChatWriter:
             # Thoughts and calls are written with something before them that the model writes as well: `<think>`.
             plain = marked.texts[own[0]] == message["content"]
             start = self._start(messages[:place], text, first, plain)
-            end = len(text) if place == len(messages) - 1 else last + self._closing(marked, place, own[-1], text[last:])
+            end = (
+                len(text)
+                if place == len(messages) - 1
+                else last + self._closing(marked, place, own[-1], text[last:])
+            )
             spans.append((start, end))
         return spans
 
@@ -132,16 +143,18 @@ class ChatWriter:
         if plain:  # a space is left to the answer's first token, into which tokenizers merge it
             return first if prompt.startswith(written) else len(written.rstrip(" "))
         without = self.text(before) if before else ""
-        header = prompt[len(os.path.commonprefix([without, prompt])) :]
+        header = prompt[common_prefix(without, prompt) :]
         place = written.rfind(header) if header else -1
         if place < 0:
-            raise _refused("it cannot be told where the chat template begins an answer that thinks or calls tools")
+            raise _refused(
+                "it cannot be told where the chat template begins an answer that thinks or calls tools"
+            )
         return place + len(header)
 
     def _closing(self, marked: _Marked, place: int, number: int, after: str) -> int:
         """Characters after an answer that close its turn: what stands there even if nothing follows."""
         _, found, closing = self.text(marked.messages[: place + 1]).rpartition(f"Qz7xMARK{number}KRAMx7zQ")
-        return len(os.path.commonprefix([closing, after])) if found else 0
+        return common_prefix(closing, after) if found else 0
 
     def _own_spans(self, messages: Sequence[Message]) -> list[Span]:
         """What the template itself marks as generated."""
@@ -235,8 +248,18 @@ def _what_is_missing(skeleton: Sequence[str], marked: _Marked) -> str:
     for number, place in enumerate(marked.message):
         if written.count(number) != 1:
             times = "leaves out" if number not in written else "repeats"
-            return f"the chat template {times} what the assistant says, thinks or calls in message {place + 1}"
+            return (
+                f"the chat template {times} what the assistant says, thinks or calls in message {place + 1}"
+            )
     return "the chat template alters what the assistant says"
+
+
+def common_prefix(first: Sequence[Any], second: Sequence[Any]) -> int:
+    """How many characters, or tokens, two sequences begin with alike."""
+    for index, (a, b) in enumerate(zip(first, second, strict=False)):
+        if a != b:
+            return index
+    return min(len(first), len(second))
 
 
 def _refused(reason: str) -> InputError:

@@ -17,7 +17,7 @@ import torch
 from ..errors import InputError, Problem
 from ..models.answers import IGNORED
 from ..progress import say
-from .conversation import ChatWriter
+from .conversation import ChatWriter, common_prefix
 from .templates import ChatTemplate, Template
 
 
@@ -82,7 +82,7 @@ class Encoder:
         # a whole text leaves out an EOS that the tokenizer puts after every text.
         prompt = self.template.ask(question).rstrip(" ")
         whole = self.tokenizer(self.template.render(question, "x"))["input_ids"]
-        return self._readable(whole[: _common_prefix(self.tokenizer(prompt)["input_ids"], whole)])
+        return self._readable(whole[: common_prefix(self.tokenizer(prompt)["input_ids"], whole)])
 
     def prompt_of(self, messages: Sequence[dict[str, Any]], tools: Sequence[Any] = ()) -> list[int]:
         """The tokens that come before the answer to a conversation so far; BOS or EOS where the answer opens it."""
@@ -105,7 +105,7 @@ class Encoder:
         question, answer = (message["content"] for message in messages)
         alone = self.tokenizer(self.template.ask(question))["input_ids"]
         whole = self._ended(self.tokenizer(self.template.render(question, answer))["input_ids"])
-        return self._labelled(whole, [(_common_prefix(alone, whole), len(whole))])
+        return self._labelled(whole, [(common_prefix(alone, whole), len(whole))])
 
     @staticmethod
     def _check_plain(messages: Sequence[dict[str, Any]], tools: Sequence[Any]) -> None:
@@ -146,7 +146,7 @@ class Encoder:
         Both are tokenised as one text, so a token across the boundary is a label.
         """
         whole = self.opening(text + more)
-        start = _common_prefix(self.opening(text), whole)
+        start = common_prefix(self.opening(text), whole)
         return Example(whole, [IGNORED] * start + whole[start:])
 
     @property
@@ -171,7 +171,7 @@ class Encoder:
             ids = self.tokenizer(before, add_special_tokens=False)["input_ids"]
         else:
             whole = self.tokenizer(self.template.render("x", "x"))["input_ids"]
-            ids = whole[: _common_prefix(self.tokenizer(before.rstrip(" "))["input_ids"], whole)]
+            ids = whole[: common_prefix(self.tokenizer(before.rstrip(" "))["input_ids"], whole)]
         return ids or self.start
 
     @property
@@ -205,8 +205,8 @@ class Encoder:
             ids = self._ended(ids)
         spans = [
             (
-                _common_prefix(self._ids(text[:start]), ids),
-                len(ids) if end >= len(text) else _common_prefix(self._ids(text[:end]), ids[:whole]),
+                common_prefix(self._ids(text[:start]), ids),
+                len(ids) if end >= len(text) else common_prefix(self._ids(text[:end]), ids[:whole]),
             )
             for start, end in written.spans
         ]
@@ -220,8 +220,8 @@ class Encoder:
         beyond = max(ids, default=0)
         if beyond >= self.vocabulary:
             raise InputError(
-                Problem("data.template", f"the tokenizer makes the token {beyond} of it, and the model's embedding ends "
-                        f"at {self.vocabulary - 1}.",
+                Problem("data.template", f"the tokenizer makes the token {beyond} of it, and the model's embedding "
+                        f"ends at {self.vocabulary - 1}.",
                         "Use the tokenizer that the model was trained with, or enlarge the embedding "
                         "(resize_token_embeddings) and train it.")
             )  # fmt: skip
@@ -273,10 +273,3 @@ def collate(examples: Sequence[Example], pad_token_id: int) -> dict[str, torch.T
 def _turns(question: str, answer: str | None = None) -> list[dict[str, str]]:
     turns = [{"role": "user", "content": question}]
     return turns if answer is None else [*turns, {"role": "assistant", "content": answer}]
-
-
-def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    for index, (a, b) in enumerate(zip(first, second, strict=False)):
-        if a != b:
-            return index
-    return min(len(first), len(second))

@@ -1,7 +1,7 @@
 """The messages of a conversation as people's files write them: OpenAI's `messages`, ShareGPT's `conversations`.
 
-What is read of them: role and content (or `from` and `value`), what is called (`tool_calls`), thought (`reasoning_content`)
-and answered by tools, whether a message counts as an answer (`weight`), and beside them the row's `system` and `tools`.
+What is read of them: role and content (or `from` and `value`), what is called (`tool_calls`) and thought
+(`reasoning_content`), and whether a message counts as an answer (`weight`); beside them the row's `system` and `tools`.
 Content is text, or a list of parts of text. Anything else is refused: Python would make some text of it.
 """
 
@@ -57,7 +57,9 @@ def read_tools(given: Any) -> list[Any]:
     """A row's `tools`: a list of objects, or such a list as JSON, as csv and parquet files hold it."""
     tools = _parsed(given)
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise NoMessage("its `tools` are no list of objects.", "Write them as the chat template expects them.")
+        raise NoMessage(
+            "its `tools` are no list of objects.", "Write them as the chat template expects them."
+        )
     return tools
 
 
@@ -70,7 +72,8 @@ def _message(given: Any, number: int) -> Message:
     for key in REFUSED:
         if given.get(key):
             raise NoMessage(
-                f"message {number} holds {key!r}, which is not read.", "Write it as text, or leave the row out."
+                f"message {number} holds {key!r}, which is not read.",
+                "Write it as text, or leave the row out.",
             )
     message: Message = {"role": role}
     if given.get("tool_calls"):
@@ -91,7 +94,9 @@ def _role(given: Any, number: int) -> str:
     role = given.strip().lower() if isinstance(given, str) else ""
     role = ALIASES.get(role, role)
     if role not in ROLES:
-        called = f"is called {given[:40]!r}" if isinstance(given, str) else f"is of type {type(given).__name__}"
+        called = (
+            f"is called {given[:40]!r}" if isinstance(given, str) else f"is of type {type(given).__name__}"
+        )
         raise NoMessage(
             f"the role of message {number} {called}, which no chat template knows.",
             "Use system, user, assistant or tool.",
@@ -111,7 +116,7 @@ def _text(content: Any, number: int) -> str:
         if isinstance(part, dict):
             kind, part = part.get("type", "text"), part.get("text")
             if kind != "text":
-                raise NoMessage(f"the content of message {number} holds a part of type {str(kind)[:40]!r}; only text is read.",
+                raise NoMessage(f"the content of message {number} holds a part of type {str(kind)[:40]!r}, not text.",
                                 "Leave the part out, or the row.")  # fmt: skip
         if not isinstance(part, str):
             raise NoMessage(f"the content of message {number} holds a part of type {type(part).__name__}, not text.",
@@ -142,7 +147,10 @@ def _tool_calls(given: Any, number: int) -> list[Any]:
         raise NoMessage(f"the `tool_calls` of message {number} name no functions.",
                         "Write each as {function: {name: ..., arguments: ...}}.")  # fmt: skip
     return [
-        {**call, "function": {**call["function"], "arguments": _parsed(call["function"].get("arguments") or {})}}
+        {
+            **call,
+            "function": {**call["function"], "arguments": _parsed(call["function"].get("arguments") or {})},
+        }
         for call in calls
     ]
 

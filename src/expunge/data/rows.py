@@ -69,7 +69,7 @@ def read_file(file: Path, key: str) -> list[Any]:
         likely = likely_encoding(read_bytes(file))
         raise InputError(
             Problem(key, f"{str(file)!r} cannot be read: {_in_a_line(error)}.",
-                    f"Save it as UTF-8. It is likely {likely}: iconv -f {likely.partition(',')[0]} -t UTF-8 converts it.")
+                    f"Save it as UTF-8. It is likely {likely}: iconv -f {likely.partition(',')[0]} -t UTF-8 FILE > NEW")
         ) from error  # fmt: skip
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
@@ -85,7 +85,8 @@ def _files_of(folder: Path, key: str) -> list[Path]:
         raise InputError(
             Problem(key, f"the folder {str(folder)!r} cannot be read: {_in_a_line(error)}.", "Correct its permissions.")
         ) from error  # fmt: skip
-    files, left_out = [], []
+    files: list[Path] = []
+    left_out: list[Path] = []
     for file in there:
         inside = file.relative_to(folder)
         hidden = any(part.startswith(".") or CHECKPOINT.fullmatch(part) for part in inside.parts)
@@ -95,8 +96,8 @@ def _files_of(folder: Path, key: str) -> list[Path]:
         names = ", ".join(str(file.relative_to(folder)) for file in left_out[:LISTED])
         more = f" and {len(left_out) - LISTED} more" if len(left_out) > LISTED else ""
         say(
-            f"{key}: of the folder {str(folder)!r}, {len(files)} files are read and {len(left_out)} left out, which are "
-            f"hidden, about the data, a trainer's, or of no known kind: {names}{more}."
+            f"{key}: of the folder {str(folder)!r}, {len(files)} files are read and {len(left_out)} left out, which "
+            f"are hidden, about the data, a trainer's, or of no known kind: {names}{more}."
         )
     return files
 

@@ -65,7 +65,7 @@ class Conversation:
     more: str = ""
 
     def __repr__(self) -> str:
-        # The hashes of data that run.json holds are of this text: without `more` it is what it was before there was any.
+        # The hashes of data that run.json holds are of this text: without `more` it is as before there was any.
         more = f", more={self.more!r}" if self.more else ""
         return f"Conversation(turns={self.turns!r}{more})"
 
@@ -150,7 +150,11 @@ def recognise(rows: Sequence[Row], columns: Columns, source: str, key: str) -> C
     """
     there = set(rows[0])
     found = columns
-    if columns.format in ("auto", "qa") and columns.question_column not in there and {INSTRUCTION, OUTPUT} <= there:
+    if (
+        columns.format in ("auto", "qa")
+        and columns.question_column not in there
+        and {INSTRUCTION, OUTPUT} <= there
+    ):
         found = found.model_copy(update={"question_column": INSTRUCTION, "answer_column": OUTPUT})
     if columns.format in ("auto", "chat") and columns.messages_column not in there and CONVERSATIONS in there:
         found = found.model_copy(update={"messages_column": CONVERSATIONS})
@@ -259,7 +263,9 @@ def _text(row: Row, columns: Columns, where: str) -> Sample | Problem | None:
     given = row.get(columns.text_column, "no such column")
     if given is None or (isinstance(given, str) and not given.strip()):
         return None
-    return _missing_text(row, columns.text_column, "data.text_column", where) or Text(row[columns.text_column])
+    return _missing_text(row, columns.text_column, "data.text_column", where) or Text(
+        row[columns.text_column]
+    )
 
 
 def _missing_text(row: Row, column: str, option: str, where: str) -> Problem | None:

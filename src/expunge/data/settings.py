@@ -108,5 +108,5 @@ class OwnData(Columns, Data):
     def read(self, side: str, source: str) -> tuple[SampleSet, str]:
         from .own_files import read_own_set  # it loads torch, which a recipe alone does not need
 
-        columns = self.renamed(self.columns_of[side]) if side in self.columns_of else self  # type: ignore[index]
+        columns = self.renamed(self.columns_of[side]) if side in self.columns_of else self
         return read_own_set(source, columns, f"data.{side}")
