@@ -89,11 +89,6 @@ class ChatWriter:
         ]
         return Written(text, spans, last[-1][1] < len(text.rstrip()))
 
-    def before_answer(self, messages: Sequence[Message]) -> str:
-        """What is written before an answer that is yet to come: all that the answer's span would follow."""
-        written = self.conversation([*messages, {"role": "assistant", "content": "x"}])
-        return written.text[: written.spans[-1][0]]
-
     def text(self, messages: Sequence[Message], generation_prompt: bool = False) -> str:
         try:
             return self.tokenizer.apply_chat_template(
@@ -136,9 +131,9 @@ class ChatWriter:
         return spans
 
     def _start(self, before: Sequence[Message], text: str, first: int, plain: bool) -> int:
-        prompt = self.text(before, generation_prompt=True)
+        prompt = self.text(before, generation_prompt=True) if before else ""
         written = text[:first]
-        if written.startswith(prompt) and (not plain or not written[len(prompt) :].strip()):
+        if prompt and written.startswith(prompt) and (not plain or not written[len(prompt) :].strip()):
             return len(prompt)
         if plain:  # a space is left to the answer's first token, into which tokenizers merge it
             return first if prompt.startswith(written) else len(written.rstrip(" "))
@@ -247,7 +242,7 @@ def _what_is_missing(skeleton: Sequence[str], marked: _Marked) -> str:
     written = [int(number) for number in skeleton[1::2]]
     for number, place in enumerate(marked.message):
         if written.count(number) != 1:
-            times = "leaves out" if number not in written else "repeats"
+            times = "leaves out or alters" if number not in written else "repeats"
             return (
                 f"the chat template {times} what the assistant says, thinks or calls in message {place + 1}"
             )

@@ -77,7 +77,7 @@ class Encoder:
     def prompt(self, question: str) -> list[int]:
         """The tokens that come before the answer: what a generation starts from."""
         if isinstance(self.template, ChatTemplate):
-            return self.prompt_of(_turns(question))
+            return self.prompt_of(_turns(question, "x"))
         # A space at the end is left to the answer's first token, into which tokenizers merge it. The comparison with
         # a whole text leaves out an EOS that the tokenizer puts after every text.
         prompt = self.template.ask(question).rstrip(" ")
@@ -85,11 +85,12 @@ class Encoder:
         return self._readable(whole[: common_prefix(self.tokenizer(prompt)["input_ids"], whole)])
 
     def prompt_of(self, messages: Sequence[dict[str, Any]], tools: Sequence[Any] = ()) -> list[int]:
-        """The tokens that come before the answer to a conversation so far; BOS or EOS where the answer opens it."""
+        """The tokens that come before the last answer of a conversation; BOS or EOS where nothing does."""
         if isinstance(self.template, ChatTemplate):
-            before = ChatWriter(self.tokenizer, tools).before_answer(messages)
-            return self._readable(self._ids(before)) or self.start
-        self._check_plain([*messages, {"role": "assistant", "content": ""}], tools)
+            written = ChatWriter(self.tokenizer, tools).conversation(messages)
+            before, whole = self._ids(written.text[: written.spans[-1][0]]), self._ids(written.text)
+            return self._readable(before[: common_prefix(before, whole)]) or self.start
+        self._check_plain(messages, tools)
         return self.prompt(messages[0]["content"])
 
     def messages(self, messages: Sequence[dict[str, Any]], tools: Sequence[Any] = ()) -> Example:

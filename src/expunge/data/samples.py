@@ -99,7 +99,7 @@ class Conversation:
 
     def prompt(self, encoder: Encoder) -> list[int]:
         """All that comes before the last answer."""
-        return encoder.prompt_of(self.messages[: self.answers[-1]], self.tools)
+        return encoder.prompt_of(self.messages[: self.answers[-1] + 1], self.tools)
 
     @property
     def truth(self) -> str:
