@@ -25,7 +25,7 @@ from ..models.fingerprint import fingerprint, tokenizer_digest
 from ..models.loading import load_config, load_tokenizer
 from ..models.processes import processes
 from ..models.settings import Model
-from ..models.window import window_of
+from ..models.window import vocabulary_of, window_of
 from ..settings import misfit
 from ..storage import hash_files, write_json
 
@@ -208,14 +208,15 @@ def _spelled(option: str) -> str:
 
 def _encoder(request: EvaluationRequest, where: Model) -> Encoder:
     tokenizer = load_tokenizer(where, "MODEL")
-    window = window_of(load_config(where, "MODEL"))
+    config = load_config(where, "MODEL")
+    window = window_of(config)
     longest = request.max_length or min(Encoder.max_length, window)
     if longest > window:
         raise InputError(
             Problem("--max-length", f"{longest} tokens do not fit into the model's window of {window}.",
                     f"Set it to {window} or less.")
         )  # fmt: skip
-    return Encoder(tokenizer, choose_template(request.template, tokenizer), longest)
+    return Encoder(tokenizer, choose_template(request.template, tokenizer), longest, vocabulary_of(config))
 
 
 def _load(where: Model, adapter: Path | None) -> tuple[Any, dict[str, Any]]:

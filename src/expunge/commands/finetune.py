@@ -98,7 +98,7 @@ class _Finetuning:
         self.on, self.lora = on, lora
         self.sets, self.format = _check(self.recipe, on, output)
         self.tokenizer = load_tokenizer(self.recipe.model)
-        self.encoder = make_encoder(self.tokenizer, self.recipe.data)
+        self.encoder = make_encoder(self.tokenizer, self.recipe.data, load_config(self.recipe.model))
         self.examples: list[Example] = [
             example for part in self.sets.values() for example in part.encode(self.encoder)
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 from transformers import TrainerCallback
@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 from ..adapters.loading import write_merged
 from ..adapters.stack import combine_adapters
 from ..adapters.weights import CONFIG_FILE, WEIGHTS_FILE
+from ..data.likeness import content
 from ..data.sample_set import SampleSet
 from ..errors import InputError, Problem, described
 from ..evaluation.metric import Metric
@@ -92,13 +93,13 @@ def check_requests(requests: Requests) -> list[Inputs]:
 
 def _overlaps(forget: Sequence[SampleSet]) -> list[Problem]:
     """Samples that an earlier request has forgotten already."""
-    seen: dict[str, str] = {}
+    seen: dict[Hashable, str] = {}
     problems = []
     for each in forget:
         shared = [
-            (row, seen[repr(sample)])
+            (row, seen[content(sample)])
             for row, sample in enumerate(each.samples, start=1)
-            if repr(sample) in seen
+            if content(sample) in seen
         ]
         if shared:
             row, earlier = shared[0]
@@ -107,7 +108,7 @@ def _overlaps(forget: Sequence[SampleSet]) -> list[Problem]:
                         f"row {row}.", "Take them out of the later one: they will be forgotten by then.")
             )  # fmt: skip
         for sample in each.samples:
-            seen.setdefault(repr(sample), each.source)
+            seen.setdefault(content(sample), each.source)
     return problems
 
 

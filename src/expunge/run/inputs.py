@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from typing import Any
 
 from ..benchmarks.benchmark import Benchmark
@@ -18,7 +19,8 @@ from ..data.templates import Template, choose_template
 from ..errors import InputError, Problem, placed_by
 from ..importance import estimators
 from ..methods import method_of
-from ..models.loading import load_tokenizer
+from ..models.loading import load_config, load_tokenizer
+from ..models.window import vocabulary_of
 from ..recipe.schema import Recipe
 from ..training.stopping import read_thresholds
 from .checks import check_inputs, check_window, procedure_of
@@ -38,7 +40,7 @@ class Inputs:
         self.recipe = recipe
         self.data = check_inputs(recipe)
         self.tokenizer = load_tokenizer(recipe.model)
-        self.encoder = make_encoder(self.tokenizer, recipe.data)
+        self.encoder = make_encoder(self.tokenizer, recipe.data, load_config(recipe.model))
         held_out, self.forget, self.retain = encode_sets(self.data, self.encoder, recipe)
         say_what_is_cut([*self.forget, *self.retain], self.encoder.max_length, "data.max_length")
         check_window(recipe, [*self.forget, *self.retain])
@@ -97,12 +99,13 @@ def encode_sets(
     return held_out, forget, trained.encode(encoder) if trained else []
 
 
-def make_encoder(tokenizer: Any, data: Data) -> Encoder:
+def make_encoder(tokenizer: Any, data: Data, config: Any = None) -> Encoder:
+    """With the model's `config` it refuses token ids that the model cannot read."""
     if isinstance(data.template, str):
         template = choose_template(data.template, tokenizer)
     else:
         template = Template(data.template.prompt, data.template.answer)
-    return Encoder(tokenizer, template, data.max_length)
+    return Encoder(tokenizer, template, data.max_length, vocabulary_of(config) if config else sys.maxsize)
 
 
 def make_benchmark(
