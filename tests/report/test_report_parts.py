@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
 from expunge.evaluation.measures import ORDER, in_order, label
 from expunge.report.glossary import glossary
 from expunge.report.importance_map import importance_by_layer, importance_map
@@ -14,20 +15,21 @@ from expunge.report.quantities import count, duration, interval, number, size
 from expunge.report.truth_ratio import shift, truth_ratios
 
 
-def answer(average: float, tokens: int) -> dict[str, float]:
-    return {"loss": average * tokens, "tokens": tokens}
+def answer(average: float, tokens: int) -> Likelihood:
+    return Likelihood(average * tokens, tokens)
 
 
 def test_truth_ratio_of_each_question():
     """R = exp(avg right − mean avg wrong): exp(1 − 2.5); without a paraphrase, the answer: exp(2 − 1)."""
-    wrong = [answer(2.0, 5), answer(3.0, 7)]
+    wrong = (answer(2.0, 5), answer(3.0, 7))
     forget = [
-        {"answer": answer(9.0, 3), "paraphrased": answer(1.0, 4), "perturbed": wrong},
-        {"answer": answer(2.0, 3), "paraphrased": None, "perturbed": [answer(1.0, 2)]},
-        {"answer": answer(2.0, 3)},  # own data has no wrong answers
+        QuestionRecord(0, answer(9.0, 3), paraphrased=answer(1.0, 4), perturbed=wrong),
+        QuestionRecord(1, answer(2.0, 3), perturbed=(answer(1.0, 2),)),
+        QuestionRecord(2, answer(2.0, 3)),  # own data has no wrong answers
     ]
-    assert truth_ratios({"sets": {"forget": forget}}) == pytest.approx([math.exp(-1.5), math.exp(1.0)])
-    assert len(truth_ratios({"sets": {"retain": []}})) == 0
+    ratios = truth_ratios(EvaluationLog("tofu", "1", False, {"forget": forget}))
+    assert ratios == pytest.approx([math.exp(-1.5), math.exp(1.0)])
+    assert len(truth_ratios(EvaluationLog("tofu", "1", False, {"retain": []}))) == 0
 
 
 def test_shift_knows_the_side():

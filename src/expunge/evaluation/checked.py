@@ -14,7 +14,11 @@ from ..errors import InputError, Problem
 #: Problems that are shown of those found at one place.
 SHOWN = 5
 #: What pydantic says in words of its own.
-PLAINER = {"dataclass_type": "should be an object", "too_short": "should not be empty"}
+PLAINER = {
+    "dataclass_type": "should be an object",
+    "model_type": "should be an object",
+    "too_short": "should not be empty",
+}
 
 Kind = TypeVar("Kind")
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)

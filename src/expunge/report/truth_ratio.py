@@ -6,28 +6,23 @@ model prefers the right answer, 1 where it cannot tell it from the wrong ones, l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.stats import ks_2samp
 
+from ..evaluation.log import EvaluationLog
 
-def truth_ratios(log: Mapping[str, Any]) -> np.ndarray:
+
+def truth_ratios(log: EvaluationLog) -> np.ndarray:
     """R of every forget question that has wrong answers, (n,) float64, n = 0 where the log has none."""
     ratios = []
-    for record in (log.get("sets") or {}).get("forget") or []:
-        wrong = record.get("perturbed")
-        right = record.get("paraphrased") or record.get("answer")
-        if wrong and right:
-            mean_wrong = sum(_average(answer) for answer in wrong) / len(wrong)
-            ratios.append(np.exp(_average(right) - mean_wrong))
+    for record in log.sets.get("forget", ()):
+        if record.perturbed:
+            right = record.paraphrased or record.answer
+            mean_wrong = sum(answer.average_loss for answer in record.perturbed) / len(record.perturbed)
+            ratios.append(np.exp(right.average_loss - mean_wrong))
     return np.array(ratios, dtype=np.float64)
-
-
-def _average(answer: Mapping[str, Any]) -> float:
-    return answer["loss"] / answer["tokens"]
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class ContinualRun(Run):
     @property
     def state(self) -> dict[str, Any]:
         """The content of `continual.json`."""
-        return ContinualFolder(self.path).state
+        return ContinualFolder(self.path).document
 
     @property
     def requests(self) -> list[Run]:
@@ -172,7 +172,7 @@ def _record(
 ) -> None:
     """Write into `continual.json` what came of a request."""
     run = folder.request(number)
-    state = run.state
+    state = run.document
     entry = {
         "folder": str(run.path.relative_to(folder.path)),
         "adapter": str(run.adapter.relative_to(folder.path)),
@@ -184,10 +184,10 @@ def _record(
             for each, metrics in sorted(forget_sets.items())
         },
     }
-    before = folder.state
+    before = folder.document["requests"][: number - 1]
     generated = requests.whole.evaluation.generate != "never"
     folder.update(
-        requests=[*before["requests"][: number - 1], entry],
+        requests=[*before, entry],
         utility={
             "original": _number(_utility(inputs, folder, "before", 1, generated)),
             "after": [
@@ -202,11 +202,10 @@ def _utility(
 ) -> float:
     """The utility that a request's run measured, NaN where it has not yet."""
     run = folder.request(number)
-    metrics = run.state["metrics"].get(stage) if run.state_file.exists() else None
+    metrics = run.metrics(stage) if run.state_file.exists() else None
     if not metrics:
         return math.nan
-    found = {name: Metric.from_json(value) for name, value in metrics.items()}
-    return inputs[number - 1].benchmark.utility(found, generated=generated)
+    return inputs[number - 1].benchmark.utility(metrics, generated=generated)
 
 
 def _number(value: float) -> float | None:
@@ -230,7 +229,7 @@ def _deliver(requests: Requests, folder: ContinualFolder) -> None:
     config = read_json(folder.adapter / CONFIG_FILE)
     folder.update(
         state="done",
-        finished=folder.state["finished"] or now(),
+        finished=folder.state.finished or now(),
         adapter={"rank": config["r"], "bytes": (folder.adapter / WEIGHTS_FILE).stat().st_size},
     )
     write_continual_card(folder.path)

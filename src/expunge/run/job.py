@@ -18,7 +18,6 @@ from ..folder.run import RunFolder
 from ..models.fingerprint import fingerprint
 from ..models.processes import device, processes
 from ..recipe.schema import Recipe
-from ..storage import write_json
 from .checks import check_adapter, check_objective
 from .inputs import Inputs, encode_sets, make_benchmark
 from .meter import CostMeter
@@ -152,7 +151,7 @@ class Job(Inputs):
         if not self.main_process:
             return log
         log.metrics = self.benchmark.metrics(log, log if name == "reference" else self.reference_log)
-        write_json(self.folder.evaluation(name), log.to_json(), private=True)
+        self.folder.write_log(name, log)
         return log
 
     @property

@@ -25,7 +25,7 @@ class Run:
     @property
     def state(self) -> dict[str, Any]:
         """The content of `run.json`."""
-        return RunFolder(self.path).state
+        return RunFolder(self.path).document
 
     @property
     def metrics(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -56,7 +56,7 @@ def run_recipe(recipe: Recipe, resume: bool, original_utility: float | None = No
     processes().wait_for_everyone()  # all have looked at the folder before it is made
     if exists:
         job.folder.check_same(recipe, job.facts)
-        if job.main_process and job.folder.state["state"] == "failed":
+        if job.main_process and job.folder.state.state == "failed":
             job.folder.update(state="running", error=None)
     elif job.main_process:
         job.folder.create(recipe, job.facts)
