@@ -41,5 +41,7 @@ def _problem(where: str, detail: Any, remedy: str) -> Problem:
     if detail["type"] == "missing":
         return Problem(place, "it is missing.", remedy)
     said = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not key and detail["type"] == "value_error":  # of the document as a whole, which is not repeated
+        return Problem(where, f"it {said}.", remedy)
     wanted = PLAINER.get(detail["type"], said)
     return Problem(place, f"{reprlib.repr(detail['input'])} {wanted}.", remedy)

@@ -215,7 +215,7 @@ class ContinualState(Origin):
         over = len(self.requests)
         if over > len(self.data.forget):
             raise ValueError(f"holds {over} requests, but data.forget names {len(self.data.forget)}")
-        if len(self.utility.after) != over:
+        if len(self.utility.after) < over:
             raise ValueError(f"holds {over} requests, but utility.after is of {len(self.utility.after)}")
         for number, request in enumerate(self.requests, start=1):
             if request.metrics.before is None or request.metrics.after is None:

@@ -170,7 +170,7 @@ def evidence_of(folder: ContinualFolder, number: int) -> Evidence:
 
 def _utility(state: ContinualState) -> tuple[Finding, float | None]:
     original = state.utility.original
-    after = [value for value in state.utility.after if value is not None]
+    after = [value for value in state.utility.after[: len(state.requests)] if value is not None]
     if not original or not after or len(after) < len(state.requests):
         text = "What the model should keep was not measured before and after."
         return Finding(Tone.OPEN, "Utility not measured", text), None

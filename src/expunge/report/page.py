@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def gather_evidence(folder: RunFolder) -> Evidence:
     )
 
 
+@cache
 def templates() -> jinja2.Environment:
     """The templates of this package; HTML is escaped, and a name that is not there is an error."""
     environment = jinja2.Environment(
