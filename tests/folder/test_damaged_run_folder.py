@@ -81,19 +81,18 @@ def refusals(
         write(changed)
         try:
             use()
+            continue
         except InputError as error:
-            refused[key].append(other)
-            for problem in error.problems:
-                assert problem.where.startswith(str(file)), (key, other, problem)
-                assert problem.reason.endswith(".")
-                assert problem.remedy.endswith(".")
-            assert any(part in str(error) for part in key.split(".") if not part.isdigit()), (
-                key,
-                other,
-                error,
-            )
+            problems = error.problems
         except Exception as error:
             raise AssertionError(f"{file.name}: {key} with {other!r} in its place") from error
+        refused[key].append(other)
+        named = [part for part in key.split(".") if not part.isdigit()]
+        for problem in problems:
+            assert problem.where.startswith(str(file)), (key, other, problem)
+            assert problem.reason.endswith("."), (key, other, problem)
+            assert problem.remedy.endswith("."), (key, other, problem)
+        assert any(part in str(problem) for part in named for problem in problems), (key, other, problems)
     return refused
 
 
