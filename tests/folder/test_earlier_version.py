@@ -1,10 +1,11 @@
 """Run folders that an earlier version left: reported, exported, and gone on with to the same end.
 
-`earlier_version/README.md` says how they were made. Weights after the same training are compared as fp32 allows: on
-another processor a sum of n products may be rounded otherwise by n · 2⁻²⁴ of its size, for the widest layer (n = 320)
-2e-5, and in the few steps that are left Adam passes that on about as it is, since its steps are of the gradient's sign
-and size relative to itself. 1e-3 of the largest weight is fifty times that; a training that begins anew, or misses the
-optimiser's state, is off by 0.05 and more.
+`earlier_version/README.md` says how they were made. After the epochs that are left the weights are compared as fp32
+allows. Another processor sums in another order: a sum of n products is rounded otherwise by up to n · 2⁻²⁴ of its
+size, 2e-5 for the widest layer (n = 320), and the few steps that are left add that up. 1e-4 of a matrix's largest
+weight leaves room for it: between the code paths `default`, `avx2` and AVX-512 of PyTorch it is 2e-7, and with the
+optimiser's moments lost 6e-2. The epoch that is handed over is the one before the kill, so the last epoch's
+checkpoint is compared as well.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ CHECKOUT = Path(__file__).parents[2]
 FOLDERS = Path(__file__).parent / "earlier_version"
 HERE = FOLDERS.relative_to(CHECKOUT)
 WEIGHTS = "adapter_model.safetensors"
-TOLERANCE = 1e-3
+TOLERANCE = 1e-4
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,8 @@ def test_a_killed_run_ends_as_the_one_that_was_not(tmp_path: Path) -> None:
         2,
         1,
     ]
-    assert_close(run.adapter, FOLDERS / "finished" / "adapter")
+    for part in ("checkpoints/checkpoint-6", "adapter"):
+        assert_close(folder / part, FOLDERS / "finished" / part)
     theirs = read_json(FOLDERS / "finished" / "run.json")
     assert run.state["training"] == theirs["training"]
     assert list(run.state) == list(theirs)
@@ -76,9 +78,8 @@ def test_killed_requests_end_as_those_that_were_not(tmp_path: Path) -> None:
     folder = copied("requests_killed", tmp_path)
     run = expunge.unlearn(HERE / "requests.yaml", output=folder, resume=True)
     assert run.state["state"] == "done"
-    assert_close(
-        folder / "requests" / "2" / "adapter", FOLDERS / "requests_finished" / "requests" / "2" / "adapter"
-    )
+    for part in ("requests/2/checkpoints/checkpoint-2", "requests/2/adapter", "adapter"):
+        assert_close(folder / part, FOLDERS / "requests_finished" / part)
     theirs = read_json(FOLDERS / "requests_finished" / "continual.json")
     assert list(run.state) == [*theirs]
     assert run.state["adapter"] == theirs["adapter"]
