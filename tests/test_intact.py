@@ -67,7 +67,11 @@ def test_an_object_is_of_its_kind_and_whole(tmp_path: Path) -> None:
     write_json(file, whole)
     assert read_object(file, "a thing", ("a", "b"), schema="expunge.thing/1") == whole
     for schema, keys, reason in (
-        ("expunge.thing/2", ("a",), "it is not a thing (expunge.thing/2)."),
+        (
+            "expunge.thing/2",
+            ("a",),
+            "it is not a thing: its schema is 'expunge.thing/1', not 'expunge.thing/2'.",
+        ),
         (None, ("a", "c", "d"), "it lacks c, d."),
     ):
         with pytest.raises(InputError) as refused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,8 +53,11 @@ def read_object(
     Raises `InputError` as `read_intact` does, and where it is something else or lacks a key.
     """
     content = read_intact(read_json, file, remedy)
-    if not isinstance(content, dict) or (schema is not None and content.get("schema") != schema):
+    if not isinstance(content, dict):
         raise broken(file, f"it is not {what}{f' ({schema})' if schema else ''}", remedy)
+    if schema is not None and content.get("schema") != schema:
+        other = reprlib.repr(content.get("schema"))
+        raise broken(file, f"it is not {what}: its schema is {other}, not {schema!r}", remedy)
     missing = [key for key in keys if key not in content]
     if missing:
         raise broken(file, f"it lacks {', '.join(missing)}", remedy)

@@ -9,26 +9,28 @@ import pytest
 
 from expunge.benchmarks.measures import in_order, label
 from expunge.benchmarks.tofu.metrics import shift
+from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
 from expunge.report.evidence import forget_log_ratios
 from expunge.report.glossary import glossary
 from expunge.report.importance_map import importance_by_layer, importance_map
 from expunge.report.quantities import count, duration, interval, number, size
 
 
-def answer(average: float, tokens: int) -> dict[str, float]:
-    return {"loss": average * tokens, "tokens": tokens}
+def answer(average: float, tokens: int) -> Likelihood:
+    return Likelihood(average * tokens, tokens)
 
 
 def test_truth_ratio_of_each_question():
     """R = exp(avg right − mean avg wrong): exp(1 − 2.5); without a paraphrase, the answer: exp(2 − 1)."""
-    wrong = [answer(2.0, 5), answer(3.0, 7)]
+    wrong = (answer(2.0, 5), answer(3.0, 7))
     forget = [
-        {"index": 0, "answer": answer(9.0, 3), "paraphrased": answer(1.0, 4), "perturbed": wrong},
-        {"index": 1, "answer": answer(2.0, 3), "paraphrased": None, "perturbed": [answer(1.0, 2)]},
-        {"index": 2, "answer": answer(2.0, 3)},  # own data has no wrong answers
+        QuestionRecord(0, answer(9.0, 3), paraphrased=answer(1.0, 4), perturbed=wrong),
+        QuestionRecord(1, answer(2.0, 3), perturbed=(answer(1.0, 2),)),
+        QuestionRecord(2, answer(2.0, 3)),  # own data has no wrong answers
     ]
-    assert forget_log_ratios({"sets": {"forget": forget}}) == pytest.approx([-1.5, 1.0])
-    assert len(forget_log_ratios({"sets": {"retain": []}})) == 0
+    ratios = forget_log_ratios(EvaluationLog("tofu", "1", False, {"forget": forget}))
+    assert ratios == pytest.approx([-1.5, 1.0])
+    assert len(forget_log_ratios(EvaluationLog("tofu", "1", False, {"retain": []}))) == 0
 
 
 def test_shift_knows_the_side():

@@ -21,6 +21,7 @@ from expunge.adapters.loading import load_model
 from expunge.cli import main
 from expunge.data.encoding import collate
 from expunge.errors import InputError
+from expunge.folder.state import ContinualState
 from expunge.models.settings import Model
 from expunge.recipe import load_recipe
 from expunge.report.continual import forget_tables
@@ -230,7 +231,7 @@ def test_the_reports_tables_have_a_reference_where_a_request_has(finished: expun
     state = finished.state
     reference = {**state["requests"][0]["metrics"], "reference": state["requests"][0]["metrics"]["after"]}
     state["requests"][0]["metrics"] = reference
-    table = forget_tables(state)[0]
+    table = forget_tables(ContinualState.model_validate(state))[0]
     assert table.columns == ["Original", "After 1", "After 2", "Reference"]
     probability = reference["reference"]["forget_probability"]["value"]
     assert [row.cells[-1].value for row in table.rows] == [probability, None]
@@ -324,7 +325,7 @@ def test_other_data_are_not_gone_on_with(
     state = read_json(folder / "continual.json")
     state["data"]["forget"][1]["hash"] = "another"
     write_json(folder / "continual.json", state)
-    with pytest.raises(InputError, match="the data are not what the run was started with"):
+    with pytest.raises(InputError, match=r"the input has changed in: data\.forget\."):
         expunge.unlearn(several, output=folder, resume=True)
 
 

@@ -72,7 +72,7 @@ def _result(folder: Path) -> _Result:
     several = ContinualFolder(folder)
     if several.state_file.exists():
         original = several.requests.whole.model.model_copy(update={"adapters": []})
-        return _Result(several.path, bool(several.state["adapter"]), ("adapter", "merged"), original)
+        return _Result(several.path, several.state.adapter is not None, ("adapter", "merged"), original)
     run = RunFolder(folder)
     there = run.done("export")  # says so where the folder is no run's
     recipe = run.recipe

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError, Problem
+from ..folder.requests import ContinualFolder
 from ..report import write_continual_report, write_report
-from ..report.continual import STATE_FILE
 
 
 def report_run(run_folder: Path, show_text: bool = False) -> Path:
@@ -16,7 +16,7 @@ def report_run(run_folder: Path, show_text: bool = False) -> Path:
 
     Raises `InputError` where it is no run folder, a file in it is broken, or several requests' texts are asked for.
     """
-    if not (Path(run_folder) / STATE_FILE).exists():
+    if not ContinualFolder(run_folder).state_file.exists():
         return write_report(run_folder, show_text)
     if show_text:
         raise InputError(

@@ -60,10 +60,10 @@ class LogitDifference(Method):
     def handed_over(self, original: Any, trained: Any) -> Iterator[Any]:
         yield AssistedModel(original, trained, self.settings.offset_weight)
 
-    def export(self, model: Any, tokenizer: Any, folder: RunFolder) -> None:
+    def export(self, model: Any, tokenizer: Any, folder: RunFolder) -> int | None:
         base = self.recipe.model
         save_assistant(model, folder.assistant, base_name=base.path, revision=base.revision)
-        folder.state["adapter"]["bytes"] = (folder.assistant / "adapter" / WEIGHTS_FILE).stat().st_size
+        return (folder.assistant / "adapter" / WEIGHTS_FILE).stat().st_size
 
     def problems(self) -> list[Problem]:
         problems = super().problems()

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..benchmarks.measures import preferred
 from ..benchmarks.tofu.metrics import Shift, log_truth_ratios
-from ..evaluation.log import QuestionRecord
+from ..evaluation.log import EvaluationLog
 from ..evaluation.metric import Metric
 from .deliverable import DELIVERABLES
 
@@ -82,17 +82,10 @@ def rule_utility(recorded: str | None, *sides: Collection[str]) -> str | None:
     return next(iter(preferred("utility", *sides)), None)
 
 
-def forget_log_ratios(log: Mapping[str, Any]) -> np.ndarray:
-    """log R of every forget question with wrong answers (see `log_truth_ratios`), (n,) fp64; n = 0 where none has any.
-
-    Raises `InputError` for a record that is damaged.
-    """
-    rows = [row for row in (log.get("sets") or {}).get("forget") or [] if row.get("perturbed")]
-    records = [
-        QuestionRecord.from_json(row, f"evaluation log: sets.forget, row {number}")
-        for number, row in enumerate(rows, start=1)
-    ]
-    return log_truth_ratios(records, (log.get("data") or {}).get("truth_ratio") or "geometric")
+def forget_log_ratios(log: EvaluationLog) -> np.ndarray:
+    """log R of every forget question with wrong answers (see `log_truth_ratios`), (n,) fp64; n = 0 without any."""
+    records = [record for record in log.sets.get("forget", []) if record.perturbed]
+    return log_truth_ratios(records, log.data.get("truth_ratio") or "geometric")
 
 
 def lower(metric: Metric) -> float:

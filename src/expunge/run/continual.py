@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import TrainerCallback
@@ -12,7 +12,6 @@ from transformers import TrainerCallback
 from ..adapters.loading import write_merged
 from ..adapters.stack import combine_adapters
 from ..adapters.weights import CONFIG_FILE, WEIGHTS_FILE
-from ..data.likeness import content
 from ..data.sample_set import SampleSet
 from ..errors import InputError, Problem, described
 from ..evaluation.metric import Metric
@@ -93,13 +92,13 @@ def check_requests(requests: Requests) -> list[Inputs]:
 
 def _overlaps(forget: Sequence[SampleSet]) -> list[Problem]:
     """Samples that an earlier request has forgotten already."""
-    seen: dict[Hashable, str] = {}
+    seen: dict[str, str] = {}
     problems = []
     for each in forget:
         shared = [
-            (row, seen[content(sample)])
+            (row, seen[repr(sample)])
             for row, sample in enumerate(each.samples, start=1)
-            if content(sample) in seen
+            if repr(sample) in seen
         ]
         if shared:
             row, earlier = shared[0]
@@ -108,7 +107,7 @@ def _overlaps(forget: Sequence[SampleSet]) -> list[Problem]:
                         f"row {row}.", "Take them out of the later one: they will be forgotten by then.")
             )  # fmt: skip
         for sample in each.samples:
-            seen.setdefault(content(sample), each.source)
+            seen.setdefault(repr(sample), each.source)
     return problems
 
 
@@ -148,7 +147,7 @@ def _record(
 ) -> None:
     """Write into `continual.json` what came of a request."""
     run = folder.request(number)
-    state = run.state
+    state = run.document
     entry = {
         "folder": str(run.path.relative_to(folder.path)),
         "adapter": str(run.adapter.relative_to(folder.path)),
@@ -160,10 +159,10 @@ def _record(
             for each, metrics in sorted(forget_sets.items())
         },
     }
-    before = folder.state
+    before = folder.document["requests"][: number - 1]
     generated = requests.whole.evaluation.generate != "never"
     folder.update(
-        requests=[*before["requests"][: number - 1], entry],
+        requests=[*before, entry],
         utility={
             "original": _number(_utility(inputs, folder, "before", 1, generated)),
             "after": [
@@ -178,11 +177,10 @@ def _utility(
 ) -> float:
     """The utility that a request's run measured, NaN where it has not yet."""
     run = folder.request(number)
-    metrics = run.state["metrics"].get(stage) if run.state_file.exists() else None
+    metrics = run.metrics(stage) if run.state_file.exists() else None
     if not metrics:
         return math.nan
-    found = {name: Metric.from_json(value) for name, value in metrics.items()}
-    return inputs[number - 1].benchmark.utility(found, generated=generated)
+    return inputs[number - 1].benchmark.utility(metrics, generated=generated)
 
 
 def _number(value: float) -> float | None:
@@ -206,7 +204,7 @@ def _deliver(requests: Requests, folder: ContinualFolder) -> None:
     config = read_json(folder.adapter / CONFIG_FILE)
     folder.update(
         state="done",
-        finished=folder.state["finished"] or now(),
+        finished=folder.state.finished or now(),
         adapter={"rank": config["r"], "bytes": (folder.adapter / WEIGHTS_FILE).stat().st_size},
     )
     write_continual_card(folder.path)

@@ -21,7 +21,6 @@ from ..models.fingerprint import difference, fingerprint
 from ..models.processes import device, processes
 from ..progress import say
 from ..recipe.schema import Recipe
-from ..storage import recorded, write_json
 from .checks import check_adapter, check_objective, unreached, unreached_line
 from .inputs import Inputs, encode_sets, make_benchmark
 from .meter import CostMeter
@@ -167,9 +166,7 @@ class Job(Inputs):
         if not self.main_process:
             return log
         log.metrics = self.benchmark.all_metrics(log, log if name == "reference" else self.reference_log)
-        file = self.folder.evaluation(name)
-        with recorded(file):
-            write_json(file, log.to_json(), private=True)
+        self.folder.write_log(name, log)
         return log
 
     @property

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, Problem
-from ..folder.reading import read_run_folder
 from ..folder.requests import ContinualFolder
-from ..folder.run import RunFolder
+from ..folder.run import RunFolder, read_run_folder
+from ..folder.state import EpochRow
 
 if TYPE_CHECKING:
     from ..report import Overall, Verdict
@@ -24,7 +24,7 @@ class Run:
     @property
     def state(self) -> dict[str, Any]:
         """The content of `run.json`."""
-        return RunFolder(self.path).state
+        return RunFolder(self.path).document
 
     @property
     def metrics(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -38,12 +38,12 @@ class Run:
         The benchmark says what it is: of TOFU log₁₀ of the Forget Quality, of own data 1 − the mean probability of the
         answers.
         """
-        return self._chosen_epoch["forget_score"]
+        return self._chosen_epoch.forget_score
 
     @property
     def utility(self) -> float | None:
         """The utility after the chosen epoch, as the utility rule saw it; None where nothing says what is left."""
-        return self._chosen_epoch["utility"]
+        return self._chosen_epoch.utility
 
     @property
     def original_utility(self) -> float | None:
@@ -55,7 +55,7 @@ class Run:
         from ..report.evidence import rule_utility  # imports scipy, which takes time
 
         before = self.metrics["before"]
-        name = rule_utility(None, before, self._chosen_epoch["metrics"])
+        name = rule_utility(None, before, self._chosen_epoch.metrics)
         return None if name is None else before[name]["value"]
 
     @property
@@ -73,7 +73,7 @@ class Run:
     @property
     def card(self) -> Path:
         """`README.md`, the model card."""
-        return self.path / "README.md"
+        return RunFolder(self.path).card_file
 
     @property
     def adapter(self) -> Path:
@@ -110,14 +110,14 @@ class Run:
         folder = RunFolder(self.path)
         if not folder.done("export"):
             raise _not_exported(self.path)
-        return _load(folder.recipe.model, self.path, self.state.get("deliverable", "adapter"))
+        return _load(folder.recipe.model, self.path, folder.state.deliverable)
 
     @property
-    def _chosen_epoch(self) -> dict[str, Any]:
+    def _chosen_epoch(self) -> EpochRow:
         """The line of `metrics.jsonl`."""
         folder = RunFolder(self.path)
-        best = folder.state["training"]["best_epoch"]
-        return next(row for row in folder.epochs if row["epoch"] == best)
+        best = self.state["training"]["best_epoch"]
+        return next(row for row in folder.epochs if row.epoch == best)
 
 
 class ContinualRun(Run):
@@ -129,7 +129,7 @@ class ContinualRun(Run):
     @property
     def state(self) -> dict[str, Any]:
         """The content of `continual.json`."""
-        return ContinualFolder(self.path).state
+        return ContinualFolder(self.path).document
 
     @property
     def requests(self) -> list[Run]:
@@ -163,7 +163,7 @@ class ContinualRun(Run):
         """What the report says of all forget sets as the last request left them, and of the utility."""
         from ..report.continual import overall  # imports matplotlib, which takes time
 
-        return overall(self.path, self.state)
+        return overall(ContinualFolder(self.path))
 
     @property
     def score(self) -> float:
@@ -193,7 +193,7 @@ class ContinualRun(Run):
     def model(self) -> Any:
         """The original model with the changes of all requests, as one adapter by PEFT."""
         folder = ContinualFolder(self.path)
-        if not folder.state["adapter"]:
+        if not folder.state.adapter:
             raise _not_exported(self.path)
         original = folder.requests.whole.model.model_copy(update={"adapters": []})
         return _load(original, self.path, "adapter")

@@ -41,7 +41,7 @@ def run_recipe(
     processes().wait_for_everyone()  # all have looked at the folder before it is made
     if exists:
         job.folder.check_same(recipe, job.facts)
-        if job.main_process and job.folder.state["state"] == "failed":
+        if job.main_process and job.folder.state.state == "failed":
             job.folder.update(state="running", error=None)
     elif job.main_process:
         job.folder.create(recipe, job.facts)
