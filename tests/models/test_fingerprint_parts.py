@@ -18,7 +18,8 @@ from expunge.adapters.loading import load_model
 from expunge.adapters.origin import FINGERPRINT_FILE
 from expunge.adapters.stack import add_adapters
 from expunge.errors import InputError
-from expunge.models.fingerprint import configuration_digest, difference, fingerprint, tokenizer_digest
+from expunge.models.comparison import difference
+from expunge.models.fingerprint import configuration_digest, fingerprint, tokenizer_digest
 from expunge.models.settings import Model
 from expunge.storage import CHECKSUMS, read_json, write_json
 from tiny_models import FAMILIES, random_model

@@ -22,7 +22,8 @@ from transformers.modeling_outputs import CausalLMOutput
 from ..errors import InputError, Problem
 from ..intact import read_object
 from ..models.blocks import transformer_blocks
-from ..models.fingerprint import difference, fingerprint
+from ..models.comparison import difference
+from ..models.fingerprint import fingerprint
 from ..storage import atomic_folder, write_json
 from .export import export_adapter, load_adapter, refuse_foreign
 from .origin import EXPORT_AGAIN

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import InputError, Problem
-from ..models.fingerprint import difference, fingerprint
+from ..models.comparison import difference
+from ..models.fingerprint import fingerprint
 from ..models.linear import layer_kind, matches
 from ..storage import atomic_folder
 from .anchor import ANCHOR, UNLEARN, adapted_layers

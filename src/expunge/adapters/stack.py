@@ -18,7 +18,8 @@ from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 from ..errors import InputError, Problem
-from ..models.fingerprint import difference, fingerprint
+from ..models.comparison import difference
+from ..models.fingerprint import fingerprint
 from ..progress import say
 from ..storage import atomic_folder
 from .export import balanced_factors, refuse_foreign

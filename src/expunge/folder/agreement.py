@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, Problem
-from ..models.fingerprint import difference
+from ..models.comparison import difference
 
 #: Keys of a record, dotted, that have to agree. A record of before a key was added does not hold it, and agrees.
 RUN = ("model.fingerprint", "data.forget", "data.retain")

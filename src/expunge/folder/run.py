@@ -17,6 +17,7 @@ from ..evaluation.log import EvaluationLog
 from ..evaluation.metric import Metric
 from ..intact import RESTORE, broken, read_intact, read_object
 from ..recipe import Recipe, dump_recipe, load_recipe
+from ..recipe.loading import load_written_recipe
 from ..storage import read_json, read_json_lines, recorded, write_json, write_json_lines, write_text
 from .agreement import MODEL_BENEATH, RUN, check_agreement, recipe_facts
 from .machine import now
@@ -59,6 +60,11 @@ class RunFolder(StateFolder[RunState]):
         if not self.recipe_file.is_file():
             raise broken(self.recipe_file, "it is missing")
         return load_recipe(self.recipe_file)
+
+    @cached_property
+    def written_recipe(self) -> Recipe | None:
+        """The recipe to be shown, None where it is missing: a report can do without."""
+        return load_written_recipe(self.recipe_file) if self.recipe_file.exists() else None
 
     @cached_property
     def epochs(self) -> list[EpochRow]:
@@ -166,7 +172,7 @@ def read_run_folder(path: str | Path) -> RunFolder:
     _read_all(
         (
             lambda: folder.state,
-            lambda: folder.recipe if folder.recipe_file.exists() else None,
+            lambda: folder.written_recipe,
             lambda: folder.epochs,
             lambda: folder.steps,
             lambda: folder.logs,

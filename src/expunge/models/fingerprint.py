@@ -33,9 +33,6 @@ WITHOUT_EFFECT = frozenset({
     "pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "initializer_range",
     "id2label", "label2id", "problem_type", "finetuning_task", "task_specific_params", "pretraining_tp",
 })  # fmt: skip
-#: What differs, by the number of the hash.
-_PARTS = ("its weights differ", "its weights are the same, but its configuration or a buffer differs",
-          "the values that are sampled are the same, but others differ")  # fmt: skip
 #: Attribute of a model whose weights in memory are rounded: what is hashed of them → of its checkpoint's own.
 _OF_CHECKPOINT = "_samples_of_checkpoint"
 #: The named tensors of a model, and what is hashed of one of them.
@@ -70,17 +67,6 @@ def in_full() -> bool:
     if extent not in ("sampled", "full"):
         raise InputError(Problem(EXTENT, f"there is no extent {extent!r}.", "Set it to full or sampled."))
     return extent == "full"
-
-
-def difference(recorded: str | None, here: str) -> str | None:
-    """What tells two models apart, by their fingerprints; None where all hashes that both have are the same.
-
-    So a fingerprint of version 0.1.0 is that of every model with the same weights.
-    """
-    if not recorded:
-        return "its fingerprint is not known"
-    pairs = zip(recorded.split("-"), here.split("-"), strict=False)
-    return next((what for what, (one, other) in zip(_PARTS, pairs, strict=False) if one != other), None)
 
 
 def configuration_digest(config: Any) -> str:

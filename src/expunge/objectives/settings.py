@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from ..errors import nearest
-from ..settings import Location, Section, one_of
+from ..settings import Location, Section, is_written, one_of
 from .registry import forget_losses, retain_losses
 
 #: What the papers call a method: recipe keys of `objective` that its name stands for, unless they are given.
@@ -63,7 +63,9 @@ class ObjectiveSettings(Section):
         return {**PRESETS[name], **given, "forget": PRESETS[name]["forget"]}
 
     @model_validator(mode="after")
-    def _hyperparameters(self) -> ObjectiveSettings:
+    def _hyperparameters(self, info: ValidationInfo) -> ObjectiveSettings:
+        if is_written(info):
+            return self
         if self.retain == "none" and self.retain_bound is not None:
             raise ValueError(
                 f"retain_bound is {self.retain_bound:g}, but with retain: none there is no retain loss to hold under "
@@ -99,10 +101,10 @@ class ObjectiveSettings(Section):
 
     @field_validator("forget")
     @classmethod
-    def _known_forget(cls, value: str) -> str:
-        return one_of(value, {*forget_losses, *PRESETS}, "forget loss")
+    def _known_forget(cls, value: str, info: ValidationInfo) -> str:
+        return value if is_written(info) else one_of(value, {*forget_losses, *PRESETS}, "forget loss")
 
     @field_validator("retain")
     @classmethod
-    def _known_retain(cls, value: str) -> str:
-        return one_of(value, {*retain_losses, "none"}, "retain loss")
+    def _known_retain(cls, value: str, info: ValidationInfo) -> str:
+        return value if is_written(info) else one_of(value, {*retain_losses, "none"}, "retain loss")

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ..errors import InputError, Problem, nearest
-from ..settings import misfit
+from ..settings import WRITTEN, misfit
 from .methods import SETTINGS
 from .schema import Recipe, data_section
 from .shipped import shipped_recipes
@@ -53,10 +53,15 @@ def read_content(
     return where, content
 
 
-def check_recipe(where: str, content: Mapping[str, Any]) -> Recipe:
+def load_written_recipe(file: Path) -> Recipe:
+    """The recipe as a run wrote it, to be shown; its losses are not looked up. Raises `InputError` for damage."""
+    return check_recipe(*read_content(file), written=True)
+
+
+def check_recipe(where: str, content: Mapping[str, Any], *, written: bool = False) -> Recipe:
     """The recipe of `content`. Raises `InputError` with every mistake; `where` is what messages call it."""
     try:
-        return Recipe.model_validate(content)
+        return Recipe.model_validate(content, context=WRITTEN if written else None)
     except ValidationError as error:
         problems = [_problem(where, detail, content) for detail in error.errors()]
         # Where a key may be of several types, each type complains; the last, most structured one, says most.

@@ -124,7 +124,7 @@ def request_rows(folder: RunFolder) -> list[tuple[str, str]]:
         ("Hash of the retain set", data.retain.hash if data.retain else None),
         ("Samples of the model itself", _surrogate(data.surrogate)),
         ("Method", method(folder)),
-        ("Training", _training(recipe_of(folder))),
+        ("Training", _training(folder.written_recipe)),
         ("Chosen epoch", _chosen(run.training)),
         ("Seed", run.seed),
         (
@@ -137,20 +137,15 @@ def request_rows(folder: RunFolder) -> list[tuple[str, str]]:
     return [(what, str(value)) for what, value in rows if value not in (None, "")]
 
 
-def recipe_of(folder: RunFolder) -> Recipe | None:
-    """The recipe, None where the file is not there: a report can do without."""
-    return folder.recipe if folder.recipe_file.exists() else None
-
-
 def beneath(folder: RunFolder) -> list[str]:
     """The adapters that the model that is to forget holds already."""
-    recipe = recipe_of(folder)
+    recipe = folder.written_recipe
     return recipe.model.adapters if recipe else []
 
 
 def method(folder: RunFolder) -> str:
     """The method in one line, from the recipe and the adapter that was made."""
-    recipe, adapter = recipe_of(folder), folder.state.adapter
+    recipe, adapter = folder.written_recipe, folder.state.adapter
     parts = []
     if recipe and recipe.method.name != "unlearn":
         settings = recipe.method.model_dump(mode="json", exclude={"name"}, exclude_none=True)

@@ -17,7 +17,8 @@ from ..errors import InputError, Problem
 from ..evaluation.log import EvaluationLog
 from ..folder.machine import machine
 from ..folder.run import RunFolder
-from ..models.fingerprint import difference, fingerprint
+from ..models.comparison import difference
+from ..models.fingerprint import fingerprint
 from ..models.processes import device, processes
 from ..progress import say
 from ..recipe.schema import Recipe
