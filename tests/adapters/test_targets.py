@@ -125,7 +125,9 @@ def test_unusual_layers_are_adapted_or_left_out_and_named(family: str) -> None:
     with torch.no_grad():
         wanted = model(**inputs).logits
         adapted = attach_adapter(model, one, rank=2, alpha=4)
-        assert torch.equal(adapted(**inputs).logits, wanted)
+        # Mamba's own sums come out 3e-6 apart once a layer is wrapped, with the adapter disabled as well.
+        rounding = 1e-5 if family == "mamba" else 0.0
+        torch.testing.assert_close(adapted(**inputs).logits, wanted, rtol=rounding, atol=rounding)
 
 
 def test_a_layer_that_mixes_samples_is_refused_before_anything_is_measured() -> None:
