@@ -78,9 +78,10 @@ def refused(
     """What the command line says to arguments that it refuses. In this process, which is faster."""
     monkeypatch.syspath_prepend(str(site))
     for registry in (forget_losses, retain_losses, estimators, benchmarks):
-        # As they are at the start; without a trace afterwards.
+        # As they are at the start: what is read in between goes when the fixture's own settings are undone.
         monkeypatch.setitem(vars(registry), "_things", {})
-        monkeypatch.delitem(vars(registry), "_plugins", raising=False)
+        monkeypatch.setitem(vars(registry), "_plugins", {})
+        del vars(registry)["_plugins"]
 
     def call(*arguments: object) -> str:
         monkeypatch.setattr("sys.argv", ["expunge", *map(str, arguments)])
