@@ -146,7 +146,7 @@ SCALARS = st.one_of(
 )  # fmt: skip
 KEYS = st.sampled_from(
     ["model", "data", "training", "adapter", "objective", "evaluation", "seed", "name", "method", "stopping",
-     "importance", "export", "output", "path", "forget", "retain", "holdout", "epochs", "rank", "learning_rate", "samples",
+     "importance", "export", "output", "path", "forget", "retain", "holdout", "epochs", "rank", "learning_rate",
      "columns_of", "template", "format", "data.forget", "training.epochs", "fine-tune", "1", "", "a b"]
 )  # fmt: skip
 

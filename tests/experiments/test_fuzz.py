@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from fuzz import fuzz
 
 import tokenizer_families
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "quality"))
-import fuzz
 
 
 def test_recipes_and_files() -> None:
     tokenizers = [tokenizer_families.chat(), tokenizer_families.gpt2_like()]
-    seen = fuzz.fuzz(20, 20, tokenizers)
+    seen = fuzz(20, 20, tokenizers)
     assert sum(seen["recipes"][what] for what in ("read", "refused")) >= 20
     assert sum(seen["files"][what] for what in ("read", "refused")) >= 20
     assert seen["files"]["read"] > 3
