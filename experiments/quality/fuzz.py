@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from expunge.data.encoding import Encoder
@@ -40,6 +40,7 @@ from expunge.recipe.requests import load_requests
 SEED = 11
 CHECKS = settings(
     database=None,
+    phases=[Phase.generate],
     deadline=None,
     print_blob=False,
     suppress_health_check=list(HealthCheck),
@@ -139,14 +140,14 @@ def files(draw: st.DrawFn) -> tuple[str, bytes, int]:
 
 
 SCALARS = st.one_of(
-    st.sampled_from(["010", "1:30", "9" * 5000, "-1", "1e-4", "yes", "null", "[1", "{", "2024-13-45", "!!python/none", "&a *a",
-                     "a: b", "'x'", ".nan", ".inf", "0x10", "auto", "self", "ihl", "vila", "a" * 300, "/dev/null", "\\0"]),
+    st.sampled_from(["010", "1:30", "9" * 5000, "-1", "1e-4", "yes", "null", "[1", "{", "2024-13-45", "!!python/none",
+                     "&a *a", "a: b", "'x'", ".nan", ".inf", "0x10", "auto", "self", "ihl", "vila", "a" * 300]),
     st.integers(-3, 10**9).map(str), st.floats().map(str), st.text(max_size=8),
 )  # fmt: skip
 KEYS = st.sampled_from(
-    ["model", "data", "training", "adapter", "objective", "evaluation", "seed", "name", "method", "stopping", "importance",
-     "export", "output", "path", "forget", "retain", "holdout", "epochs", "rank", "learning_rate", "warmup", "samples",
-     "columns_of", "template", "format", "data.forget", "training.epochs", "objective.retain_weight", "fine-tune", "1", "", "a b"]
+    ["model", "data", "training", "adapter", "objective", "evaluation", "seed", "name", "method", "stopping",
+     "importance", "export", "output", "path", "forget", "retain", "holdout", "epochs", "rank", "learning_rate",
+     "columns_of", "template", "format", "data.forget", "training.epochs", "fine-tune", "1", "", "a b"]
 )  # fmt: skip
 
 
@@ -161,7 +162,7 @@ def recipes(draw: st.DrawFn) -> tuple[str, list[str]]:
         lines.append(f"{key}: {draw(SCALARS) if draw(st.booleans()) else '{' + inner + '}'}\n")
     text = "".join(lines)
     if draw(st.integers(0, 19)) == 0:
-        text = "x: " + "[" * 2000 + text
+        text = "x: " + "[" * 1000 + text
     return text, draw(st.lists(st.tuples(KEYS, SCALARS).map("=".join), max_size=2))
 
 
@@ -238,7 +239,7 @@ def _said(sample: Any) -> str:
 
 
 def fuzz(recipe_count: int, file_count: int, tokenizers: list[Any]) -> dict[str, Counter[str]]:
-    """How many examples were read and refused. Raises `AssertionError`, or what was not a sentence, on the first fault."""
+    """How many examples were read and refused. Raises on the first that is neither right nor a sentence."""
     seen: dict[str, Counter[str]] = {"recipes": Counter(), "files": Counter()}
     encoders = [Encoder(tokenizer, choose_template("auto", tokenizer)) for tokenizer in tokenizers]
     with tempfile.TemporaryDirectory() as place:
