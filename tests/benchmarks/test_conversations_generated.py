@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import tokenizer_families as families
-from expunge.benchmarks.memorization import memorization_benchmark
+from expunge.benchmarks.memorization.benchmark import memorization_benchmark
 from expunge.data.encoding import Encoder
 from expunge.data.sample_set import SampleSet
 from expunge.data.samples import conversation
