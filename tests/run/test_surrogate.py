@@ -134,6 +134,7 @@ def test_damaged_samples_are_named(own) -> None:
     (folder / "samples.jsonl").write_text(rows + rows)
     with pytest.raises(InputError, match=r"its SHA-256 is not the one in checksums\.json"):
         sampled(own)
+    (folder / "samples.jsonl").write_text(rows)
     (folder / "checksums.json").unlink()  # as a folder of version 0.1.0 has none
     for name, content, reason in (
         ("surrogate.json", record[:20], "it cannot be read: "),
