@@ -17,7 +17,7 @@ from .errors import ExpungeError, InputError
 
 app = typer.Typer(
     name="expunge",
-    help="Make a language model forget, provably and cheaply.",
+    help="Make a language model forget, cheaply and in evidence.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
