@@ -20,10 +20,10 @@ from transformers import AutoModelForCausalLM
 from expunge import unlearn
 from expunge.adapters.anchor import UNLEARN, adapted_layers
 from expunge.cli import main
-from expunge.commands import finetune as module
-from expunge.commands.finetune import finetune_recipe
 from expunge.errors import InputError
 from expunge.models.fingerprint import fingerprint
+from expunge.run import finetune as module
+from expunge.run.finetune import finetune_recipe
 from expunge.storage import read_json, read_json_lines
 from expunge.training.finetune import finetune
 

@@ -11,7 +11,7 @@ from transformers import MixtralConfig, MixtralForCausalLM
 
 import expunge
 import tokenizer_families
-from expunge.commands.validate import plan
+from expunge.cost.plan import plan
 
 
 def test_by_validate_by_run_and_in_run_json(

@@ -13,13 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig
 
 from expunge.adapters.attach import attach_adapter, uniform_importance
-from expunge.commands.validate import predicted_costs
 from expunge.cost import model as cost_model
 from expunge.cost import operations, shallow_models, trial_passes
 from expunge.cost.device_speed import DeviceSpeed, measure_speed
 from expunge.cost.model import CostModel, adapter_bytes, weight_bytes
 from expunge.cost.operations import Work, counted
 from expunge.cost.passes import Batches, Passes
+from expunge.cost.plan import predicted_costs
 from expunge.cost.shallow_models import ShallowModels, Shape
 from expunge.cost.trial_passes import TrialPasses
 from expunge.data.encoding import Example

@@ -19,14 +19,13 @@ from safetensors.numpy import save_file
 
 import expunge
 from expunge.cli import main
-from expunge.commands.export import export_run
-from expunge.commands.report import report_run
 from expunge.errors import InputError
 from expunge.folder.run import RunFolder, read_run_folder
-from expunge.report import write_continual_card, write_model_card
+from expunge.report import report_run, write_continual_card, write_model_card
 from expunge.report.figures import loss_curves, utility_against_forgetting
 from expunge.report.page import forget_texts, gather_evidence
 from expunge.report.tables import request_rows
+from expunge.run.export import export_run
 from expunge.storage import read_json, read_json_lines, write_json, write_json_lines
 
 CHECKOUT = Path(__file__).parents[2]

@@ -18,10 +18,10 @@ import torch
 from safetensors.torch import load_file
 
 import expunge
-from expunge.commands.export import export_run
-from expunge.commands.report import report_run
 from expunge.folder.requests import ContinualFolder
 from expunge.folder.run import RunFolder
+from expunge.report import report_run
+from expunge.run.export import export_run
 from expunge.storage import read_json, write_json
 
 CHECKOUT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from transformers import PhiConfig, PhiForCausalLM
 
 import expunge
 import tokenizer_families
-from expunge.commands.validate import plan
+from expunge.cost.plan import plan
 from expunge.data.rows import read_rows
 from expunge.data.screening import Screen
 from expunge.errors import InputError
