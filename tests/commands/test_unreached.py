@@ -31,14 +31,29 @@ def test_by_validate_by_run_and_in_run_json(
     recipe["training"] = {**recipe["training"], "epochs": 1}
     recipe["evaluation"] = {"generate": "never"}
     experts = 2 * 4 * (2 * 40 * 24 + 24 * 40)  # of both blocks: gate and up, down
-    share = experts / sum(parameter.numel() for parameter in model.parameters())
-    line = f"left out: mlp.experts.down_proj, mlp.experts.gate_up_proj ({share:.1%} of all parameters): "
-    (said,) = [said for said in plan(recipe)["lines"] if said.startswith("left out")]
-    assert said.startswith(line)
+    every = sum(parameter.numel() for parameter in model.parameters())
+    share = experts / every
+    shown = f"{100 * share:.3g}%"
+    line = (
+        f"mlp.experts.down_proj, mlp.experts.gate_up_proj (no linear layer, {shown}): no adapter reaches {shown} of "
+        "all parameters, which stay as they are"
+    )
+    facts = {
+        "kinds": [
+            {"kind": f"mlp.experts.{name}", "reason": "no linear layer", "parameters": part,
+             "share": part / every}
+            for name, part in (("down_proj", experts // 3), ("gate_up_proj", 2 * experts // 3))
+        ],
+        "parameters": experts,
+        "share": share,
+    }  # fmt: skip
+    planned = plan(recipe)
+    assert f"left out: {line}" in planned["lines"]
+    assert planned["unreached"] == facts
     capsys.readouterr()
     run = expunge.unlearn(recipe)
-    assert line[1:] in capsys.readouterr().err
-    assert run.state["adapter"]["unreached"] == {
-        "kinds": ["mlp.experts.down_proj", "mlp.experts.gate_up_proj"], "parameters": experts, "share": share,
-    }  # fmt: skip
+    assert f"Left out: {line}." in capsys.readouterr().err
+    assert run.state["adapter"]["unreached"] == facts
     assert json.dumps(run.state)
+    for page in (run.report, run.path / "README.md"):
+        assert line in page.read_text(encoding="utf-8")
