@@ -68,7 +68,21 @@ def target_layers(
     Raises `InputError` where a name matches nothing that can be adapted, or where a target shares its weight with
     another module.
     """
+    if targets != ALL_LINEAR and (not isinstance(targets, str) or targets not in TARGETS):
+        _check_endings(linear_layers(model), _endings(targets))
     found = _selected(model, targets, layers)
+    if not found:
+        others = sorted({layer_kind(name) for name in _outside_layers(model, targets, layers)})
+        beside = f", but {' and '.join(others)}, which no adapter reaches" if others else ""
+        raise InputError(
+            Problem(
+                "adapter.targets",
+                f"{targets!r} matches no linear layer of this model"
+                f"{f' in the first {layers:.0%} of its blocks' if layers < 1 else ''}"
+                f"{beside}.",
+                "Use 'all-linear'." if layers == 1 else "Use 'all-linear', or more adapter.layers.",
+            )
+        )
     for name in _left_out(model, found, targets):
         del found[name]
     if not found:
@@ -125,28 +139,19 @@ def _peft_reaches(model: Any, name: str) -> bool:
 
 
 def _selected(model: nn.Module, targets: str | Sequence[str], layers: float) -> dict[str, nn.Module]:
+    """The linear layers that are meant, whether they can be adapted or not."""
     found = linear_layers(model)
     kept = _kept_blocks(found, layers)
     if targets != ALL_LINEAR:
-        endings = TARGETS.get(targets, (targets,)) if isinstance(targets, str) else tuple(targets)
-        if not isinstance(targets, str) or targets not in TARGETS:
-            _check_endings(found, endings)
-        found = {name: module for name, module in found.items() if matches(name, endings)}
+        found = {name: module for name, module in found.items() if matches(name, _endings(targets))}
     if kept is not None:
         found = {name: module for name, module in found.items() if block_index(name) in kept}
-    if not found:
-        unreached = sorted({layer_kind(name) for name in _outside_layers(model, targets, layers)})
-        beside = f", but {' and '.join(unreached)}, which no adapter reaches" if unreached else ""
-        raise InputError(
-            Problem(
-                "adapter.targets",
-                f"{targets!r} matches no linear layer of this model"
-                f"{f' in the first {layers:.0%} of its blocks' if layers < 1 else ''}"
-                f"{beside}.",
-                "Use 'all-linear'." if layers == 1 else "Use 'all-linear', or more adapter.layers.",
-            )
-        )
     return found
+
+
+def _endings(targets: str | Sequence[str]) -> tuple[str, ...]:
+    """What the names of layers end with that `targets`, not all of them, mean."""
+    return TARGETS.get(targets, (targets,)) if isinstance(targets, str) else tuple(targets)
 
 
 def _outside_layers(model: nn.Module, targets: str | Sequence[str], layers: float) -> dict[str, nn.Parameter]:
@@ -173,7 +178,7 @@ def _is_layer_weight(name: str, parameter: nn.Parameter) -> bool:
 def _is_meant(name: str, parameter: nn.Parameter, targets: str | Sequence[str]) -> bool:
     if targets == ALL_LINEAR:
         return True
-    endings = TARGETS.get(targets, (targets,)) if isinstance(targets, str) else tuple(targets)
+    endings = _endings(targets)
     feed_forward = set(_FEED_FORWARD) <= set(endings)
     experts = parameter.ndim > 2 or _is_of_experts(name)
     return (feed_forward and experts) or matches(name.removesuffix(".weight"), endings)
