@@ -18,6 +18,7 @@ INPUTS = (
     "benchmark.metric_version",
     "benchmark.hash",
     "thresholds",
+    "given_logs",
 )
 RUN = ("model.fingerprint", "model.dtype", "data.forget", "data.retain", *INPUTS)
 #: The model that training starts from, where it is not the one that is to forget.

@@ -195,7 +195,7 @@ class Origin(Record):
 
 
 class RunState(Origin):
-    """`run.json`. benchmark, thresholds: as they were at the start; version 0.1.0 had neither"""
+    """`run.json`. benchmark, thresholds, given_logs: as they were at the start; version 0.1.0 had none"""
 
     state: Literal["running", "done", "failed"]
     phases: dict[str, Phase]
@@ -207,6 +207,7 @@ class RunState(Origin):
     adapter: AdapterFacts
     benchmark: BenchmarkFacts | None = None
     thresholds: dict[str, StrictFloat] | None = None
+    given_logs: dict[str, str | None] | None = None
     start: StartFacts | None = None
     resumed: list[Resumption] = []
     metrics: Stages

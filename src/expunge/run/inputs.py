@@ -25,7 +25,7 @@ from ..models.window import vocabulary_of
 from ..recipe.schema import Recipe
 from ..training.stopping import read_thresholds
 from .checks import check_inputs, check_window, procedure_of
-from .given_logs import read_given_log
+from .given_logs import given_hash, read_given_log
 
 #: Retain samples that are kept out of training to measure utility on, at most, and as a share of the set.
 HELD_OUT, HELD_OUT_SHARE = 400, 5
@@ -81,6 +81,7 @@ class Inputs:
                 "hash": self.benchmark.data.get("hash"),
             },
             "thresholds": self.thresholds,
+            "given_logs": {side: given_hash(self.recipe, side) for side in ("before", "reference")},
         }
 
     def _substitutes(self) -> list[Example]:

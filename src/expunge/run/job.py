@@ -95,7 +95,8 @@ class Job(Inputs):
     @property
     def facts(self) -> dict[str, Any]:
         """What `run.json` says about the inputs."""
-        facts = super().facts
+        inputs = super().facts
+        model, data = inputs.pop("model"), inputs.pop("data")
         parameters = list(self.base.parameters())
         count = sum(parameter.numel() for parameter in parameters)
         return {
@@ -106,17 +107,16 @@ class Job(Inputs):
                 "path": self.recipe.model.path,
                 "revision": self.recipe.model.revision,
                 "fingerprint": self.base_fingerprint,
-                **facts["model"],
+                **model,
                 "parameters": count,
                 "dtype": str(parameters[0].dtype).removeprefix("torch."),
                 "bytes": sum(parameter.numel() * parameter.element_size() for parameter in parameters),
             },
             "data": {
-                **facts["data"],
+                **data,
                 **({"surrogate": self.surrogate.facts} if self.surrogate else {}),
             },
-            "benchmark": facts["benchmark"],
-            "thresholds": facts["thresholds"],
+            **inputs,
             "phases": {"surrogate": self.surrogate.phase} if self.surrogate and self.surrogate.phase else {},
             "adapter": {
                 "initialization": self.recipe.adapter.initialization,
