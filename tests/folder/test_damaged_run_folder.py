@@ -34,6 +34,14 @@ ALIKE = (("forget_probability", "retain_probability"), ("baseline", "export"), (
 DELETED = "deleted"
 #: What any value is replaced by.
 OTHERS: tuple[Any, ...] = (None, -1.5, "a word", ["a word"], {"a word": 1}, DELETED)
+#: What later versions record.
+LATER = {
+    "benchmark": {"name": "memorization", "metric_version": "1", "hash": "ab"},
+    "thresholds": {"forget_probability": 0.1},
+    "given_logs": {"before": None, "reference": "ab"},
+    "start": {"path": "model", "fingerprint": "ab"},
+    "resumed": [{"at": "2026-11-26T06:30:37+00:00", "changed_versions": ["torch 1.0, now 2.0"]}],
+}
 Changes = Iterator[tuple[str, Any, Any]]
 
 
@@ -107,6 +115,12 @@ def run(tmp_path: Path) -> Path:
     shutil.copytree(FOLDERS / "finished", folder)
     state = few(read_json(folder / "run.json"))
     state["metrics"]["reference"] = state["metrics"]["before"]
+    state |= LATER
+    state["adapter"]["unreached"] = {
+        "kinds": [{"kind": "mlp.experts", "reason": "no linear layer", "parameters": 4, "share": 0.5}],
+        "parameters": 4,
+        "share": 0.5,
+    }
     write_json(folder / "run.json", state)
     shutil.copy(folder / "eval" / "before.json", folder / "eval" / "reference.json")
     write_json_lines(folder / "metrics.jsonl", few(read_json_lines(folder / "metrics.jsonl")))

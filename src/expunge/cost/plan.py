@@ -15,7 +15,7 @@ from ..progress import say
 from ..recipe import Recipe, dump_recipe
 from ..recipe.loading import naming_recipe
 from ..recipe.requests import load_requests
-from ..run.checks import check_adapter, check_objective, unreached, unreached_line
+from ..run.checks import check_adapter, check_objective, unreached_facts
 from ..run.continual import check_requests
 from ..run.inputs import Inputs
 from ..run.single import is_begun
@@ -43,6 +43,7 @@ def plan(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         "retain_samples": plans[0]["retain_samples"],
         "steps": sum(each["steps"] for each in plans),
         "trainable_parameters": plans[0]["trainable_parameters"],
+        "unreached": plans[0]["unreached"],
         "peak_memory_bytes": max((each["peak_memory_bytes"] for each in plans), key=lambda peak: peak or 0),
         "lines": [
             line
@@ -64,9 +65,11 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
         check_objective(part, inputs.objective, targets)
         trainable = sum(recipe.adapter.rank * sum(matrix_shape(module)) for module in targets.values())
         what = [f"adapter: {len(targets)} layers, {trainable:,} trainable parameters"]
-        if line := unreached_line(unreached(part, recipe)):
-            what.append(line)
+        unreached = unreached_facts(part, recipe, targets)
+        if unreached.kinds:
+            what.append(f"left out: {unreached.line}")
     else:
+        unreached = None
         trainable = sum(parameter.numel() for parameter in part.parameters())
         what = [f"weights: all {trainable:,} parameters are trained"]
     steps = steps_an_epoch(len(walked), recipe.training)
@@ -81,6 +84,7 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
         "retain_samples": kept,
         "steps": steps * recipe.training.epochs,
         "trainable_parameters": trainable,
+        "unreached": unreached.model_dump() if unreached else None,
         "peak_memory_bytes": max((cost.peak_memory_bytes for cost in costs.values()), default=None),
         "phases": {name: asdict(cost) for name, cost in costs.items()},
         "lines": [

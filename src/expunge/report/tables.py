@@ -124,6 +124,7 @@ def request_rows(folder: RunFolder) -> list[tuple[str, str]]:
         ("Hash of the retain set", data.retain.hash if data.retain else None),
         ("Samples of the model itself", _surrogate(data.surrogate)),
         ("Method", method(folder)),
+        ("Left out", run.adapter.unreached.line if run.adapter.unreached else None),
         ("Training", _training(folder.written_recipe)),
         ("Chosen epoch", _chosen(run.training)),
         ("Seed", run.seed),

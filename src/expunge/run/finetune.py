@@ -14,14 +14,14 @@ from transformers import set_seed
 
 from ..adapters.attach import attach_adapter
 from ..adapters.loading import load_model
-from ..data.encoding import Example
+from ..data.encoding import Example, encoded_hash
 from ..data.sample_set import SampleSet
 from ..data.sets import load_data
 from ..errors import InputError, Problem, nearest
 from ..folder.agreement import FINETUNING, check_agreement
-from ..folder.machine import machine, now, versions
+from ..folder.machine import changed_versions, machine, now, say_changed_versions, versions
 from ..intact import check_writable, read_object
-from ..models.fingerprint import fingerprint
+from ..models.fingerprint import fingerprint, tokenizer_digest
 from ..models.loading import load_config, load_tokenizer
 from ..models.processes import device, processes
 from ..progress import say
@@ -30,7 +30,7 @@ from ..recipe.loading import naming_recipe
 from ..storage import atomic_folder, is_taken, write_json, write_json_lines
 from ..training.finetune import finetune
 from ..training.train import saved_steps
-from .checks import check_adapter, check_window
+from .checks import check_adapter, check_window, unreached_facts
 from .inputs import make_encoder
 
 SCHEMA = "expunge.finetune/1"
@@ -109,7 +109,9 @@ class _Finetuning:
         self.own_dtype = load_config(self.recipe.model).dtype or torch.float32
         self.model = load_model(self.recipe.model.model_copy(update={"dtype": "float32"}))
         if lora:
-            check_adapter(self.model, self.recipe)
+            layers = check_adapter(self.model, self.recipe)
+            if line := unreached_facts(self.model, self.recipe, layers).line:
+                say(f"Left out: {line}.")
         self.facts = self._facts()
 
     def _facts(self) -> dict[str, Any]:
@@ -121,12 +123,14 @@ class _Finetuning:
                 "path": recipe.model.path,
                 "revision": recipe.model.revision,
                 "fingerprint": fingerprint(self.model),
+                "tokenizer": tokenizer_digest(self.tokenizer),
             },
             "data": {
                 "format": self.format,
                 "template": recipe.data.model_dump(mode="json")["template"],
                 "max_length": recipe.data.max_length,
                 **{side: part.describe() for side, part in self.sets.items()},
+                "encoded": encoded_hash(self.examples),
             },
             "training": recipe.training.model_dump(mode="json"),
             "adapter": recipe.adapter.model_dump(mode="json", exclude={"initialization"})
@@ -151,8 +155,12 @@ class _Finetuning:
     def run(self) -> None:
         main_process = processes().is_main_process
         if main_process and not saved_steps(self.checkpoints):
-            write_json(self.work / RECORD, {"schema": SCHEMA, **self.facts, "started": now()})
+            write_json(
+                self.work / RECORD,
+                {"schema": SCHEMA, **self.facts, "started": now(), "versions": versions()},
+            )
         processes().wait_for_everyone()
+        say_changed_versions(_read_record(self.work / RECORD).get("versions", {}))
         say(f"Finetuning on {len(self.examples)} examples ({' and '.join(self.sets)} set).")
         set_seed(self.recipe.seed)
         model = self._trained_model()
@@ -190,6 +198,8 @@ class _Finetuning:
         return "bf16" if self.own_dtype == torch.bfloat16 and device().type != "cpu" else "fp32"
 
     def _write(self, model: Any, steps: Sequence[dict[str, Any]]) -> None:
+        begun = _read_record(self.work / RECORD)
+        changed = changed_versions(begun.get("versions", {}))
         with atomic_folder(self.output) as partial:
             model.save_pretrained(partial)
             self.tokenizer.save_pretrained(partial)
@@ -204,8 +214,9 @@ class _Finetuning:
                     "steps": len(steps),
                     "loss": steps[-1]["loss"],
                 },
-                "started": _read_record(self.work / RECORD)["started"],
+                "started": begun["started"],
                 "finished": now(),
+                **({"changed_versions": changed} if changed else {}),
                 "versions": versions(),
                 "machine": machine(device(), torch.get_num_threads()),
                 "command": ["expunge", *sys.argv[1:]],
