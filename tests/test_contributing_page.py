@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "CONTRIBUTING.md"
 #: A quoted file: its path in a comment, then its content.
-QUOTE = re.compile(r"<!-- (tests/\S+) -->\n\n(?:```(\w+)\n(.*?)```\n)?", re.DOTALL)
+QUOTE = re.compile(r"<!-- (tests/\S+) -->\n(?:\n```(\w+)\n(.*?)```\n)?", re.DOTALL)
 
 
 def quoted(path: str) -> str:
