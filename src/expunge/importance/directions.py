@@ -134,7 +134,7 @@ def _leading_subspace(C: Tensor, L: Tensor, rank: int, seed: int) -> Tensor:
 def _moments(
     model: Any, loader: Iterable[Batch], layers: Mapping[str, nn.Module]
 ) -> tuple[dict[str, Tensor], int]:
-    """Σ x xᵀ of each layer's input over all positions but padding, (d_in, d_in) fp32 on its device; how many they are."""
+    """Σ x xᵀ of each layer's input over all positions but padding, (d_in, d_in) fp32 on its device; their number."""
     device = model.get_input_embeddings().weight.device
     sums = {
         name: torch.zeros(width, width, device=next(layer.parameters()).device)
