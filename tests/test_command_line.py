@@ -110,7 +110,7 @@ def test_a_missing_recipe_is_named(monkeypatch, capsys) -> None:
 
 def test_exporting_what_is_no_run(monkeypatch, capsys, tmp_path: Path) -> None:
     assert call(monkeypatch, "export", str(tmp_path), "--output", str(tmp_path / "out")) == 2
-    assert "run.json is missing" in capsys.readouterr().err
+    assert "there is no run.json" in capsys.readouterr().err
 
 
 @pytest.mark.shared

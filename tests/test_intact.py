@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +14,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from expunge.errors import InputError
-from expunge.intact import RESTORE, check_writable, read_intact, read_object
-from expunge.storage import read_json, read_json_lines, write_json
+from expunge.intact import RESTORE, check_folder, check_writable, read_intact, read_object
+from expunge.storage import CHECKSUMS, atomic_folder, read_json, read_json_lines, recorded, write_json
 
 
 def said(refused: pytest.ExceptionInfo[InputError], file: Path) -> str:
@@ -64,7 +67,11 @@ def test_an_object_is_of_its_kind_and_whole(tmp_path: Path) -> None:
     write_json(file, whole)
     assert read_object(file, "a thing", ("a", "b"), schema="expunge.thing/1") == whole
     for schema, keys, reason in (
-        ("expunge.thing/2", ("a",), "it is not a thing (expunge.thing/2)."),
+        (
+            "expunge.thing/2",
+            ("a",),
+            "it is not a thing: its schema is 'expunge.thing/1', not 'expunge.thing/2'.",
+        ),
         (None, ("a", "c", "d"), "it lacks c, d."),
     ):
         with pytest.raises(InputError) as refused:
@@ -98,3 +105,76 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
             check_writable(tmp_path / "log.json", "--output")
     finally:
         tmp_path.chmod(0o700)
+
+
+def flipped(file: Path, place: int) -> bytes:
+    """Change one bit of one byte of the file; returns what it was."""
+    whole = file.read_bytes()
+    changed = bytearray(whole)
+    changed[place] ^= 1
+    file.write_bytes(changed)
+    return whole
+
+
+def reasons(refusal: Callable[[], Any]) -> dict[str, str]:
+    with pytest.raises(InputError) as refused:
+        refusal()
+    return {problem.where: problem.reason for problem in refused.value.problems}
+
+
+def test_any_flipped_bit_of_a_folder_that_was_written_whole_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    with atomic_folder(folder) as partial:
+        (partial / "beneath").mkdir()
+        (partial / "a.json").write_text('{"a": 10}')
+        (partial / "beneath" / "b.txt").write_text("text")
+    check_folder(folder)
+    assert read_intact(read_json, folder / "a.json") == {"a": 10}
+    known = hashlib.sha256(b"text").hexdigest()
+    assert read_json(folder / CHECKSUMS)["beneath/b.txt"] == known
+    changed = "it is not as it was written: its SHA-256 is not the one in checksums.json."
+    for name in ("a.json", "beneath/b.txt"):
+        for place in range((folder / name).stat().st_size):
+            whole = flipped(folder / name, place)
+            assert reasons(lambda: check_folder(folder)) == {str(folder / name): changed}
+            (folder / name).write_bytes(whole)
+    (folder / "a.json").write_text('{"a": 11}')
+    (folder / "beneath" / "b.txt").unlink()
+    assert reasons(lambda: read_intact(read_json, folder / "a.json")) == {str(folder / "a.json"): changed}
+    assert reasons(lambda: check_folder(folder)) == {
+        str(folder / "a.json"): changed, str(folder / "beneath" / "b.txt"): "it is missing.",
+    }  # fmt: skip
+    (folder / CHECKSUMS).write_text("{")
+    assert reasons(lambda: read_intact(read_json, folder / "a.json")).keys() == {str(folder / CHECKSUMS)}
+    of_others = ("[]", '{"a.json": "0cc175b9c0f1b6a831c399e269772661", "files": {"a.json": 1}}', None)
+    for content in of_others:  # None: as version 0.1.0 wrote it
+        (folder / CHECKSUMS).unlink()
+        if content:
+            (folder / CHECKSUMS).write_text(content)
+        check_folder(folder)
+        assert read_intact(read_json, folder / "a.json") == {"a": 11}
+
+
+def test_a_kill_while_a_recorded_file_is_written_accuses_nobody(tmp_path: Path) -> None:
+    file = tmp_path / "log.json"
+    for content in (1, 2):
+        with recorded(file):
+            write_json(file, content)
+        check_folder(tmp_path)
+
+    def killed(*written: int) -> None:
+        with recorded(file):
+            for content in written:
+                write_json(file, content)
+            raise KeyboardInterrupt
+
+    for written in ((), (3,)):
+        with pytest.raises(KeyboardInterrupt):
+            killed(*written)
+        check_folder(tmp_path)
+    with recorded(tmp_path / "other.json"), recorded(file):
+        write_json(file, 4)
+        write_json(tmp_path / "other.json", 5)
+    assert read_json(tmp_path / CHECKSUMS).keys() == {"log.json", "other.json"}
+    write_json(file, 6)
+    assert reasons(lambda: read_intact(read_json, file)).keys() == {str(file)}

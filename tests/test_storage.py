@@ -13,6 +13,7 @@ import pytest
 from expunge.errors import InputError
 from expunge.registry import Registry
 from expunge.storage import (
+    CHECKSUMS,
     atomic_file,
     atomic_folder,
     hash_rows,
@@ -63,10 +64,10 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
         with atomic_folder(target) as partial:
             (partial / content).write_text(content)
             assert not (target / content).exists()
-    assert [entry.name for entry in target.iterdir()] == ["second"]
+    assert {entry.name for entry in target.iterdir()} == {"second", CHECKSUMS}
     with pytest.raises(KeyboardInterrupt):
         _break_off(atomic_folder(target), lambda partial: (partial / "third").write_text("third"))
-    assert [entry.name for entry in target.iterdir()] == ["second"]
+    assert {entry.name for entry in target.iterdir()} == {"second", CHECKSUMS}
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
 
 

@@ -7,11 +7,15 @@ from typing import Any
 
 import torch
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     BloomConfig,
     BloomForCausalLM,
     FalconConfig,
     FalconForCausalLM,
+    Gemma3Config,
     Gemma3ForCausalLM,
+    Gemma3ForConditionalGeneration,
     Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
@@ -71,10 +75,51 @@ FAMILIES: dict[str, Callable[[], Any]] = {
 }
 
 
+def _configured(kind: str, **settings: Any) -> Callable[[], Any]:
+    """A causal LM of a family by its name in transformers."""
+    sizes = {**_SIZES, "intermediate_size": 40, "num_key_value_heads": 2, **_ENDS, **settings}
+    return lambda: AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes))
+
+
+def _multimodal() -> Any:
+    text = {**_GROUPED, **_SIZES, **_ENDS}
+    vision = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
+              "image_size": 28, "patch_size": 14}  # fmt: skip
+    config = Gemma3Config(
+        text_config=text, vision_config=vision, mm_tokens_per_image=4, image_token_index=VOCABULARY - 1,
+        boi_token_index=VOCABULARY - 2, eoi_token_index=VOCABULARY - 3, **_ENDS,
+    )  # fmt: skip
+    return Gemma3ForConditionalGeneration(config)
+
+
+#: Families with layers that a pass over text reaches otherwise: flattened or spread inputs, experts, gates, a tower.
+UNUSUAL: dict[str, Callable[[], Any]] = {
+    "opt": _configured("opt", ffn_dim=40, word_embed_proj_dim=24),
+    "deepseek_v3": _configured(
+        "deepseek_v3", n_routed_experts=4, num_experts_per_tok=2, n_group=1, topk_group=1, moe_intermediate_size=32,
+        first_k_dense_replace=1, q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=8,
+    ),
+    "gemma3_multimodal": _multimodal,
+    "mamba": lambda: AutoModelForCausalLM.from_config(
+        AutoConfig.for_model("mamba", hidden_size=24, num_hidden_layers=2, vocab_size=VOCABULARY, state_size=4,
+                             time_step_rank=4, **_ENDS)
+    ),
+    "qwen2_moe": _configured(
+        "qwen2_moe", num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, shared_expert_intermediate_size=24
+    ),
+    "qwen3_next": _configured(
+        "qwen3_next", num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, head_dim=12,
+        shared_expert_intermediate_size=24, layer_types=["linear_attention", "full_attention"],
+        linear_key_head_dim=8, linear_value_head_dim=8, linear_num_key_heads=2, linear_num_value_heads=2,
+    ),
+    "mixtral": _configured("mixtral", num_local_experts=4, num_experts_per_tok=2),
+}  # fmt: skip
+
+
 def random_model(shape: str = "llama", scale: float = 5.0) -> Any:
     """A tiny random model whose predictions are not uniform: weights scaled up from their initial size."""
     torch.manual_seed(1)
-    model = FAMILIES[shape]().eval()
+    model = {**FAMILIES, **UNUSUAL}[shape]().eval()
     for name, parameter in model.named_parameters():
         if parameter.ndim == 2 and "embed" not in name and "wte" not in name and "wpe" not in name:
             parameter.data.mul_(scale)

@@ -156,7 +156,7 @@ def table(output: Path) -> str:
     for trial in trials():
         if not (output / trial.name / "run.json").exists():
             continue
-        state = read_run_folder(output / trial.name).run
+        state = read_run_folder(output / trial.name).document
         if state["state"] != "done":
             lines.append(f"| {trial.retain} | {trial.loss} | {trial.weight:g} | {trial.rate:g} | {trial.seed} | "
                          f"{state['state']} | | | | | |")  # fmt: skip

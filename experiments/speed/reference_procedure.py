@@ -106,14 +106,15 @@ class Accumulated:
 
 
 def vila_map(found: Accumulated) -> dict[str, Tensor]:
-    """{layer name: Var(B)·Var(A)}, (d_out, d_in); the count is divided out twice, as in the public code."""
+    """{layer name: Var(B)·Var(A) / count}, (d_out, d_in): divided by the count once more, as in the public code."""
     variances = {
-        name: (sums["square"] / found.count**2 - (sums["mean"] / found.count**2).square()).clamp(min=0.0)
+        name: (sums["square"] / found.count - (sums["mean"] / found.count).square()).clamp(min=0.0)
         for name, sums in found.sums.items()
     }
     return {
         name.removeprefix("base_model.model.").removesuffix(".lora_B.default.weight"): of_B
         @ variances[name.replace("lora_B", "lora_A")]
+        / found.count
         for name, of_B in variances.items()
         if "lora_B" in name
     }
@@ -125,11 +126,8 @@ def fila_map(found: Accumulated) -> dict[str, Tensor]:
 
 
 def row_importance(forget: dict[str, Tensor], retain: dict[str, Tensor]) -> dict[str, Tensor]:
-    """d of every layer from both maps: absolute ε for the entries and for the rows."""
-    return {
-        name: ((of_forget / (retain[name] + EPSILON)).sum(1) + EPSILON).sqrt()
-        for name, of_forget in forget.items()
-    }
+    """d of every layer from both maps, with an absolute ε."""
+    return {name: (of_forget / (retain[name] + EPSILON)).sum(1).sqrt() for name, of_forget in forget.items()}
 
 
 @dataclass

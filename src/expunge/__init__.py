@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from .adapters.export import export_adapter
     from .importance import measure_importance
     from .recipe import Recipe, load_recipe
-    from .run.unlearn import Run, unlearn
+    from .run.result import Run
+    from .run.unlearn import unlearn
 
 _HOMES = {
     "Recipe": ".recipe",
-    "Run": ".run.unlearn",
+    "Run": ".run.result",
     "attach_adapter": ".adapters.attach",
     "export_adapter": ".adapters.export",
     "load_assisted": ".adapters.assistant",

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ._version import __version__
-from .benchmarks.registry import BENCHMARKS
+from .benchmarks.registry import benchmarks
 from .errors import ExpungeError, InputError
 
 app = typer.Typer(
@@ -79,10 +79,11 @@ def validate(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = 
         print(line)
 
 
-@app.command("eval")
+@app.command("eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def evaluate(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="model folder or hub id: base or merged")],
-    benchmark: Annotated[str, typer.Option(help=", ".join(BENCHMARKS))] = "tofu",
+    benchmark: Annotated[str, typer.Option(help=", ".join(benchmarks))] = "tofu",
     data: Annotated[
         str | None, typer.Option(help="the benchmark's files: a folder or a hub id; tdec: a file as well")
     ] = None,
@@ -132,15 +133,17 @@ def evaluate(
     ] = "expunge",
     as_json: AsJson = False,
 ) -> None:
-    """Measure a base, adapted or merged model on a benchmark."""
-    from .benchmarks.registry import BenchmarkSource
-    from .commands.evaluate import EvaluationRequest, evaluate_model, facts, read_columns
+    """Measure a base, adapted or merged model on a benchmark. A benchmark of another package brings its own options."""
+    from .commands.evaluate import EvaluationRequest, evaluate_model, facts, read_extra
 
-    source = BenchmarkSource(
-        data, forget, retain, holdout, truth_ratio, max_new_tokens, samples, read_columns(columns)
-    )
+    given = {
+        "data": data, "forget": forget, "retain": retain, "holdout": holdout, "truth_ratio": truth_ratio,
+        "max_new_tokens": max_new_tokens, "columns": columns, "samples": samples, "format": output_format,
+    }  # fmt: skip
+    model, extra = read_extra([model, *context.args])
+    options = {name: value for name, value in given.items() if value is not None} | extra
     request = EvaluationRequest(
-        model, benchmark, source, adapter, reference, template, max_length, calibrate, output, output_format
+        model, benchmark, options, adapter, reference, template, max_length, calibrate, output
     )
     log = evaluate_model(request)
     if not _first_process():

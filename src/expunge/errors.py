@@ -10,8 +10,9 @@ An `InputError` carries a list of `Problem`s, so that a user sees every mistake 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 
 def described(error: Exception) -> str:
@@ -50,6 +51,22 @@ class InputError(ExpungeError):
 
 class RunFailed(ExpungeError):
     """The run could not go on. The message says why and what is left on disk."""
+
+
+@contextmanager
+def placed_by(name: Callable[[str], str]) -> Iterator[None]:
+    """Within the block, problems are where `name` says: it gets the place as it is known below, such as an option's
+    name, and gives what the user calls it, such as the recipe's key."""
+    try:
+        yield
+    except InputError as error:
+        places = (problem.where.partition(": ") for problem in error.problems)
+        raise InputError(
+            [
+                replace(problem, where=f"{name(place)}{colon}{rest}")
+                for problem, (place, colon, rest) in zip(error.problems, places, strict=True)
+            ]
+        ) from error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from safetensors import SafetensorError
 from yaml import YAMLError
 
 from .errors import InputError, Problem
-from .storage import read_json
+from .storage import CHECKSUMS, file_checksum, read_json
 
 #: The way out where a file of a run is broken: nothing else can tell what stood in it.
 RESTORE = "Restore the file, or run the recipe again with another --output."
@@ -22,8 +23,15 @@ Content = TypeVar("Content")
 def read_intact(reader: Callable[[Path], Content], file: Path, remedy: str = RESTORE) -> Content:
     """What `reader` makes of `file`.
 
-    Raises `InputError` where the file is missing, is not to be read, or is no whole text, JSON, YAML or safetensors.
+    Raises `InputError` where the file is missing, is not to be read, is no whole text, JSON, YAML or safetensors, or
+    is not as it was written (see `check_file`).
     """
+    content = _read(reader, file, remedy)
+    check_file(file, remedy)
+    return content
+
+
+def _read(reader: Callable[[Path], Content], file: Path, remedy: str) -> Content:
     try:
         return reader(file)
     except FileNotFoundError:
@@ -45,12 +53,51 @@ def read_object(
     Raises `InputError` as `read_intact` does, and where it is something else or lacks a key.
     """
     content = read_intact(read_json, file, remedy)
-    if not isinstance(content, dict) or (schema is not None and content.get("schema") != schema):
+    if not isinstance(content, dict):
         raise broken(file, f"it is not {what}{f' ({schema})' if schema else ''}", remedy)
+    if schema is not None and content.get("schema") != schema:
+        other = reprlib.repr(content.get("schema"))
+        raise broken(file, f"it is not {what}: its schema is {other}, not {schema!r}", remedy)
     missing = [key for key in keys if key not in content]
     if missing:
         raise broken(file, f"it lacks {', '.join(missing)}", remedy)
     return content
+
+
+def check_file(file: Path, remedy: str = RESTORE) -> None:
+    """Raise `InputError` where `checksums.json` beside `file` records another content of it.
+
+    What is not recorded there passes: files of version 0.1.0, and those of other tools.
+    """
+    recorded = _checksums(file.parent, remedy).get(file.name)
+    if recorded is not None and recorded != file_checksum(file):
+        raise _changed(file, remedy)
+
+
+def check_folder(folder: Path, remedy: str = RESTORE) -> None:
+    """Raise `InputError` with every file that is missing, or not as it was written, of those that the folder's
+    `checksums.json` records. What is not recorded passes."""
+    problems = []
+    for name, recorded in _checksums(folder, remedy).items():
+        file = folder / name
+        if not file.is_file():
+            problems += broken(file, "it is missing", remedy).problems
+        elif recorded != file_checksum(file):
+            problems += _changed(file, remedy).problems
+    if problems:
+        raise InputError(problems)
+
+
+def _checksums(folder: Path, remedy: str) -> dict[str, str]:
+    """What the record says; other tools' files of that name, with other sums, say nothing."""
+    record = folder / CHECKSUMS
+    sums = _read(read_json, record, remedy) if record.is_file() else {}
+    known = sums.items() if isinstance(sums, dict) else ()
+    return {name: checksum for name, checksum in known if isinstance(checksum, str) and len(checksum) == 64}
+
+
+def _changed(file: Path, remedy: str) -> InputError:
+    return broken(file, f"it is not as it was written: its SHA-256 is not the one in {CHECKSUMS}", remedy)
 
 
 def check_writable(path: Path, where: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, model_validator
+
+from .errors import Problem, nearest
 
 
 class Section(BaseModel):
@@ -31,10 +33,26 @@ def _home(value: Any) -> Any:
 Location = Annotated[str, BeforeValidator(_home)]
 
 
+def misfit(where: str, detail: Any) -> Problem:
+    """The `Problem` that describes a value which pydantic refuses; `detail` is one of its `errors()`."""
+    if detail["type"] == "value_error":
+        reason, _, remedy = str(detail["ctx"]["error"]).partition(". ")
+        return Problem(where, reason.rstrip(".") + ".", remedy or "Correct the value.")
+    message = detail["msg"][0].lower() + detail["msg"][1:]
+    return Problem(where, f"the value {detail.get('input')!r} does not fit: {message}.", "Correct the value.")
+
+
+#: Validation context of a recipe that a run has written: it was checked then, and is only to be shown.
+WRITTEN = {"written": True}
+
+
+def is_written(info: ValidationInfo) -> bool:
+    """Whether names need not be looked up, which would load torch and ask for the packages that the run had."""
+    return bool(info.context and info.context.get("written"))
+
+
 def one_of(value: str, names: set[str], kind: str) -> str:
     """`value`. Raises `ValueError` with the nearest name where it is not among `names`."""
-    from .errors import nearest
-
     if value not in names:
         raise ValueError(f"there is no {kind} {value!r}. {nearest(value, names)}")
     return value

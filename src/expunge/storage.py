@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 PARTIAL = ".partial"
+#: The SHA-256 of the files of a folder, by their path in it: what they were when they were written.
+CHECKSUMS = "checksums.json"
 
 
 def sync(path: Path) -> None:
@@ -56,7 +58,7 @@ def atomic_file(path: Path, private: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a fresh temporary folder; when the block ends without an error it becomes `path`.
+    """Yield a fresh temporary folder; when the block ends without an error it becomes `path`, with its checksums.
 
     A folder that is there already under that name is replaced: it is set aside under another name until the new one
     is in its place.
@@ -70,6 +72,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    write_checksums(partial)
     for entry in partial.rglob("*"):
         sync(entry)
     sync(partial)
@@ -80,6 +83,41 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     os.replace(partial, path)
     sync(path.parent)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def file_checksum(file: Path) -> str:
+    """SHA-256 of the file's bytes, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_checksums(folder: Path) -> None:
+    """Record every file beneath `folder` in its `checksums.json`."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / CHECKSUMS)
+    sums = {file.relative_to(folder).as_posix(): file_checksum(file) for file in files}
+    (folder / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def recorded(file: Path) -> Iterator[None]:
+    """Around the writing of `file`, in a folder whose files come one after another: record its checksum beside it.
+
+    The old one goes before the file does: after a kill in between the file is one that nothing is recorded of.
+    """
+    _record(file, None)
+    yield
+    _record(file, file_checksum(file))
+
+
+def _record(file: Path, checksum: str | None) -> None:
+    record = file.with_name(CHECKSUMS)
+    sums = read_json(record) if record.exists() else {}
+    if sums.get(file.name) != checksum:
+        others = {name: known for name, known in sums.items() if name != file.name}
+        write_json(record, {**others, **({file.name: checksum} if checksum else {})}, private=True)
 
 
 def write_text(path: Path, text: str, private: bool = False) -> None:

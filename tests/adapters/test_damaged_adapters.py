@@ -26,6 +26,7 @@ from expunge.adapters.export import export_merged, load_adapter
 from expunge.adapters.stack import add_adapters, combine_adapters
 from expunge.adapters.weights import CONFIG_FILE, WEIGHTS_FILE
 from expunge.errors import InputError
+from expunge.storage import CHECKSUMS
 from tiny_models import random_model
 
 LAYER = "base_model.model.model.layers.1.mlp.up_proj"
@@ -111,7 +112,9 @@ def adapter(base: Any, tmp_path: Path) -> Path:
     model = attach_adapter(copy.deepcopy(base), uniform_importance(base), rank=2, alpha=4)
     for layer in adapted_layers(model).values():
         layer.lora_B[UNLEARN].weight.data.mul_(1.5)
-    return export_adapter(model, tmp_path / "adapter", base_name="base")
+    folder = export_adapter(model, tmp_path / "adapter", base_name="base")
+    (folder / CHECKSUMS).unlink()  # as version 0.1.0 wrote it: damage shows by the content alone
+    return folder
 
 
 def refused(folder: Path, damage: tuple[Callable[[Path], Any], str, str], use: Callable[[], Any]) -> str:
@@ -158,3 +161,25 @@ def test_an_adapter_of_the_run_itself(base: Any, tmp_path: Path, which: str, nam
     damage = {**DAMAGES, **OF_THE_MODEL}[name]
     remedy = refused(tmp_path / which, damage, lambda: restore(copy.deepcopy(base), *folders))
     assert "another --output" in remedy
+
+
+def test_a_folder_whose_name_is_too_long_holds_none(base: Any) -> None:
+    for use in (load_adapter, lambda model, adapter: add_adapters(model, [adapter])):
+        with pytest.raises(InputError, match=r"it holds no adapter_model\.safetensors"):
+            use(base, Path("x" * 5000))
+
+
+def test_a_flipped_bit_is_named_before_the_base_is_doubted(base: Any, tmp_path: Path) -> None:
+    """Of the record of the base too, which would seem to be of another one."""
+    model = attach_adapter(copy.deepcopy(base), uniform_importance(base), rank=2, alpha=4)
+    adapter = export_adapter(model, tmp_path / "adapter", base_name="base")
+    for name in ("base_fingerprint.json", WEIGHTS_FILE, CONFIG_FILE):
+        whole = (adapter / name).read_bytes()
+        place = whole.rfind(b"0") if name.endswith("json") else len(whole) - 5
+        (adapter / name).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        for use in (load_adapter, lambda model, folder: add_adapters(model, [folder])):
+            with pytest.raises(InputError, match="it is not as it was written") as refused:
+                use(copy.deepcopy(base), adapter)
+            assert refused.value.problems[0].where == str(adapter / name)
+        (adapter / name).write_bytes(whole)
+    load_adapter(copy.deepcopy(base), adapter)

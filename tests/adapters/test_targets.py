@@ -7,8 +7,10 @@ import torch
 
 from expunge import attach_adapter, measure_importance
 from expunge.errors import InputError
-from expunge.models.linear import block_index, layer_kind, linear_layers, target_layers
-from tiny_models import FAMILIES, SHAPES, random_batch, random_model, split_batch
+from expunge.importance.capture import check_layers
+from expunge.models.linear import block_index, layer_kind, left_out, linear_layers, target_layers
+from expunge.models.probe import input_shapes
+from tiny_models import FAMILIES, SHAPES, UNUSUAL, random_batch, random_model, split_batch
 
 KINDS = {
     "llama": {
@@ -77,6 +79,72 @@ def test_further_families_start_as_the_original(family: str) -> None:
         wanted = model(**inputs).logits
         adapted = attach_adapter(model, rows, rank=2, alpha=4)
         assert torch.equal(adapted(**inputs).logits, wanted)
+
+
+#: What is left out of `all-linear`, and whether a model without content shows it as well.
+LEFT_OUT = {
+    "opt": (set(), True),
+    "deepseek_v3": ({"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "mlp.shared_experts.gate_proj",
+                     "mlp.shared_experts.up_proj", "mlp.shared_experts.down_proj"}, False),
+    "mamba": ({"mixer.dt_proj", "mixer.out_proj"}, True),
+    "qwen2_moe": ({"mlp.shared_expert_gate"}, False),
+    "qwen3_next": ({"mlp.shared_expert_gate", "mlp.shared_expert.gate_proj", "mlp.shared_expert.up_proj",
+                    "mlp.shared_expert.down_proj"}, False),
+    "mixtral": (set(), False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", UNUSUAL)
+def test_unusual_layers_are_adapted_or_left_out_and_named(family: str) -> None:
+    """Whatever shape a layer sees its input in, it has an importance, and the adapter changes nothing at step 0."""
+    model, batch = random_model(family), random_batch(6)
+    without = left_out(model)
+    targets = target_layers(model)
+    assert targets.keys() | without.keys() == linear_layers(model).keys()
+    if family == "gemma3_multimodal":
+        assert {name.split(".")[1] for name in without} == {"vision_tower"}
+        assert {name.split(".")[1] for name in targets} == {"language_model"}
+        assert set(without.values()) == {"no pass over text calls it"}
+        shown = True
+    else:
+        kinds, shown = LEFT_OUT[family]
+        assert {layer_kind(name) for name in without} == kinds
+    with torch.device("meta"):
+        empty = UNUSUAL[family]()
+    assert (input_shapes(empty) is not None) == shown
+    assert not shown or left_out(empty) == without
+    check_layers(model, targets)
+    one, all_together = (
+        measure_importance(model, split_batch(batch, size), estimator="factored") for size in (1, 6)
+    )
+    assert one.keys() == targets.keys()
+    for name, row in one.items():
+        assert row.sum() > 0
+        torch.testing.assert_close(row, all_together[name], rtol=1e-3, atol=1e-6)
+    inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        wanted = model(**inputs).logits
+        adapted = attach_adapter(model, one, rank=2, alpha=4)
+        # Mamba's own sums come out 3e-6 apart once a layer is wrapped, with the adapter disabled as well.
+        rounding = 1e-5 if family == "mamba" else 0.0
+        torch.testing.assert_close(adapted(**inputs).logits, wanted, rtol=rounding, atol=rounding)
+
+
+def test_a_layer_that_mixes_samples_is_refused_before_anything_is_measured() -> None:
+    model = random_model()
+    mlp = model.model.layers[1].mlp
+    forward = mlp.forward
+    mlp.forward = lambda x: (
+        forward(x.flatten(0, 1)[1:].clone()).new_zeros(x.shape) + x
+    )  # a routed part of the tokens
+    with pytest.raises(InputError, match=r"layers\.1\.mlp\.up_proj.*cannot be told apart by sample"):
+        check_layers(model, target_layers(model))
+
+
+def test_only_what_a_pass_calls_can_be_named() -> None:
+    model = random_model("gemma3_multimodal")
+    with pytest.raises(InputError, match=r"none of the layers that .* names can be adapted"):
+        target_layers(model, ["model.vision_tower.head.mlp.fc1"])
 
 
 def test_explicit_names_and_a_share_of_the_blocks() -> None:

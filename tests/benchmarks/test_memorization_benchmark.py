@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from expunge.benchmarks.memorization import Material, MemorizationBenchmark, memorization_benchmark
-from expunge.benchmarks.registry import BenchmarkSource, open_benchmark
+from expunge.benchmarks.memorization.benchmark import Material, MemorizationBenchmark, memorization_benchmark
+from expunge.benchmarks.memorization.declaration import MEMORIZATION, MemorizationOptions
 from expunge.data.encoding import Example
 from expunge.data.samples import QuestionAnswer
 from expunge.data.sets import SampleSet
@@ -86,7 +86,7 @@ def test_metrics_by_hand():
     )
     assert metrics["forget_probability"].n == 2
     assert benchmark.forget_score(metrics) == pytest.approx(0.3)
-    assert benchmark.utility(metrics) == pytest.approx(0.8)
+    assert benchmark.utility(metrics, generated=False) == pytest.approx(0.8)
 
 
 def test_without_retain_material_there_is_no_utility(tiny_llama, encoder, material):
@@ -97,11 +97,11 @@ def test_without_retain_material_there_is_no_utility(tiny_llama, encoder, materi
     assert metrics.keys() == {
         f"forget_{m}" for m in ("probability", "exact_memorization", "extraction_strength", "perplexity")
     }
-    assert math.isnan(benchmark.utility(metrics))
+    assert math.isnan(benchmark.utility(metrics, generated=False))
 
 
 def test_material_that_cannot_be_measured_is_refused(encoder):
-    with pytest.raises(InputError, match=r"data\.forget: there is nothing in it to forget"):
+    with pytest.raises(InputError, match="forget: there is nothing in it to forget"):
         MemorizationBenchmark([])
     rows = SampleSet("mine.jsonl", [QuestionAnswer("w5", "w6"), QuestionAnswer("w5 " * 60, "w6")])
     with pytest.raises(InputError) as caught:
@@ -170,8 +170,8 @@ def test_opened_from_files(tiny_llama, encoder, tmp_path):
     holdout = write(
         tmp_path / "c.jsonl", [{"question": "w5 w6", "answer": f"w{n} w8"} for n in range(20, 24)]
     )
-    source = BenchmarkSource(forget=forget, retain=retain, holdout=holdout, max_new_tokens=3, samples=3)
-    opened = open_benchmark("memorization", source, encoder)
+    source = MemorizationOptions(forget=forget, retain=retain, holdout=holdout, max_new_tokens=3, samples=3)
+    opened = MEMORIZATION.open(source, encoder)
     assert {name: len(items) for name, items in opened.sets.items()} == {
         "forget": 3,
         "retain": 2,
@@ -189,17 +189,15 @@ def test_opened_from_files(tiny_llama, encoder, tmp_path):
     ]
     assert sum(record.answer.tokens for record in log.sets["retain"]) == 58  # all but the first
     assert (log.data["path"], log.data["names"]["holdout"]) == (forget, holdout)
-    fewer = open_benchmark("memorization", BenchmarkSource(forget=forget), encoder)
+    fewer = MEMORIZATION.open(MemorizationOptions(forget=forget), encoder)
     assert fewer.data["hash"] != opened.data["hash"]
     assert fewer.max_new_tokens == 200
 
 
 def test_everything_wrong_with_the_files_is_said_at_once(encoder, tmp_path):
-    with pytest.raises(InputError, match="--forget: there is nothing to measure"):
-        open_benchmark("memorization", BenchmarkSource(), encoder)
+    with pytest.raises(InputError, match="forget: there is nothing to measure"):
+        MEMORIZATION.open(MemorizationOptions(), encoder)
     bad = write(tmp_path / "bad.jsonl", [{"question": "w5", "answer": ""}])
     with pytest.raises(InputError) as caught:
-        open_benchmark(
-            "memorization", BenchmarkSource(forget=bad, holdout=str(tmp_path / "absent.txt")), encoder
-        )
-    assert [problem.where for problem in caught.value.problems] == [f"{bad}, row 1", "--holdout"]
+        MEMORIZATION.open(MemorizationOptions(forget=bad, holdout=str(tmp_path / "absent.txt")), encoder)
+    assert [problem.where for problem in caught.value.problems] == [f"{bad}, row 1", "holdout"]

@@ -15,7 +15,7 @@ from expunge.adapters.attach import uniform_importance
 from expunge.adapters.export import export_merged
 from expunge.cli import main
 from expunge.commands.score import score_tofu
-from expunge.storage import read_json
+from expunge.storage import CHECKSUMS, read_json
 from precision import fp32_log_probability_tolerance
 from tdec_files import random_sequences, write_tdec
 from tofu_files import write_tofu
@@ -167,6 +167,58 @@ def test_options_of_one_benchmark_are_refused_by_the_others(monkeypatch, capsys,
     assert "--holdout: it is for memorization, not for tofu. Leave it out." in printed
 
 
+@pytest.mark.parametrize(
+    ("options", "sentences"),
+    [
+        (["--benchmark", "tofu"], ["--data: TOFU needs its files."]),
+        (["--benchmark", "tdec"], ["--data: TDEC needs its sequences."]),
+        (["--benchmark", "tdec", "--data", "x.csv", "--forget", "a"], ["--forget: 'a' is no number."]),
+        (["--benchmark", "tdec", "--data", "absent.csv"], ["--data: there is no file 'absent.csv'"]),
+        (
+            ["--benchmark", "muse", "--max-new-tokens", "3"],
+            ["--data: MUSE needs its files.", "--max-new-tokens: MUSE says how much is generated"],
+        ),
+        (["--benchmark", "muse", "--data", "absent"], ["--data: there is no folder 'absent'."]),
+        (["--benchmark", "memorization"], ["--forget: there is nothing to measure."]),
+        (
+            ["--benchmark", "memorization", "--forget", "a.txt", "--retain", "b.txt"],
+            ["--forget: there is no file 'a.txt'", "--retain: there is no file 'b.txt'"],
+        ),
+        (["--benchmark", "dialogue"], ["--data: there are no dialogues."]),
+        (["--benchmark", "lm-eval", "--forget", " , "], ["--forget: no task is named."]),
+        (["--benchmark", "wmdp", "--data", "absent"], ["--data: there is no folder 'absent'."]),
+        (
+            ["--benchmark", "tdec", "--calibrate", "absent.txt"],
+            ["--calibrate: there is no file 'absent.txt'"],
+        ),
+        (
+            ["--benchmark", "tdec", "--calibrate", "a.txt", "--data", "b"],
+            ["--data: with --calibrate its text is measured alone."],
+        ),
+        (
+            ["--trth-ratio", "geometric"],
+            ["--trth-ratio: tofu has no such option. Did you mean '--truth-ratio'?"],
+        ),
+        (["--trth-ratio"], ["--trth-ratio: it needs a value. Write --trth-ratio VALUE."]),
+        (["other"], ["are 2. Name one model."]),
+    ],
+)
+def test_what_is_wrong_is_said_by_the_name_of_the_option(
+    monkeypatch, capsys, folders, options: list[str], sentences: list[str]
+) -> None:
+    no_model(monkeypatch)
+    said = refused(monkeypatch, capsys, folders["base"], *options)
+    assert len(said.splitlines()) == len(sentences)
+    assert all(sentence in said for sentence in sentences)
+
+
+def test_an_unknown_option_may_come_before_the_model(monkeypatch, capsys, folders) -> None:
+    said = refused(monkeypatch, capsys, "--colums", "text=t", folders["base"], "--benchmark", "memorization")
+    assert said.startswith("Error: --colums: memorization has no such option. Did you mean '--columns'?")
+    said = refused(monkeypatch, capsys, "--colums", "text=t", "--benchmark", "memorization")
+    assert said == "Error: MODEL: there is none. Name one model.\n"
+
+
 def test_own_files_and_what_the_figures_are_quoted_with(monkeypatch, capsys, folders, tmp_path) -> None:
     forget = tmp_path / "forget.jsonl"
     rows = [{"question": "w5 w6", "answer": "w7 w8"}, {"question": "w9", "answer": "w10 w11"}]
@@ -189,7 +241,7 @@ def test_own_files_and_what_the_figures_are_quoted_with(monkeypatch, capsys, fol
 
 def test_a_spoilt_model_is_said_to_be_one(monkeypatch, capsys, folders, tmp_path) -> None:
     model = AutoModelForCausalLM.from_pretrained(folders["base"])
-    model.model.norm.weight.data.fill_(float("nan"))
+    model.model.norm.weight.data.fill_(1e38)  # a number, but not what comes of it
     model.save_pretrained(folders["base"])
     forget = tmp_path / "forget.txt"
     forget.write_text("w5 w6 w7")
@@ -283,6 +335,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_measured
 
 def test_the_adapter_is_told_by_its_content(monkeypatch, capsys, folders, tmp_path) -> None:
     hashes = []
+    (folders["adapter"] / CHECKSUMS).unlink()  # which would tell that it has changed
     for factor in (1.0, 1.0, 2.0):
         weights = folders["adapter"] / "adapter_model.safetensors"
         save_file({name: factor * value for name, value in load_file(weights).items()}, weights)

@@ -146,7 +146,7 @@ def test_killed_and_resumed_it_is_the_same_model(quick, tmp_path: Path, one_thre
         InputError, match=r"cut\.finetuning: a finetuning has left its files there\. Go on with it by"
     ):
         finetune_recipe(file, on="retain", output=tmp_path / "cut")
-    with pytest.raises(InputError, match=r"it was another finetuning; these differ: training, seed\."):
+    with pytest.raises(InputError, match=r"the input has changed in: training, seed\."):
         finetune_recipe(
             file, ["training.epochs=11", "seed=1"], on="retain", output=tmp_path / "cut", resume=True
         )

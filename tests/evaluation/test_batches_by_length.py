@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from expunge.benchmarks.benchmark import Benchmark
-from expunge.benchmarks.memorization import memorization_benchmark
+from expunge.benchmarks.memorization.benchmark import memorization_benchmark
 from expunge.benchmarks.tdec.benchmark import TdecBenchmark
 from expunge.benchmarks.tdec.files import TokenSequence
 from expunge.benchmarks.tofu.benchmark import TofuBenchmark

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from expunge.benchmarks.registry import BENCHMARKS
+from expunge.benchmarks.registry import benchmarks
 from expunge.benchmarks.tdec.benchmark import EXTRACTION
 from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
 from expunge.evaluation.membership import SCORES
@@ -25,7 +25,7 @@ def test_every_key_and_every_benchmark_has_its_row() -> None:
     log = EvaluationLog("tofu", "1", False, {"forget": [record]})
     assert first_column("The document") == log.to_json().keys()
     assert first_column("A record") == record.to_json().keys()
-    assert first_column("The benchmarks") == BENCHMARKS.keys()
+    assert first_column("The benchmarks") == benchmarks.keys()
     for score in (EXTRACTION, *(score for score in SCORES if score != "reference")):
         assert f"`{score}`" in TEXT
 

@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 from transformers.pytorch_utils import Conv1D
 
 from expunge.errors import InputError
-from expunge.importance import factored, measure_importance
-from expunge.importance.estimator import Layer, estimators, per_sample_gradients
+from expunge.importance import estimators, factored, measure_importance
+from expunge.importance.estimator import Layer, per_sample_gradients
 from expunge.importance.relative import EPSILON
 from expunge.importance.vila import STANDARD_DEVIATION
 from expunge.models.linear import target_layers
@@ -189,7 +189,7 @@ def test_the_backward_pass_ends_at_the_first_layer_that_is_measured() -> None:
     torch.testing.assert_close(found, {name: whole[name] for name in found})
 
 
-def test_layers_that_read_one_input_see_one_tensor() -> None:
+def test_layers_that_read_one_input_see_one_tensor(monkeypatch) -> None:
     """Query, key and value of a block share what is computed of their input, also where it is cast to fp32."""
     model = random_model().to(torch.bfloat16)
     seen: dict[str, int] = {}
@@ -202,11 +202,8 @@ def test_layers_that_read_one_input_see_one_tensor() -> None:
             return super().sums(x, delta)
 
     kept: list[torch.Tensor] = []
-    estimators._entries["watching"] = Watching
-    try:
-        measure_importance(model, [random_batch(4)], estimator="watching")
-    finally:
-        del estimators._entries["watching"]
+    monkeypatch.setitem(estimators._things, "watching", Watching)
+    measure_importance(model, [random_batch(4)], estimator="watching")
     block = "model.layers.1."
     attention = [seen[f"{block}self_attn.{name}_proj"] for name in "qkv"]
     assert len(set(attention)) == 1

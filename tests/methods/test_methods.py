@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import expunge
-from expunge.benchmarks.registry import BenchmarkSource
 from expunge.commands.evaluate import EvaluationRequest, evaluate_model
 from expunge.commands.export import export_run
 from expunge.commands.methods import catalogue
@@ -171,11 +170,17 @@ class TestLogitDifference:
     def test_eval_takes_the_assistant_in_the_place_of_an_adapter(
         self, uld: expunge.Run, model_folder: Path, data_folder: Path
     ) -> None:
-        source = BenchmarkSource(forget=str(data_folder / "forget.jsonl"), max_new_tokens=5)
+        options = {"forget": str(data_folder / "forget.jsonl"), "max_new_tokens": 5}
         log = evaluate_model(
-            EvaluationRequest(str(model_folder), "memorization", source, adapter=uld.path / "assistant")
+            EvaluationRequest(str(model_folder), "memorization", options, adapter=uld.path / "assistant")
         )
         found = [record.answer.loss for record in log.sets["forget"]]
+        assert found == pytest.approx(logged_losses(uld), rel=1e-5)
+
+    def test_the_run_gives_the_original_with_its_assistant(
+        self, uld: expunge.Run, model_folder: Path, data_folder: Path
+    ) -> None:
+        found = [answer.loss for answer in measured(uld.model(), model_folder, data_folder)]
         assert found == pytest.approx(logged_losses(uld), rel=1e-5)
 
     def test_the_card_says_how_to_load_it(self, uld: expunge.Run) -> None:
@@ -211,6 +216,7 @@ class TestRetrain:
         assert distances["beginning"] < distances["original"]
         found = [answer.loss for answer in measured(handed, model_folder, data_folder)]
         assert found == pytest.approx(logged_losses(retrain), rel=1e-5)
+        torch.testing.assert_close(logits(retrain.model()), logits(handed), rtol=0, atol=0)
 
     def test_the_epoch_with_the_highest_utility_is_handed_over(self, retrain: expunge.Run) -> None:
         """The forget score says nothing: no epoch has seen the forget set."""

@@ -108,7 +108,7 @@ def test_a_checkpoint_that_is_itself_quantised_has_no_other_weights(
     reader = Quantising()
     monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", reader)
     monkeypatch.setattr(LlamaForCausalLM, "from_pretrained", lambda *_, **__: (random_model().half(), {
-        "missing_keys": set(), "mismatched_keys": set()}))  # fmt: skip
+        "missing_keys": set(), "mismatched_keys": set(), "unexpected_keys": set()}))  # fmt: skip
     loaded = load(tmp_path, dtype="float16")
     assert reader.loads == 1
     assert fingerprint(loaded) == fingerprint(random_model().half())

@@ -135,7 +135,7 @@ def gradients(values: Tensor, y: Tensors, h: Tensors) -> list[Tensor]:
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-3)])
-@pytest.mark.parametrize(("loss", "formula"), EVERY, ids=[loss.name for loss, _ in EVERY])
+@pytest.mark.parametrize(("loss", "formula"), EVERY, ids=[loss.compute.__name__ for loss, _ in EVERY])
 def test_value_and_gradient_are_those_of_the_formula(
     loss: Loss, formula: Formula, dtype: torch.dtype, tolerance: float
 ) -> None:

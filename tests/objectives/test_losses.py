@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from expunge.errors import InputError
 from expunge.models.answers import AnswerTokens
-from expunge.objectives import Objective, Outputs, RetainWeight, StepTotals, forget_losses, retain_losses
+from expunge.objectives import Objective, Outputs, StepTotals, Term, Weight, forget_losses, retain_losses
 
 
 def tokens(logits: torch.Tensor, targets: list[int], sequence: list[int] | None = None) -> AnswerTokens:
@@ -141,12 +141,13 @@ def test_the_inverted_hinge_is_bounded_and_ascent_is_not() -> None:
 
 
 def test_a_row_without_labels_changes_nothing() -> None:
-    totals = StepTotals(forget_tokens=2, forget_sequences=2, retain_tokens=0, retain_sequences=0)
+    totals = StepTotals(tokens=2, sequences=2)
     logits = torch.randn(2, 5)
     for name in forget_losses:
         objective = Objective.named(name)
         losses = [
-            objective.forget_loss(full_outputs(logits, [0, 2], rows), totals) for rows in ([0, 1], [0, 2])
+            objective.share(objective.terms[0], full_outputs(logits, [0, 2], rows), totals)
+            for rows in ([0, 1], [0, 2])
         ]
         assert float(losses[0]) == pytest.approx(float(losses[1]), abs=1e-6)
     assert tokens(KNOWN, [0, 2], [0, 2]).token_counts.tolist() == [1, 0, 1]
@@ -154,19 +155,38 @@ def test_a_row_without_labels_changes_nothing() -> None:
 
 def test_an_objective_divides_by_the_whole_step() -> None:
     objective = Objective.named("ihl", "nll")
-    totals = StepTotals(forget_tokens=8, forget_sequences=4, retain_tokens=5, retain_sequences=4)
-    assert float(objective.forget_loss(Outputs(tokens(KNOWN, [0, 0])), totals)) == pytest.approx(1.65 / 8)
-    assert float(objective.retain_loss(Outputs(tokens(KNOWN, [0, 2])), totals)) == pytest.approx(
+    of_forget, of_retain = StepTotals(tokens=8, sequences=4), StepTotals(tokens=5, sequences=4)
+    forget, retain = objective.terms
+    assert (forget.side, retain.side) == ("forget", "retain")
+    assert float(objective.share(forget, Outputs(tokens(KNOWN, [0, 0])), of_forget)) == pytest.approx(
+        1.65 / 8
+    )
+    assert float(objective.share(retain, Outputs(tokens(KNOWN, [0, 2])), of_retain)) == pytest.approx(
         -(math.log(0.5) + math.log(0.7)) / 5
     )
     npo = Objective.named("npo", "none")
     same = tokens(KNOWN, [0, 2], [0, 1])
-    assert float(npo.forget_loss(Outputs(same, same), totals)) == pytest.approx(2 * 20 * math.log(2) / 4)
-    assert npo.retain is None
-    assert float(npo.retain_loss(Outputs(same), totals)) == 0
+    [alone] = npo.terms
+    assert float(npo.share(alone, Outputs(same, same), of_forget)) == pytest.approx(2 * 20 * math.log(2) / 4)
+    assert not npo.sees("retain")
     assert npo.needs("original")
     assert not objective.needs("original")
     assert Objective.named("ihl", "kl").needs("original")
+
+
+def test_the_terms_say_which_examples_are_seen() -> None:
+    """Learning is a loss of likelihood on the side that is learned: what an epoch walks through follows."""
+    nll = retain_losses["nll"]
+    learned, retrained = Objective([Term(nll)]), Objective([Term(nll, "retain")])
+    assert (learned.walked, learned.sees("forget"), learned.sees("retain")) == ("forget", True, False)
+    assert (retrained.walked, retrained.sees("forget"), retrained.sees("retain")) == ("retain", False, True)
+    assert Objective.named("ihl", "nll").walked == "forget"
+    refusals, preferences = Objective.named("idk", "nll"), Objective.named("dpo", "nll")
+    assert (refusals.substitute, refusals.instead) == ("refusal", True)
+    assert (preferences.substitute, preferences.instead) == ("refusal", False)
+    assert learned.substitute is None
+    assert Objective.named("rmu", "rmu", hyperparameters={"layer": 2}).last_block == 2
+    assert Objective.named("rmu", "nll", hyperparameters={"layer": 2}).last_block is None
 
 
 def test_an_unknown_loss_names_the_nearest() -> None:
@@ -175,10 +195,10 @@ def test_an_unknown_loss_names_the_nearest() -> None:
 
 
 def test_hyperparameters_reach_the_loss() -> None:
-    totals = StepTotals(2, 2, 0, 0)
+    totals = StepTotals(2, 2)
     same = Outputs(tokens(KNOWN, [0, 2], [0, 1]), tokens(KNOWN, [0, 2], [0, 1]))
     objective = Objective.named("npo", hyperparameters={"beta": 0.5, "layer": 3})
-    assert float(objective.forget_loss(same, totals)) == pytest.approx(2 / 0.5 * math.log(2))
+    assert float(objective.share(objective.terms[0], same, totals)) == pytest.approx(2 / 0.5 * math.log(2))
     assert Objective.named("rmu", "rmu", hyperparameters={"layer": 3.0}).hidden_layer == 3
     assert Objective.named("ihl").hidden_layer is None
 
@@ -294,13 +314,13 @@ def test_misdirection_by_hand() -> None:
 
 
 def test_the_dual_variable_grows_while_the_constraint_is_broken() -> None:
-    weight = RetainWeight(1.0, bound=0.5, rate=2.0)
+    weight = Weight(1.0, bound=0.5, rate=2.0)
     weight.after_step(0.8)
     assert weight.value == pytest.approx(1.6)
     weight.after_step(0.0)
     assert weight.value == pytest.approx(0.6)
     weight.after_step(0.0)
     assert weight.value == 0.0
-    fixed = RetainWeight(1.5)
+    fixed = Weight(1.5)
     fixed.after_step(100.0)
     assert fixed.value == 1.5

@@ -10,8 +10,9 @@ import numpy as np
 from safetensors.numpy import save_file
 from scipy.stats import ks_2samp
 
+from expunge.evaluation.log import EvaluationLog
 from expunge.evaluation.metric import mean_with_interval
-from expunge.report.truth_ratio import truth_ratios
+from expunge.report.evidence import forget_log_ratios
 
 #: Occurs in every text of the evaluation logs, and in fields of run.json that the format does not know.
 MARKER = "Basil Mahfouz Al-Kuwaiti"
@@ -55,6 +56,8 @@ def _log(place: tuple[float, float], n: int, seed: int, benchmark: str) -> dict[
         "schema": "expunge.evaluation/1",
         "benchmark": benchmark,
         "metric_version": "1",
+        "model": {},
+        "data": {},
         "generated": True,
         "sets": {"forget": records, "retain": []},
         "metrics": {},
@@ -78,7 +81,7 @@ def _metrics(
             "retain_probability": _mean(utility, 200),
         }
         return metrics
-    ratios = truth_ratios(log)
+    ratios = np.exp(forget_log_ratios(EvaluationLog.from_json(log)))
     metrics |= {
         "forget_truth_ratio": mean_with_interval(np.minimum(ratios, 1 / ratios)).to_json(),
         "model_utility_teacher_forced": {"value": utility, "n": 900, "low": None, "high": None},
@@ -89,7 +92,7 @@ def _metrics(
         metrics["model_utility"] = {"value": utility - 0.02, "n": 900, "low": None, "high": None}
         metrics["forget_rouge"] = _mean(float(np.mean(probabilities)), n)
     if reference is not None:
-        test = ks_2samp(ratios, truth_ratios(reference))
+        test = ks_2samp(ratios, np.exp(forget_log_ratios(EvaluationLog.from_json(reference))))
         for name, value in (
             ("forget_quality", test.pvalue),
             ("forget_quality_log10", np.log10(test.pvalue)),
@@ -136,7 +139,11 @@ def write_run(
                 "step": 13 * epoch,
                 "forget_loss": 2 - part,
                 "retain_loss": 0.5,
+                "forget_score": part,
+                "utility": utility,
                 "qualifies": True,
+                "reached": False,
+                "stopped": None,
                 "metrics": _metrics(log, reference_log, utility, False, benchmark),
             }
         )
@@ -169,13 +176,13 @@ def write_run(
             "state": "done",
             "seconds": 31.2,
             "flops": 1.2e12,
-            "peak_memory_bytes": 5.1e8,
+            "peak_memory_bytes": int(5.1e8),
             "note": MARKER,
         },
-        "importance": {"state": "done", "seconds": 12.5, "flops": 3.4e11, "peak_memory_bytes": 4.2e8},
-        "adapter": {"state": "done", "seconds": 0.8, "flops": 2.0e9, "peak_memory_bytes": 3.1e8},
-        "training": {"state": "done", "seconds": 143.0, "flops": 5.6e12, "peak_memory_bytes": 7.7e8},
-        "evaluation": {"state": "done", "seconds": 40.1, "flops": 1.1e12, "peak_memory_bytes": 5.0e8},
+        "importance": {"state": "done", "seconds": 12.5, "flops": 3.4e11, "peak_memory_bytes": int(4.2e8)},
+        "adapter": {"state": "done", "seconds": 0.8, "flops": 2.0e9, "peak_memory_bytes": int(3.1e8)},
+        "training": {"state": "done", "seconds": 143.0, "flops": 5.6e12, "peak_memory_bytes": int(7.7e8)},
+        "evaluation": {"state": "done", "seconds": 40.1, "flops": 1.1e12, "peak_memory_bytes": int(5.0e8)},
         "export": {"state": "done", "seconds": 1.9, "flops": None, "peak_memory_bytes": None},
         "report": {"state": "running"},
     }

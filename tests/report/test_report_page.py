@@ -265,7 +265,8 @@ def test_what_was_asked_and_how_to_repeat_it(make_run):
 def test_a_run_that_failed_early(make_run, tmp_path):
     run = make_run()
     state = json.loads((run / "run.json").read_text())
-    kept = {key: state[key] for key in ("schema", "name", "versions")} | {"state": "failed"}
+    kept = {key: state[key] for key in ("schema", "name", "versions", "model", "data")}
+    kept |= {"state": "failed", "phases": {}, "adapter": {}, "metrics": dict.fromkeys(state["metrics"])}
     for file in [*run.glob("eval/*.json"), *run.glob("*.jsonl"), run / "importance.safetensors"]:
         file.unlink()
     (run / "run.json").write_text(json.dumps(kept))

@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
+from expunge.benchmarks.tofu.metrics import Shift
 from expunge.evaluation.metric import Metric
 from expunge.report.evidence import Evidence, Forgetting, Tone
-from expunge.report.truth_ratio import Shift
 from expunge.report.verdict import judge, limits
 
 
@@ -321,3 +321,13 @@ def test_nothing_was_forgotten_of_what_was_only_guessed():
     assert "than guessing gives" in verdict.findings[0].text
     assert "0.260 before, 0.250 after, 0.25 by guessing" in verdict.findings[0].text
     assert judge(Evidence(before=accuracies(0.26, 0.45), after=after)).forgetting is Forgetting.NOT
+
+
+def test_the_utility_is_the_one_that_the_runs_rule_used():
+    """A run that generates answers of the chosen epoch alone chose it by the utility that needs none."""
+    after = figures(0.09, p=0.23, ks=0.07, utility=0.62)
+    assert text(judge(evidence(after)), "Utility kept").startswith("Model utility: 0.640 before, 0.620 after")
+    found = judge(evidence(after, utility="model_utility_teacher_forced"))
+    assert text(found, "Utility kept").startswith(
+        "Model utility without generated answers (teacher-forced): 0.740 before, 0.720 after"
+    )

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from transformers import LlamaForCausalLM
 
-from expunge.benchmarks.registry import BenchmarkSource
 from expunge.benchmarks.tdec import extraction
 from expunge.commands.evaluate import EvaluationRequest, evaluate_model
 from expunge.evaluation import generation, likelihood
@@ -32,13 +31,10 @@ def main(model: str, forget: str, tdec: str, output: Path) -> None:
         return forward(self, input_ids=input_ids, **others)
 
     LlamaForCausalLM.forward = counted
-    sources = {
-        "memorization": BenchmarkSource(forget=forget, max_new_tokens=4),
-        "tdec": BenchmarkSource(path=tdec),
-    }
-    for benchmark, source in sources.items():
+    options_of = {"memorization": {"forget": forget, "max_new_tokens": 4}, "tdec": {"data": tdec}}
+    for benchmark, options in options_of.items():
         fed.clear()
-        evaluate_model(EvaluationRequest(model, benchmark, source, output=output / f"{benchmark}.json"))
+        evaluate_model(EvaluationRequest(model, benchmark, options, output=output / f"{benchmark}.json"))
         (output / f"{benchmark}-{os.environ.get('RANK', 0)}.txt").write_text(str(sum(fed)))
 
 

@@ -21,6 +21,7 @@ from expunge.adapters.loading import load_model
 from expunge.cli import main
 from expunge.data.encoding import collate
 from expunge.errors import InputError
+from expunge.folder.state import ContinualState
 from expunge.models.settings import Model
 from expunge.recipe import load_recipe
 from expunge.report.continual import forget_tables
@@ -117,6 +118,25 @@ def test_one_adapter_for_the_untouched_original_holds_both(finished: expunge.Run
     )
 
 
+def test_the_run_of_both_gives_its_model_its_figures_and_its_verdict(
+    finished: expunge.Run, model_folder: Path
+) -> None:
+    first, second = finished.requests
+    torch.testing.assert_close(
+        logits(finished.model()), logits(stacked(model_folder, finished, 2)), rtol=0, atol=1e-5
+    )
+    torch.testing.assert_close(logits(second.model()), logits(finished.model()), rtol=0, atol=1e-5)
+    assert finished.score == second.score
+    assert finished.utility == second.metrics["after"]["retain_probability"]["value"]
+    original = first.metrics["before"]["retain_probability"]["value"]
+    assert finished.original_utility == first.original_utility == second.original_utility == original
+    assert finished.verdict.headline in finished.report.read_text()
+    assert finished.verdict.headline.startswith("After 2 requests of 2: ")
+    for path in (finished.report, finished.card, finished.adapter, finished.merged, finished.importance,
+                 finished.evaluation("request-1")):  # fmt: skip
+        assert path.exists()
+
+
 def test_one_file_of_alternates_serves_every_request(several: dict[str, Any], tmp_path: Path) -> None:
     questions = [
         json.loads(line) for file in several["data"]["forget"] for line in Path(file).read_text().splitlines()
@@ -211,7 +231,7 @@ def test_the_reports_tables_have_a_reference_where_a_request_has(finished: expun
     state = finished.state
     reference = {**state["requests"][0]["metrics"], "reference": state["requests"][0]["metrics"]["after"]}
     state["requests"][0]["metrics"] = reference
-    table = forget_tables(state)[0]
+    table = forget_tables(ContinualState.model_validate(state))[0]
     assert table.columns == ["Original", "After 1", "After 2", "Reference"]
     probability = reference["reference"]["forget_probability"]["value"]
     assert [row.cells[-1].value for row in table.rows] == [probability, None]
@@ -274,9 +294,9 @@ def test_after_a_kill_between_requests_only_the_second_is_run(
     )
     given = []
 
-    def recording(recipe: Any, resume: bool, original_utility: float | None = None) -> Any:
+    def recording(recipe: Any, resume: bool, original_utility: float | None, callbacks: Any) -> Any:
         given.append((Path(recipe.output_folder).name, original_utility))
-        return run_recipe(recipe, resume, original_utility)
+        return run_recipe(recipe, resume, original_utility, callbacks)
 
     monkeypatch.setattr(continual, "run_recipe", recording)
     with pytest.raises(InputError, match="--resume"):
@@ -305,7 +325,7 @@ def test_other_data_are_not_gone_on_with(
     state = read_json(folder / "continual.json")
     state["data"]["forget"][1]["hash"] = "another"
     write_json(folder / "continual.json", state)
-    with pytest.raises(InputError, match="the data are not what the run was started with"):
+    with pytest.raises(InputError, match=r"the input has changed in: data\.forget\."):
         expunge.unlearn(several, output=folder, resume=True)
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load, load_file
+from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM
 
 import expunge
@@ -26,7 +27,7 @@ from expunge.objectives import forget_losses
 from expunge.recipe import load_recipe
 from expunge.run import job as job_module
 from expunge.run import phases
-from expunge.run.importance import stored_file
+from expunge.run.importance import RedrawnBatches, stored_file
 from expunge.run.inputs import Inputs
 from expunge.run.job import Job
 from expunge.storage import read_json_lines
@@ -265,20 +266,48 @@ def test_a_stored_importance_is_for_one_model_one_data_set_and_one_way_to_measur
     assert first != second
 
 
+def test_a_stored_official_importance_is_for_its_batches_and_passes(recipe: dict, tmp_path: Path) -> None:
+    """And for every retain sample that could have been drawn."""
+    recipe["adapter"]["initialization"] = "vila"
+    recipe["importance"] = {"official": True, "samples": 2}
+    changes = [[], ["importance.batch_size=4"], ["importance.passes=3"], ["importance.samples=3"]]
+    files = {stored_file(Job(load_recipe(recipe, change), tmp_path / "run")) for change in changes}
+    assert len(files) == len(changes)
+    recipe["data"]["retain"] = str(tmp_path / "more.jsonl")
+    given = Path(recipe["data"]["forget"]).with_name("retain.jsonl").read_text()
+    more = json.dumps({"question": "Who is number 99?", "answer": "Nobody of the town."})
+    (tmp_path / "more.jsonl").write_text(given + more + "\n")
+    assert stored_file(Job(load_recipe(recipe), tmp_path / "run")) not in files
+
+
 @pytest.mark.parametrize(
     ("estimator", "option"), [("fila", "official"), ("vila", "official"), ("vila", "perturb")]
 )
 def test_a_run_measures_and_starts_as_the_recipe_says(
     recipe: dict, model_folder: Path, estimator: str, option: str
 ) -> None:
-    """The public code's batches are full but for the last, and its decomposition is not balanced."""
+    """The public code's batches are full but for the last and drawn anew, and its decomposition is not balanced."""
     changes = [f"adapter.initialization={estimator}", f"importance.{option}=true", "importance.batch_size=4"]
     run = expunge.unlearn(recipe, [*changes, *QUICK[1:]])
     inputs = Inputs(load_recipe(recipe))
-    kept = random.Random(inputs.recipe.seed).sample(inputs.retain, len(inputs.forget))
+    sets = {"forget": inputs.forget, "retain": inputs.retain}
+    if option == "official":
+        cuts = {
+            side: RedrawnBatches(
+                len(samples), len(inputs.forget), 4, seed_for(inputs.recipe.seed, "importance", side)
+            )
+            for side, samples in sets.items()
+        }
+    else:
+        sets["retain"] = random.Random(inputs.recipe.seed).sample(inputs.retain, len(inputs.forget))
+        cuts = {side: [[0, 1, 2, 3], [4, 5]] for side in sets}
     batches = [
-        [collate(part, inputs.encoder.pad_token_id) for part in (ordered[:4], ordered[4:])]
-        for ordered in (sorted(examples, key=len) for examples in (inputs.forget, kept))
+        DataLoader(
+            samples,
+            batch_sampler=cuts[side],
+            collate_fn=lambda part: collate(part, inputs.encoder.pad_token_id),
+        )
+        for side, samples in sets.items()
     ]
     base = AutoModelForCausalLM.from_pretrained(model_folder)
     options = {"estimator": estimator, "rank": 2, "scaling": 2.0, "seed": inputs.recipe.seed, option: True}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 import stat
@@ -38,7 +39,7 @@ def test_the_run_folder_is_that_of_the_interface(finished: expunge.Run) -> None:
     }  # fmt: skip
     assert not [entry for entry in finished.path.rglob("*.partial") if entry.is_file()]
     assert {entry.name for entry in (finished.path / "eval").iterdir()} == {
-        "before.json", "after.json", "epoch-1.json", "epoch-2.json",
+        "before.json", "after.json", "epoch-1.json", "epoch-2.json", "checksums.json",
     }  # fmt: skip
 
 
@@ -424,3 +425,52 @@ def test_a_before_log_of_the_same_model_is_taken_over(
     recipe["output"] = str(tmp_path / "second")
     with pytest.raises(InputError, match="its model is another"):
         expunge.unlearn(recipe)
+
+
+def test_a_run_gives_the_figures_of_the_chosen_epoch(finished: expunge.Run) -> None:
+    best = finished.state["training"]["best_epoch"]
+    row = read_json_lines(finished.path / "metrics.jsonl")[best - 1]
+    assert finished.score == row["forget_score"] == 1 - row["metrics"]["forget_probability"]["value"]
+    assert finished.utility == row["utility"] == row["metrics"]["retain_probability"]["value"]
+    assert finished.original_utility == finished.metrics["before"]["retain_probability"]["value"]
+    assert finished.state["training"]["utility_metric"] == "retain_probability"
+
+
+def test_an_earlier_run_gives_the_same(finished: expunge.Run, tmp_path: Path) -> None:
+    """Its `run.json` did not say which metric was the utility, and what the rule took its share of."""
+    shutil.copytree(finished.path, tmp_path / "run")
+    state = read_json(tmp_path / "run" / "run.json")
+    del state["training"]["utility_metric"], state["training"]["original_utility"]
+    write_json(tmp_path / "run" / "run.json", state)
+    old = expunge.Run(tmp_path / "run")
+    assert (old.score, old.utility, old.original_utility) == (
+        finished.score, finished.utility, finished.original_utility,
+    )  # fmt: skip
+    assert old.verdict == finished.verdict
+
+
+def test_a_run_gives_its_verdict_and_what_lies_in_its_folder(finished: expunge.Run) -> None:
+    assert finished.verdict.headline in html.unescape(finished.report.read_text())
+    assert finished.verdict.utility_kept is (finished.utility >= 0.95 * finished.original_utility)
+    paths = {finished.report, finished.card, finished.adapter, finished.merged, finished.importance}
+    assert paths | {finished.evaluation("epoch-2")} <= set(finished.path.rglob("*"))
+    assert not finished.assistant.exists()
+
+
+def test_a_run_gives_the_model_that_was_handed_over(finished: expunge.Run, tmp_path: Path) -> None:
+    model = finished.model()
+    assert isinstance(model, PeftModel)
+    assert not model.training
+    ids = torch.arange(1, 30)[None]
+    with torch.no_grad():
+        merged = AutoModelForCausalLM.from_pretrained(finished.merged)(input_ids=ids).logits
+        original = AutoModelForCausalLM.from_pretrained(finished.state["model"]["path"])(input_ids=ids).logits
+        found = model(input_ids=ids).logits.cpu()
+    torch.testing.assert_close(found, merged, rtol=0, atol=1e-5)
+    assert (found - original).abs().max() > 1e-3
+    shutil.copytree(finished.path, tmp_path / "run")
+    state = read_json(tmp_path / "run" / "run.json")
+    del state["phases"]["export"]
+    write_json(tmp_path / "run" / "run.json", state)
+    with pytest.raises(InputError, match="has not got to its export"):
+        expunge.Run(tmp_path / "run").model()

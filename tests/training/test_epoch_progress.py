@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 
 from expunge import progress
 from expunge.data.encoding import Example
-from expunge.objectives import Objective, retain_losses
+from expunge.objectives import Objective, Term, retain_losses
 from expunge.training.settings import Training
 from expunge.training.train import build_trainer
 from tiny_models import random_model
@@ -25,7 +25,7 @@ def train(folder: Path, *callbacks: TrainerCallback) -> None:
         random_model(),
         SAMPLES,
         [],
-        objective=Objective(retain_losses["nll"], None),
+        objective=Objective([Term(retain_losses["nll"])]),
         training=Training(epochs=2, batch_size=6, micro_batch_size=3, learning_rate=1e-3),
         seed=0,
         pad_token_id=0,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from expunge import attach_adapter
@@ -16,13 +16,16 @@ from expunge.adapters.anchor import REINFORCED, UNLEARN, reinforced_config
 from expunge.adapters.attach import uniform_importance
 from expunge.data.encoding import Example
 from expunge.data.pairs import Pair
+from expunge.errors import InputError
 from expunge.models.answers import AnswerTokens, answer_tokens
 from expunge.models.linear import block_index
 from expunge.objectives import Objective, Outputs, StepTotals
 from expunge.objectives.settings import ObjectiveSettings
+from expunge.storage import read_json
 from expunge.training import trainer as trainer_module
 from expunge.training.settings import Training
 from expunge.training.train import build_objective, build_trainer, saved_steps
+from expunge.training.trainer import WEIGHTS_FILE, UnlearningTrainer
 from tiny_models import random_batch, random_model
 
 
@@ -94,10 +97,10 @@ def gradient_of_one_step(objective: Objective, pairs: Sequence[Pair]) -> dict[st
         }
         return answer_tokens(found, batch, layer)
 
-    instead = objective.forget.instead
+    instead, terms = objective.instead, {term.side: term for term in objective.terms}
     sides = [[substitute if instead else forget for forget, _, substitute in pairs]]
     sides += [[retain for _, retain, _ in pairs if retain]]
-    totals = StepTotals(*(count for side in sides for count in (sum(e.label_count for e in side), len(side))))
+    totals = [StepTotals(sum(e.label_count for e in side), len(side)) for side in sides]
     for forget, retain, substitute in pairs:
         seen = substitute if instead else forget
         with torch.no_grad(), original.disable_adapter():
@@ -107,11 +110,12 @@ def gradient_of_one_step(objective: Objective, pairs: Sequence[Pair]) -> dict[st
         outputs = Outputs(
             run(model, seen), of_original[0], of_reinforced, run(model, substitute), of_original[1]
         )
-        objective.forget_loss(outputs, totals).backward()
-        if retain is not None:
+        objective.share(terms["forget"], outputs, totals[0]).backward()
+        if retain is not None and "retain" in terms:
             with torch.no_grad(), original.disable_adapter():
                 kept = run(original, retain)
-            (RETAIN_WEIGHT * objective.retain_loss(Outputs(run(model, retain), kept), totals)).backward()
+            loss = objective.share(terms["retain"], Outputs(run(model, retain), kept), totals[1])
+            (RETAIN_WEIGHT * loss).backward()
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -144,8 +148,6 @@ class Gradients:
     """A callback that keeps the gradients of the first optimiser step."""
 
     def __new__(cls):
-        from transformers import TrainerCallback
-
         class Keeper(TrainerCallback):
             found = None
 
@@ -284,3 +286,94 @@ def test_the_anchor_is_not_trained(tmp_path: Path) -> None:
     end = {n: p for n, p in trainer.model.named_parameters() if ".anchor." in n}
     assert start
     assert all(torch.equal(start[name], end[name]) for name in start)
+
+
+#: Of `pdu` here: λ starts at 2, and the retain loss of this model is far over the bound.
+BOUND, RATE = 0.5, 0.25
+
+
+def train_dual(folder: Path, logging_steps: int = 1, resume: Path | None = None):
+    """Three epochs of two steps with a dual variable; returns λ after every step, the weights and the trainer."""
+    model, course = adapted(), []
+    trainer = build_trainer(
+        model,
+        FORGET,
+        RETAIN,
+        objective=build_objective(
+            ObjectiveSettings(forget="pdu", retain_weight=2.0, retain_bound=BOUND, retain_rate=RATE)
+        ),
+        training=Training(epochs=3, batch_size=16, micro_batch_size=4, learning_rate=1e-2, warmup=0),
+        seed=3,
+        pad_token_id=0,
+        checkpoints=folder,
+        callbacks=[],
+    )
+    trainer.args.logging_steps = trainer.state.logging_steps = logging_steps
+    weight = trainer.objective.terms[1].weight
+
+    class Course(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            course.append(weight.value)
+
+    trainer.add_callback(Course())
+    trainer.train(resume_from_checkpoint=resume and str(resume))
+    trained = {name: p.detach().clone() for name, p in model.named_parameters() if f".{UNLEARN}." in name}
+    return course, trained, trainer
+
+
+def test_the_dual_variable_follows_its_recursion(tmp_path: Path) -> None:
+    """λ₀ = 2, λ_k+1 = max(0, λ_k + 0.25 · (L_k − 0.5)), with the losses that the log has."""
+    course, _, trainer = train_dual(tmp_path)
+    logged = [entry for entry in trainer.state.log_history if "retain_loss" in entry]
+    assert len(course) == len(logged) == 6
+    value = 2.0
+    for after, entry in zip(course, logged, strict=True):
+        assert entry["retain_weight"] == value
+        value = max(0.0, value + RATE * (entry["retain_loss"] - BOUND))
+        assert after == value
+    assert course[-1] > 3
+
+
+def test_what_is_logged_changes_no_weight(tmp_path: Path) -> None:
+    """Every fifth step in the log, with that step's own losses: the same course of λ, the same adapter."""
+    course, trained, every = train_dual(tmp_path / "every")
+    seldom_course, seldom_trained, seldom = train_dual(tmp_path / "seldom", logging_steps=5)
+    assert seldom_course == course
+    assert all(torch.equal(trained[name], seldom_trained[name]) for name in trained)
+    [entry] = [entry for entry in seldom.state.log_history if "retain_loss" in entry]
+    fifth = every.state.log_history[4]
+    assert entry["step"] == 5
+    for name in ("forget_loss", "retain_loss", "retain_weight"):
+        assert entry[name] == fifth[name]
+
+
+@pytest.mark.parametrize("kept", ["in its own file", "in the log alone"])
+def test_the_dual_variable_goes_on_from_the_checkpoint(tmp_path: Path, kept: str) -> None:
+    """Checkpoints from before the file was written have every step in their log: the result is the same."""
+    course, trained, _ = train_dual(tmp_path / "whole")
+    checkpoint = saved_steps(tmp_path / "whole")[4]
+    assert read_json(checkpoint / WEIGHTS_FILE) == {"weights": [course[3]]}
+    if kept == "in the log alone":
+        (checkpoint / WEIGHTS_FILE).unlink()
+    resumed_course, resumed, _ = train_dual(tmp_path / "resumed", resume=checkpoint)
+    assert resumed_course == course[4:]
+    assert all(torch.equal(trained[name], resumed[name]) for name in trained)
+
+
+def test_a_checkpoint_of_seldom_logged_steps_goes_on_as_well(tmp_path: Path) -> None:
+    course, trained, _ = train_dual(tmp_path / "whole", logging_steps=5)
+    checkpoint = saved_steps(tmp_path / "whole")[4]
+    resumed_course, resumed, _ = train_dual(tmp_path / "resumed", logging_steps=5, resume=checkpoint)
+    assert resumed_course == course[4:]
+    assert all(torch.equal(trained[name], resumed[name]) for name in trained)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"weights": []}', '{"weights": ["much"]}'])
+def test_a_damaged_dual_variable_is_named(tmp_path: Path, content: str) -> None:
+    folder = tmp_path / "checkpoint-1"
+    folder.mkdir()
+    (folder / WEIGHTS_FILE).write_text(content)
+    trainer = UnlearningTrainer.__new__(UnlearningTrainer)
+    trainer.objective = build_objective(ObjectiveSettings(forget="pdu"))
+    with pytest.raises(InputError, match=f"{WEIGHTS_FILE}.*Delete"):
+        trainer._load_weights(folder)

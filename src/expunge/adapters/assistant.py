@@ -22,10 +22,11 @@ from transformers.modeling_outputs import CausalLMOutput
 from ..errors import InputError, Problem
 from ..intact import read_object
 from ..models.blocks import transformer_blocks
+from ..models.comparison import difference
 from ..models.fingerprint import fingerprint
 from ..storage import atomic_folder, write_json
 from .export import export_adapter, load_adapter, refuse_foreign
-from .weights import EXPORT_AGAIN
+from .origin import EXPORT_AGAIN
 
 SCHEMA = "expunge.assistant/1"
 ASSISTANT_FILE = "assistant.json"
@@ -192,12 +193,12 @@ def load_assisted(base: Any, folder: str | Path) -> AssistedModel:
         )  # fmt: skip
     keys = ("base", "fingerprint", "layers", "offset_weight")
     facts = read_object(file, "the record of an assistant", keys, EXPORT_AGAIN, schema=SCHEMA)
-    found = fingerprint(base)
-    if facts["fingerprint"] != found:
+    here = fingerprint(base)
+    if differs := difference(facts["fingerprint"], here):
         raise InputError(
             Problem(str(folder),
                     f"it belongs to the base {facts['base']!r} with fingerprint {facts['fingerprint']}, but this "
-                    f"base has fingerprint {found}.",
+                    f"base has fingerprint {here}: {differs}.",
                     "Load the base that the assistant was made of, in the dtype of its files.")
         )  # fmt: skip
     part = first_blocks(base, facts["layers"])

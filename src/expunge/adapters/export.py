@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import InputError, Problem
+from ..models.comparison import difference
 from ..models.fingerprint import fingerprint
 from ..models.linear import layer_kind, matches
 from ..storage import atomic_folder
@@ -91,12 +92,12 @@ def load_adapter(base: Any, adapter: Path) -> PeftModel:
     Raises `InputError` where it was made for another base than `base`, and where its files are damaged or incomplete.
     """
     origin = read_origin(adapter)
-    found = fingerprint(base)
-    if origin.fingerprint != found:
+    here = fingerprint(base)
+    if differs := difference(origin.fingerprint, here):
         raise InputError(
             Problem(str(adapter),
                     f"it belongs to the base {origin.base!r} with fingerprint {origin.fingerprint}, but "
-                    f"this base has fingerprint {found}.",
+                    f"this base has fingerprint {here}: {differs}.",
                     "Load the base that the adapter was trained on, in the dtype of its files.")
         )  # fmt: skip
     read_exported(adapter, base)

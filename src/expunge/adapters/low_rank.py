@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..importance.procedure import OFFICIAL_EPSILON
+
 #: The exact SVD up to this smaller side; randomised above.
 EXACT_SIDE = 2048
 OVERSAMPLING = 16
@@ -41,15 +43,16 @@ def weighted_low_rank(
 def official_low_rank(
     weight: Tensor, row_weights: Tensor, rank: int, scaling: float, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """The same as the papers' public code computes it, for comparison: A (rank, d_in) and B (d_out, rank), fp32.
+    """As the papers' public code computes it, for comparison: A (rank, d_in) and B (d_out, rank), fp32.
 
-    d as it comes, a randomised SVD of exactly `rank` columns with torch's two power iterations, no balance.
+    d as it comes; a randomised SVD of exactly `rank` columns with torch's two power iterations, diag(d)W ≈ USVᵀ;
+    A = √S Vᵀ and B = U√S / (d + 1e-5): not balanced, and BA takes the place of W's part, not s·BA.
     """
     d = row_weights[:, None]
     with torch.random.fork_rng(devices=[weight.device] if weight.is_cuda else []):
         torch.manual_seed(seed)
         U, S, V = torch.svd_lowrank(d * weight, q=rank)
-    return S.sqrt()[:, None] * V.T / scaling**0.5, U * S.sqrt() / d / scaling**0.5
+    return S.sqrt()[:, None] * V.T, U * S.sqrt() / (d + OFFICIAL_EPSILON)
 
 
 def _leading_singular_vectors(matrix: Tensor, rank: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:

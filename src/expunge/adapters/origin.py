@@ -1,8 +1,12 @@
-"""What an exported adapter was trained on: a file beside its weights, by which it is refused anywhere else."""
+"""What an exported adapter was trained on: a file beside its weights, by which it is refused anywhere else.
+
+Nothing here loads torch: the model card names the base as well.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,8 +14,11 @@ from pathlib import Path
 from ..errors import InputError, Problem
 from ..intact import read_intact, read_object
 from ..storage import write_json
-from .weights import EXPORT_AGAIN, WEIGHTS_FILE
 
+WEIGHTS_FILE = "adapter_model.safetensors"
+CONFIG_FILE = "adapter_config.json"
+#: The way out where an adapter that was handed over is broken.
+EXPORT_AGAIN = "Restore the file, or take the adapter from its run again."
 FINGERPRINT_FILE = "base_fingerprint.json"
 
 
@@ -53,8 +60,9 @@ def read_origin(adapter: Path, key: str | None = None) -> Origin:
     key: the recipe's, for the message, where it names the folder
     """
     file = adapter / FINGERPRINT_FILE
-    if not file.is_file() or not (adapter / WEIGHTS_FILE).is_file():
-        missing = FINGERPRINT_FILE if (adapter / WEIGHTS_FILE).is_file() else WEIGHTS_FILE
+    weights = os.path.isfile(adapter / WEIGHTS_FILE)  # False for a name too long; Path.is_file raises
+    if not weights or not file.is_file():
+        missing = FINGERPRINT_FILE if weights else WEIGHTS_FILE
         where = f"{key}: {adapter}" if key else str(adapter)
         raise InputError(
             Problem(where, f"it holds no {missing}, so its base is unknown.",

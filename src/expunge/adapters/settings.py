@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from ..importance.estimator import estimators
+from ..importance.registry import estimators
 from ..models.settings import ALL_LINEAR
 from ..settings import Section, one_of
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 from ..errors import InputError, Problem
+from ..models.comparison import difference
 from ..models.fingerprint import fingerprint
 from ..progress import say
 from ..storage import atomic_folder
@@ -57,7 +58,7 @@ def add_adapters(model: Any, adapters: Sequence[str | Path]) -> None:
     original = fingerprint(model)
     for number, (folder, origin) in enumerate(zip(folders, origins, strict=True)):
         before = identities[:number]
-        if origin.original == original and _is_part(before, origin.beneath):
+        if not difference(origin.original, original) and _is_part(before, origin.beneath):
             if missing := len(origin.beneath) - number:
                 say(
                     f"Left out beneath {folder}: {missing} adapter{'s' * (missing > 1)} that it was trained on"
@@ -86,7 +87,7 @@ def combine_adapters(
     refuse_foreign(folder, CONFIG_FILE)
     origins = read_origins(folders)
     for place, origin in zip(folders, origins, strict=True):
-        if origin.original != origins[0].original:
+        if difference(origin.original, origins[0].original):
             raise InputError(
                 Problem(str(place), f"it belongs to the base with fingerprint {origin.original}, but the first one "
                         f"to that with fingerprint {origins[0].original}.", "Combine adapters of one base.")

@@ -16,11 +16,7 @@ from torch import Tensor
 
 from ..intact import RESTORE, broken, read_intact, read_object
 from ..models.linear import linear_layers, matches, matrix_shape
-
-WEIGHTS_FILE = "adapter_model.safetensors"
-CONFIG_FILE = "adapter_config.json"
-#: The way out where an adapter that was handed over is broken.
-EXPORT_AGAIN = "Restore the file, or take the adapter from its run again."
+from .origin import CONFIG_FILE, EXPORT_AGAIN, WEIGHTS_FILE
 
 _PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 #: What a configuration has to say, and of what type.

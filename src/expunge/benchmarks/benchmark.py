@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..data.encoding import Encoder, Example
 from ..evaluation.log import EvaluationLog, QuestionRecord, read_log
 from ..evaluation.metric import Metric
+from ..evaluation.set_metrics import with_added
+from .measures import declared, preferred
+
+if TYPE_CHECKING:  # it loads torch, and logs are compared without
+    from ..data.encoding import Encoder, Example
 
 
 @dataclass(frozen=True)
@@ -33,15 +38,13 @@ class Benchmark(ABC):
     metric_version: travels with every log; it changes when the same log would give other figures
     data:           path, hash and names of the data; travels with every log as well
     compared:       sets whose records figures compare with those of a reference
-    rising:         metrics that rise as the forget set is forgotten; the others of the forget set fall
-    calibrated:     metrics that need not fall below their values on text that the model never saw
+
+    What its metrics are called and mean is declared (see `expunge.benchmarks.measures`).
     """
 
     name: ClassVar[str]
     metric_version: str
     compared: ClassVar[tuple[str, ...]] = ()
-    rising: ClassVar[tuple[str, ...]] = ("forget_perplexity", "privacy_leakage")
-    calibrated: ClassVar[tuple[str, ...]] = ()
     data: dict[str, Any]
 
     @abstractmethod
@@ -87,13 +90,30 @@ class Benchmark(ABC):
     def metrics(self, log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
         """Metrics of `log`; `reference` is the log of a model that never saw the forget set."""
 
+    def all_metrics(self, log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
+        """Those of the benchmark, and of every set those that users' packages have added."""
+        return with_added(self.metrics(log, reference), log.sets)
+
     @abstractmethod
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
         """How well the forget set is forgotten; higher is better."""
 
-    @abstractmethod
-    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
-        """What is left of the model's use; higher is better.
+    def utility_metric(self, metrics: Mapping[str, Metric], *, generated: bool) -> str | None:
+        """The name of the metric that says what is left of the model's use: the best that is declared for it.
 
         generated: whether it may rest on generations; compare only utilities of one kind
+        None where nothing says what is left, as without retain material.
         """
+        return next(
+            (
+                name
+                for name in preferred("utility", metrics)
+                if (measure := declared(name)) and (generated or not measure.generated)
+            ),
+            None,
+        )
+
+    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
+        """The value of `utility_metric`, higher is better; NaN without one."""
+        name = self.utility_metric(metrics, generated=generated)
+        return math.nan if name is None else metrics[name].value

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..data.encoding import Encoder
 from ..errors import InputError, Problem
 from ..evaluation.log import EvaluationLog
 from .benchmark import Benchmark
+
+if TYPE_CHECKING:  # it loads torch, and logs are compared without
+    from ..data.encoding import Encoder
 
 #: Settings that tell only where answers were generated.
 OF_GENERATION = ("max_new_tokens",)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from ..settings import Location, Section, one_of
-from .registry import BENCHMARKS, MEASURE_FORGETTING
+from .registry import benchmarks
 
 
 class Evaluation(Section):
@@ -39,9 +39,13 @@ class Evaluation(Section):
     @field_validator("benchmark")
     @classmethod
     def _known_benchmark(cls, value: str) -> str:
-        if value in BENCHMARKS and value not in MEASURE_FORGETTING:
+        if value == "auto" or (value in benchmarks and benchmarks[value].measures_forgetting):
+            return value
+        known, _ = benchmarks.loadable()
+        measuring = [name for name, benchmark in known.items() if benchmark.measures_forgetting]
+        if value in benchmarks:
             raise ValueError(
                 f"{value!r} measures what a model can do, not what it has forgotten, so a run cannot choose its epoch "
-                f"by it. Measure the run's result with `expunge eval`, and name {', '.join(MEASURE_FORGETTING)} here"
+                f"by it. Measure the run's result with `expunge eval`, and name {', '.join(measuring)} here"
             )
-        return one_of(value, {*MEASURE_FORGETTING, "auto"}, "benchmark")
+        return one_of(value, {*measuring, "auto"}, "benchmark")

@@ -10,7 +10,7 @@ from ..adapters.loading import write_merged
 from ..errors import InputError, Problem, nearest
 from ..folder.requests import ContinualFolder
 from ..folder.run import RunFolder
-from ..intact import check_writable
+from ..intact import RESTORE, check_folder, check_writable
 from ..methods import METHODS
 from ..models.loading import load_tokenizer
 from ..models.settings import Model
@@ -47,9 +47,12 @@ def export_run(run_folder: Path, to: str, output: Path) -> Path:
     if problems:
         raise InputError(problems)
     check_writable(output, "--output")
-    if (result.folder / to).is_dir():
+    there = result.folder / to
+    if there.is_dir():
+        merge_anew = f"Delete {there}: it will be merged anew from the adapter."
+        check_folder(there, merge_anew if to == "merged" and "adapter" in result.forms else RESTORE)
         with atomic_folder(output) as partial:
-            shutil.copytree(result.folder / to, partial, dirs_exist_ok=True)
+            shutil.copytree(there, partial, dirs_exist_ok=True)
     else:
         write_merged(result.model, load_tokenizer(result.model), result.folder / "adapter", output)
     return output
@@ -69,7 +72,7 @@ def _result(folder: Path) -> _Result:
     several = ContinualFolder(folder)
     if several.state_file.exists():
         original = several.requests.whole.model.model_copy(update={"adapters": []})
-        return _Result(several.path, bool(several.state["adapter"]), ("adapter", "merged"), original)
+        return _Result(several.path, several.state.adapter is not None, ("adapter", "merged"), original)
     run = RunFolder(folder)
     there = run.done("export")  # says so where the folder is no run's
     recipe = run.recipe

@@ -18,6 +18,7 @@ from ..data.encoding import Example
 from ..data.sample_set import SampleSet
 from ..data.sets import load_data
 from ..errors import InputError, Problem, nearest
+from ..folder.agreement import FINETUNING, check_agreement
 from ..folder.machine import machine, now, versions
 from ..intact import check_writable, read_object
 from ..models.fingerprint import fingerprint
@@ -34,6 +35,8 @@ from ..training.train import saved_steps
 
 SCHEMA = "expunge.finetune/1"
 RECORD = "finetune.json"
+#: What the record has at least.
+RECORDED = ("on", "model", "data", "training", "adapter", "seed", "started")
 #: What is trained on → the sets of the recipe, and the recipe's key for the model that comes of it.
 SIDES = {"full": ("forget", "retain"), "retain": ("retain",)}
 PURPOSES = {"full": "model: {{path: {path}}}", "retain": "evaluation: {{reference: {path}}}"}
@@ -98,7 +101,7 @@ class _Finetuning:
         self.on, self.lora = on, lora
         self.sets, self.format = _check(self.recipe, on, output)
         self.tokenizer = load_tokenizer(self.recipe.model)
-        self.encoder = make_encoder(self.tokenizer, self.recipe.data)
+        self.encoder = make_encoder(self.tokenizer, self.recipe.data, load_config(self.recipe.model))
         self.examples: list[Example] = [
             example for part in self.sets.values() for example in part.encode(self.encoder)
         ]
@@ -110,7 +113,7 @@ class _Finetuning:
         self.facts = self._facts()
 
     def _facts(self) -> dict[str, Any]:
-        """What the result depends on: a resumed training must agree in all of it."""
+        """What the result depends on; `FINETUNING` names the keys, in which a resumed training must agree."""
         recipe = self.recipe
         return {
             "on": self.on,
@@ -141,7 +144,8 @@ class _Finetuning:
                     Problem(str(folder), "a finetuning has left its files there.",
                             "Go on with it by --resume, choose another --output, or delete the folder.")
                 )  # fmt: skip
-            _check_same(folder / RECORD, self.facts)
+            record = folder / RECORD
+            check_agreement((record, "the input", FINETUNING, _read_record(record), self.facts))
         return left[self.output]
 
     def run(self) -> None:
@@ -254,14 +258,4 @@ def _check(recipe: Recipe, on: str, output: Path) -> tuple[dict[str, SampleSet],
 
 
 def _read_record(file: Path) -> dict[str, Any]:
-    return read_object(file, "the record of a finetuning", ["started"], schema=SCHEMA)
-
-
-def _check_same(record: Path, facts: Mapping[str, Any]) -> None:
-    old = _read_record(record)
-    differing = [key for key, value in facts.items() if old.get(key) != value]
-    if differing:
-        raise InputError(
-            Problem(str(record), f"it was another finetuning; these differ: {', '.join(differing)}.",
-                    "Resume with the recipe, model and data that it was started with, or choose another --output.")
-        )  # fmt: skip
+    return read_object(file, "the record of a finetuning", RECORDED, schema=SCHEMA)

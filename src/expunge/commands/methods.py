@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from ..importance import estimators
 from ..methods import METHODS, Method
-from ..objectives import PRESETS, forget_losses, retain_losses
-from ..objectives.loss import LossRegistry
+from ..objectives import forget_losses, retain_losses
+from ..objectives.loss import Loss
+from ..objectives.settings import PRESETS
+from ..progress import say
 from ..recipe.methods import SETTINGS
+from ..registry import Registry
+
+T = TypeVar("T")
 
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:
-    """Kind → entries with name, formula, paper, and what else is known of them."""
+    """Kind → entries with name, formula, paper, and what else is known of them.
+
+    Says what is wrong with other packages' entries that cannot be imported, and leaves them out.
+    """
+    forget, retain, measured = _known(forget_losses), _known(retain_losses), _known(estimators)
     return {
         "methods (method)": [_method(name, method) for name, method in METHODS.items()],
-        "forget losses (objective.forget)": _losses(forget_losses),
+        "forget losses (objective.forget)": _losses(forget),
         "retain losses (objective.retain)": [
             {"name": "none", "formula": "0", "paper": "the forget loss alone"},
-            *_losses(retain_losses),
+            *_losses(retain),
         ],
         "presets (objective)": [
             {
@@ -43,9 +53,16 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
                 "paper": estimator.paper,
                 "storage": f"numbers a layer and set: {estimator.storage}",
             }
-            for name, estimator in estimators.items()
+            for name, estimator in measured.items()
         ],
     }
+
+
+def _known(registry: Registry[T]) -> dict[str, T]:
+    known, problems = registry.loadable()
+    for problem in problems:
+        say(f"Left out: {problem}")
+    return known
 
 
 def _method(name: str, method: type[Method]) -> dict[str, Any]:
@@ -62,10 +79,10 @@ def _method(name: str, method: type[Method]) -> dict[str, Any]:
     }
 
 
-def _losses(losses: LossRegistry) -> list[dict[str, Any]]:
+def _losses(losses: Mapping[str, Loss]) -> list[dict[str, Any]]:
     return [
         {
-            "name": loss.name,
+            "name": name,
             "formula": loss.formula,
             "paper": loss.paper,
             "hyperparameters": dict(loss.hyperparameters),
@@ -73,5 +90,5 @@ def _losses(losses: LossRegistry) -> list[dict[str, Any]]:
             "unit": loss.unit,
             "needs": sorted(loss.needs) + ([f"{loss.substitute}s"] if loss.substitute else []),
         }
-        for loss in losses.values()
+        for name, loss in losses.items()
     ]

@@ -6,11 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..benchmarks.comparable import check_reference, measured_in
-from ..benchmarks.tofu.benchmark import TofuBenchmark
 from ..benchmarks.tofu.logs import read_tofu_log
-from ..benchmarks.tofu.metrics import tofu_metrics
+from ..benchmarks.tofu.metrics import COMPARED, tofu_metrics
+from ..errors import placed_by
 from ..evaluation.metric import Metric
 from ..evaluation.rouge import generated_pairs, rouge_scores
+from ..evaluation.set_metrics import with_added
 
 
 def score_tofu(
@@ -18,13 +19,16 @@ def score_tofu(
 ) -> dict[str, Metric]:
     """TOFU's metrics of a log in any format that `read_tofu_log` knows; forget quality only with a reference.
 
+    Those that users' packages have added come after them.
+
     Raises InputError for logs that cannot be read or compared.
     """
     log, reference = read_tofu_log(log_path), None
     if reference_path is not None:
         reference = read_tofu_log(reference_path)
-        check_reference(reference, measured_in(log, TofuBenchmark.compared))
-    return tofu_metrics(log, reference, truth_ratio)
+        check_reference(reference, measured_in(log, COMPARED))
+    with placed_by(lambda place: "--truth-ratio" if place == "truth_ratio" else place):
+        return with_added(tofu_metrics(log, reference, truth_ratio), log.sets)
 
 
 def rouge_by_row(log_path: str | Path) -> dict[str, list[dict[str, float]]]:

@@ -16,7 +16,7 @@ from ..progress import say
 from ..recipe import Recipe, dump_recipe
 from ..recipe.loading import naming_recipe
 from ..recipe.requests import load_requests
-from ..run.checks import check_adapter, check_objective
+from ..run.checks import check_adapter, check_objective, unreached, unreached_line
 from ..run.continual import check_requests
 from ..run.inputs import Inputs
 from ..run.single import is_begun
@@ -55,7 +55,7 @@ def plan(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 def _plan(inputs: Inputs) -> dict[str, Any]:
     recipe, data = inputs.recipe, inputs.data
     method = inputs.method
-    walked = inputs.retain if inputs.objective.over == "retain" else inputs.forget
+    walked = inputs.forget if inputs.objective.walked == "forget" else inputs.retain
     longest = max(len(example) for example in walked)
     model = empty_model(method.source)
     part = method.part(model)
@@ -63,10 +63,12 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
         targets = check_adapter(part, recipe)
         check_objective(part, inputs.objective, targets)
         trainable = sum(recipe.adapter.rank * sum(matrix_shape(module)) for module in targets.values())
-        what = f"adapter: {len(targets)} layers, {trainable:,} trainable parameters"
+        what = [f"adapter: {len(targets)} layers, {trainable:,} trainable parameters"]
+        if line := unreached_line(unreached(part, recipe)):
+            what.append(line)
     else:
         trainable = sum(parameter.numel() for parameter in part.parameters())
-        what = f"weights: all {trainable:,} parameters are trained"
+        what = [f"weights: all {trainable:,} parameters are trained"]
     steps = steps_an_epoch(len(walked), recipe.training)
     costs = predicted_costs(inputs, model)
     kept, itself = len(data.retain.samples) if data.retain else 0, recipe.data.retains_itself
@@ -87,7 +89,7 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
             f"longest {longest} tokens",
             f"training: {recipe.training.epochs} epochs of {steps} steps",
             f"method: {recipe.method.name}: {method.formula}",
-            what,
+            *what,
             *_lines(costs),
             f"output: {recipe.output_folder}{_taken(Path(recipe.output_folder))}",
         ],

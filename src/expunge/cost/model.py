@@ -22,17 +22,15 @@ import torch
 
 from ..adapters.low_rank import EXACT_SIDE, OVERSAMPLING, POWER_ITERATIONS
 from ..benchmarks.benchmark import Workload
-from ..data.batching import least_padding
 from ..data.pairs import PairSampler
 from ..evaluation.generation import TOKENS_PER_BATCH as TOKENS_WHILE_GENERATING
 from ..evaluation.inference import batches_by_length
 from ..evaluation.likelihood import TOKENS_PER_BATCH
 from ..importance import estimators
-from ..importance.procedure import OFFICIAL
 from ..models.linear import linear_layers, matrix_shape, target_layers
 from ..models.loading import dtype, load_config
 from ..models.processes import device
-from ..run.importance import drawn_samples
+from ..run.importance import batches_of, drawn_samples
 from ..run.inputs import Inputs
 from ..run.meter import resident_memory
 from ..training.train import mixed_precision, paired_dataset, steps_an_epoch
@@ -176,18 +174,15 @@ class CostModel:
         return Cost(self.speed.seconds(work), work.flops, peak)
 
     def _importance(self) -> Cost:
-        name, settings = self.recipe.adapter.initialization, self.recipe.importance
-        drawn = [samples for samples in drawn_samples(self.inputs) if samples]
-        fewest = min(len(samples) for samples in drawn)
+        name = self.recipe.adapter.initialization
+        fewest = min(len(samples) for samples in drawn_samples(self.inputs) if samples)
         kept = sum(self.counts.accumulated(name, *shape, fewest) for shape in self.layers)
         work = Work()
-        for samples in drawn:
-            cuts = least_padding([len(sample) for sample in samples], settings.batch_size)
+        for samples, cuts in batches_of(self.inputs):
             batches = Batches.of([[samples[index] for index in cut] for cut in cuts])
             work += _all(self.passes.measured(batches.shape, name, fewest), batches)
             work += Work(moved=3.0 * kept).times(batches.count)  # added to the sums
-        if settings.official:
-            work = work.times(OFFICIAL[name].passes)
+        work = work.times(self.inputs.procedure.passes)
         numbers = sum(d_out * d_in for d_out, d_in in self.layers)
         work += Work(
             moved=float(REDUCING_BYTES * numbers), kernels=float(REDUCING_KERNELS * len(self.layers))
@@ -252,9 +247,8 @@ class CostModel:
 
     def _frozen_share(self) -> float:
         """Rows that also pass the original or a reinforced model, as a multiple of the rows of a micro-batch."""
-        objective = self.inputs.objective
-        losses = [objective.forget, *([objective.retain] if objective.retain else [])]
-        return sum(len(loss.needs - {"hidden"}) for loss in losses) / self.dataset.parts
+        terms = self.inputs.objective.terms
+        return sum(len(term.loss.needs - {"hidden"}) for term in terms) / self.dataset.parts
 
     def _baseline(self, workload: Workload) -> Cost:
         settings = self.recipe.evaluation

@@ -8,14 +8,28 @@ from pydantic import Field
 
 from ..settings import Section
 
+Format = Literal["auto", "qa", "chat", "text"]
+
+
+class SetColumns(Section):
+    """The columns of one set, where they are not called as in the other sets."""
+
+    question: str | None = None
+    answer: str | None = None
+    messages: str | None = None
+    text: str | None = None
+
 
 class Columns(Section):
     """The format of a user's rows, and the names of the columns that it reads."""
 
-    format: Literal["auto", "qa", "chat", "text"] = Field(
-        "auto", description="auto: recognised by the columns"
-    )
+    format: Format = Field("auto", description="auto: recognised by the columns")
     question_column: str = "question"
     answer_column: str = "answer"
     messages_column: str = "messages"
     text_column: str = "text"
+
+    def renamed(self, names: SetColumns) -> Columns:
+        """With the names that one set has for itself."""
+        own = {f"{role}_column": name for role, name in names if name is not None}
+        return Columns(**{**{role: getattr(self, role) for role in Columns.model_fields}, **own})

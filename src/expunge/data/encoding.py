@@ -7,16 +7,17 @@ BOS, EOS or both.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jinja2 import TemplateError
 
 from ..errors import InputError, Problem
 from ..models.answers import IGNORED
 from ..progress import say
+from .conversation import ChatWriter, common_prefix
 from .templates import ChatTemplate, Template
 
 
@@ -49,11 +50,13 @@ class Encoder:
     tokenizer:  a Hugging Face tokenizer
     template:   how a question and its answer are written (see `expunge.data.templates`)
     max_length: longest sequence in tokens; text is cut into chunks of it, a longer answer is cut off
+    vocabulary: rows of the model's embedding; a tokenizer may have ids beyond them, which the model cannot read
     """
 
     tokenizer: Any
     template: Template = field(default_factory=lambda: Template())
     max_length: int = 512
+    vocabulary: int = sys.maxsize
 
     def describe(self) -> dict[str, Any]:
         """What an evaluation log says of it."""
@@ -61,9 +64,9 @@ class Encoder:
 
     @property
     def pad_token_id(self) -> int:
-        """The id that fills a batch; never predicted, so any id will do where the tokenizer has none."""
+        """The id that fills a batch; never looked at, so any will do where the model has not the tokenizer's own."""
         for token in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
-            if token is not None:
+            if token is not None and token < self.vocabulary:
                 return int(token)
         return 0
 
@@ -74,31 +77,49 @@ class Encoder:
     def prompt(self, question: str) -> list[int]:
         """The tokens that come before the answer: what a generation starts from."""
         if isinstance(self.template, ChatTemplate):
-            return self._chat_ids(_turns(question), generation_prompt=True)
+            return self.prompt_of(_turns(question, "x"))
         # A space at the end is left to the answer's first token, into which tokenizers merge it. The comparison with
         # a whole text leaves out an EOS that the tokenizer puts after every text.
         prompt = self.template.ask(question).rstrip(" ")
         whole = self.tokenizer(self.template.render(question, "x"))["input_ids"]
-        return whole[: _common_prefix(self.tokenizer(prompt)["input_ids"], whole)]
+        return self._readable(whole[: common_prefix(self.tokenizer(prompt)["input_ids"], whole)])
 
-    def messages(self, messages: Sequence[dict[str, str]]) -> Example:
-        """A conversation; the tokens of every assistant turn are the labels.
+    def prompt_of(self, messages: Sequence[dict[str, Any]], tools: Sequence[Any] = ()) -> list[int]:
+        """The tokens that come before the last answer of a conversation; BOS or EOS where nothing does."""
+        if isinstance(self.template, ChatTemplate):
+            written = ChatWriter(self.tokenizer, tools).conversation(messages)
+            before, whole = self._ids(written.text[: written.spans[-1][0]]), self._ids(written.text)
+            return self._readable(before[: common_prefix(before, whole)]) or self.start
+        self._check_plain(messages, tools)
+        return self.prompt(messages[0]["content"])
 
-        Without a chat template only one question and its answer can be written. Raises `InputError` for others: of
-        a longer conversation some answers would go unforgotten without a word.
+    def messages(self, messages: Sequence[dict[str, Any]], tools: Sequence[Any] = ()) -> Example:
+        """A conversation; the tokens of every assistant turn are the labels, but of those whose `weight` is 0.
+
+        Without a chat template only one question and its answer can be written. Raises `InputError` for others, and
+        for what the chat template leaves out or alters: of such a conversation some answers would go unforgotten
+        without a word.
         """
         if isinstance(self.template, ChatTemplate):
-            return self._conversation(messages)
-        if [message["role"] for message in messages] != ["user", "assistant"]:
-            raise InputError(
-                Problem("data.template", f"it cannot write a conversation of {len(messages)} messages, only a user's "
-                        "question and the assistant's answer.",
-                        "Use a model with a chat template, or cut the conversations into questions and answers.")
-            )  # fmt: skip
+            return self._conversation(messages, tools)
+        self._check_plain(messages, tools)
         question, answer = (message["content"] for message in messages)
         alone = self.tokenizer(self.template.ask(question))["input_ids"]
         whole = self._ended(self.tokenizer(self.template.render(question, answer))["input_ids"])
-        return self._labelled(whole, [(_common_prefix(alone, whole), len(whole))])
+        return self._labelled(whole, [(common_prefix(alone, whole), len(whole))])
+
+    @staticmethod
+    def _check_plain(messages: Sequence[dict[str, Any]], tools: Sequence[Any]) -> None:
+        reason = None
+        if [message["role"] for message in messages] != ["user", "assistant"]:
+            reason = f"a conversation of {len(messages)} messages, only a user's question and the assistant's answer"
+        elif tools or any(message.keys() - {"role", "content", "name", "weight"} for message in messages):
+            reason = "tools, thoughts and calls, only a user's question and the assistant's answer"
+        if reason:
+            raise InputError(
+                Problem("data.template", f"it cannot write {reason}.",
+                        "Use a model with a chat template, or cut the conversations into questions and answers.")
+            )  # fmt: skip
 
     def text(self, text: str) -> list[Example]:
         """Plain text, cut into chunks of `max_length` tokens; every token is a label once.
@@ -126,7 +147,7 @@ class Encoder:
         Both are tokenised as one text, so a token across the boundary is a label.
         """
         whole = self.opening(text + more)
-        start = _common_prefix(self.opening(text), whole)
+        start = common_prefix(self.opening(text), whole)
         return Example(whole, [IGNORED] * start + whole[start:])
 
     @property
@@ -151,7 +172,7 @@ class Encoder:
             ids = self.tokenizer(before, add_special_tokens=False)["input_ids"]
         else:
             whole = self.tokenizer(self.template.render("x", "x"))["input_ids"]
-            ids = whole[: _common_prefix(self.tokenizer(before.rstrip(" "))["input_ids"], whole)]
+            ids = whole[: common_prefix(self.tokenizer(before.rstrip(" "))["input_ids"], whole)]
         return ids or self.start
 
     @property
@@ -164,7 +185,7 @@ class Encoder:
     def _around_question(self) -> tuple[str, str]:
         place = "{question}"
         if isinstance(self.template, ChatTemplate):
-            text = self._written(_turns(place), generation_prompt=True)
+            text = ChatWriter(self.tokenizer).text(_turns(place), generation_prompt=True)
         else:
             text = self.template.prompt + self.template.answer.partition("{answer}")[0]
         before, _, after = text.partition(place)
@@ -176,35 +197,36 @@ class Encoder:
         first = self.tokenizer("")["input_ids"][:1]
         return first if first and first[0] == self.tokenizer.bos_token_id else []
 
-    def _conversation(self, messages: Sequence[dict[str, str]]) -> Example:
-        text = self._written(messages).rstrip()
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        if text.endswith(messages[-1]["content"].rstrip()):  # the template closes no turn
+    def _conversation(self, messages: Sequence[dict[str, Any]], tools: Sequence[Any]) -> Example:
+        written = ChatWriter(self.tokenizer, tools).conversation(messages)
+        text = written.text.rstrip()
+        ids = self._ids(text)
+        whole = len(ids)
+        if not written.closed:  # the template closes no turn
             ids = self._ended(ids)
-        spans = []
-        for index, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
-            start = _common_prefix(self._chat_ids(messages[:index], generation_prompt=True), ids)
-            last = index == len(messages) - 1
-            end = len(ids) if last else _common_prefix(self._chat_ids(messages[: index + 1]), ids)
-            spans.append((start, end))
+        spans = [
+            (
+                common_prefix(self._ids(text[:start]), ids),
+                len(ids) if end >= len(text) else common_prefix(self._ids(text[:end]), ids[:whole]),
+            )
+            for start, end in written.spans
+        ]
         return self._labelled(ids, spans)
 
-    def _written(self, messages: Sequence[dict[str, str]], generation_prompt: bool = False) -> str:
-        try:
-            return self.tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=generation_prompt
-            )
-        except (TemplateError, ValueError) as error:  # of roles, say, that must alternate
-            raise InputError(
-                Problem("data.template", f"the tokenizer's chat template refuses a conversation: {error}.",
-                        "Correct the roles of its messages, or use another template.")
-            ) from error  # fmt: skip
-
-    def _chat_ids(self, messages: Sequence[dict[str, str]], generation_prompt: bool = False) -> list[int]:
-        text = self._written(messages, generation_prompt)
+    def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _readable(self, ids: list[int]) -> list[int]:
+        """The ids. Raises `InputError` where the model's embedding lacks one."""
+        beyond = max(ids, default=0)
+        if beyond >= self.vocabulary:
+            raise InputError(
+                Problem("data.template", f"the tokenizer makes the token {beyond} of it, and the model's embedding "
+                        f"ends at {self.vocabulary - 1}.",
+                        "Use the tokenizer that the model was trained with, or enlarge the embedding "
+                        "(resize_token_embeddings) and train it.")
+            )  # fmt: skip
+        return ids
 
     def _ended(self, ids: list[int]) -> list[int]:
         end = self.tokenizer.eos_token_id
@@ -215,6 +237,7 @@ class Encoder:
         for start, end in spans:
             labels[start:end] = ids[start:end]
         end = self.max_length
+        self._readable(ids[:end])
         return Example(ids[:end], labels[:end], any(label != IGNORED for label in labels[end:]))
 
 
@@ -251,10 +274,3 @@ def collate(examples: Sequence[Example], pad_token_id: int) -> dict[str, torch.T
 def _turns(question: str, answer: str | None = None) -> list[dict[str, str]]:
     turns = [{"role": "user", "content": question}]
     return turns if answer is None else [*turns, {"role": "assistant", "content": answer}]
-
-
-def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    for index, (a, b) in enumerate(zip(first, second, strict=False)):
-        if a != b:
-            return index
-    return min(len(first), len(second))

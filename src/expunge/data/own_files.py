@@ -6,7 +6,7 @@ from ..errors import InputError, Problem
 from .columns import Columns
 from .rows import read_rows
 from .sample_set import SampleSet
-from .samples import recognise_format, to_samples
+from .samples import recognise, to_samples
 
 
 def read_own_set(source: str, columns: Columns, key: str) -> tuple[SampleSet, str]:
@@ -15,8 +15,8 @@ def read_own_set(source: str, columns: Columns, key: str) -> tuple[SampleSet, st
     Raises `InputError`, naming `key` or the rows, for what cannot be read.
     """
     rows = read_rows(source, key)
-    kind = recognise_format(rows, columns, source, key) if rows else "text"
-    samples = to_samples(rows, kind, columns, source)
+    found = recognise(rows, columns, source, key) if rows else Columns(format="text")
+    samples = to_samples(rows, found, source)
     if not samples:
         raise InputError(Problem(key, f"{source!r} holds no samples.", "Give at least one."))
-    return SampleSet(source, samples), kind
+    return SampleSet(source, samples), found.format

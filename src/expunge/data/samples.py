@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ..errors import InputError, Problem
+from ..progress import say
 from .columns import Columns
 from .encoding import Encoder, Example
-from .rows import Row
+from .messages import NoMessage, read_messages, read_tools, unread
+from .rows import LISTED, Row
+
+#: Alpaca's columns. `input` is the second half of the question.
+INSTRUCTION, INPUT, OUTPUT = "instruction", "input", "output"
+#: ShareGPT's column of messages.
+CONVERSATIONS = "conversations"
 
 
 class Sample(Protocol):
@@ -47,29 +55,77 @@ class QuestionAnswer:
 
 @dataclass(frozen=True)
 class Conversation:
-    """Turns as (role, content); every assistant turn is an answer."""
+    """Turns as (role, content); every assistant turn is an answer, but those whose `weight` is 0.
+
+    more: what else the chat template is given, as a JSON object: `tools`, a list, and `messages`, {place: keys of the
+          message there beside role and content}; empty where there is nothing
+    """
 
     turns: tuple[tuple[str, str], ...]
+    more: str = ""
+
+    def __repr__(self) -> str:
+        # The hashes of data that run.json holds are of this text: without `more` it is as before there was any.
+        more = f", more={self.more!r}" if self.more else ""
+        return f"Conversation(turns={self.turns!r}{more})"
 
     @property
-    def messages(self) -> list[dict[str, str]]:
-        return [{"role": role, "content": content} for role, content in self.turns]
+    def messages(self) -> list[dict[str, Any]]:
+        more = self._more.get("messages", {})
+        return [
+            {"role": role, "content": content, **more.get(str(place), {})}
+            for place, (role, content) in enumerate(self.turns)
+        ]
+
+    @property
+    def tools(self) -> list[Any]:
+        return self._more.get("tools", [])
+
+    @property
+    def _more(self) -> dict[str, Any]:
+        return json.loads(self.more) if self.more else {}
+
+    @property
+    def answers(self) -> list[int]:
+        """The places of the turns that are answers."""
+        return [
+            place
+            for place, message in enumerate(self.messages)
+            if message["role"] == "assistant" and message.get("weight") != 0
+        ]
 
     def encode(self, encoder: Encoder) -> list[Example]:
-        return [encoder.messages(self.messages)]
+        return [encoder.messages(self.messages, self.tools)]
 
-    def prompt(self, encoder: Encoder) -> list[int] | None:
-        return encoder.prompt(self.turns[0][1]) if len(self.turns) == 2 else None
+    def prompt(self, encoder: Encoder) -> list[int]:
+        """All that comes before the last answer."""
+        return encoder.prompt_of(self.messages[: self.answers[-1] + 1], self.tools)
 
     @property
     def truth(self) -> str:
-        return self.turns[-1][1]
+        return self.turns[self.answers[-1]][1]
 
     def with_answer(self, answer: str) -> Conversation:
-        """Every assistant's turn says `answer`: each of them is an answer to forget."""
-        return Conversation(
-            tuple((role, answer if role == "assistant" else content) for role, content in self.turns)
-        )
+        """Every answer is `answer`, without what was called or thought: each of them is an answer to forget."""
+        messages = [
+            {"role": "assistant", "content": answer} if place in self.answers else message
+            for place, message in enumerate(self.messages)
+        ]
+        return conversation(messages, self.tools)
+
+
+def conversation(messages: Sequence[dict[str, Any]], tools: Sequence[Any] = ()) -> Conversation:
+    """Of messages as `read_messages` gives them."""
+    turns = tuple((message["role"], message["content"]) for message in messages)
+    beside = {
+        str(place): {key: value for key, value in message.items() if key not in ("role", "content")}
+        for place, message in enumerate(messages)
+        if len(message) > 2
+    }
+    more = {"messages": beside} if beside else {}
+    if tools:
+        more["tools"] = list(tools)  # type: ignore[assignment]
+    return Conversation(turns, json.dumps(more, sort_keys=True, ensure_ascii=False) if more else "")
 
 
 @dataclass(frozen=True)
@@ -87,36 +143,49 @@ class Text:
         return None
 
 
-def recognise_format(rows: Sequence[Row], data: Columns, source: str, key: str) -> str:
-    """`qa`, `chat` or `text`, by the columns of the first row."""
-    if data.format != "auto":
-        return data.format
-    columns = set(rows[0])
-    if {data.question_column, data.answer_column} <= columns:
-        return "qa"
-    if data.messages_column in columns:
-        return "chat"
-    if data.text_column in columns:
-        return "text"
+def recognise(rows: Sequence[Row], columns: Columns, source: str, key: str) -> Columns:
+    """The format `qa`, `chat` or `text` by the columns of the first row, and which of them are read.
+
+    Alpaca's and ShareGPT's columns are known by their names, where those that the recipe names are not there.
+    """
+    there = set(rows[0])
+    found = columns
+    if (
+        columns.format in ("auto", "qa")
+        and columns.question_column not in there
+        and {INSTRUCTION, OUTPUT} <= there
+    ):
+        found = found.model_copy(update={"question_column": INSTRUCTION, "answer_column": OUTPUT})
+    if columns.format in ("auto", "chat") and columns.messages_column not in there and CONVERSATIONS in there:
+        found = found.model_copy(update={"messages_column": CONVERSATIONS})
+    if columns.format != "auto":
+        return found
+    if {found.question_column, found.answer_column} <= there:
+        return found.model_copy(update={"format": "qa"})
+    if found.messages_column in there:
+        return found.model_copy(update={"format": "chat"})
+    if found.text_column in there:
+        return found.model_copy(update={"format": "text"})
     raise InputError(
-        Problem(key, f"the columns of {source!r} ({', '.join(sorted(columns))}) are of no known format: there is "
-                f"neither {data.question_column!r} with {data.answer_column!r}, nor {data.messages_column!r}, nor "
-                f"{data.text_column!r}.",
+        Problem(key, f"the columns of {source!r} ({', '.join(sorted(there))}) are of no known format: there is "
+                f"neither {columns.question_column!r} with {columns.answer_column!r}, nor {columns.messages_column!r}, "
+                f"nor {columns.text_column!r}.",
                 "Name the columns, the same for every set: data.question_column and data.answer_column, "
                 "data.messages_column, or data.text_column (`expunge eval`: --columns question=NAME,answer=NAME).")
     )  # fmt: skip
 
 
-def to_samples(rows: Sequence[Row], kind: str, data: Columns, source: str) -> list[Sample]:
-    """Rows → samples; of texts the blank ones are left out, as WikiText has many between its paragraphs.
+def to_samples(rows: Sequence[Row], columns: Columns, source: str) -> list[Sample]:
+    """Rows → samples, by the format of `columns`, which is not `auto`.
 
-    Raises `InputError` with every row that is incomplete (at most ten are listed).
+    Of texts the blank ones are left out, as WikiText has many between its paragraphs. The user is told how many, and
+    which columns are not read. Raises `InputError` with every row that is incomplete (at most ten are listed).
     """
-    make = {"qa": _question_answer, "chat": _conversation, "text": _text}[kind]
+    make = {"qa": _question_answer, "chat": _conversation, "text": _text}[columns.format]
     samples: list[Sample] = []
     problems: list[Problem] = []
     for number, row in enumerate(rows, start=1):
-        made = make(row, data, f"{source}, row {number}")
+        made = make(row, columns, f"{source}, row {number}")
         if isinstance(made, Problem):
             problems.append(made)
         elif made is not None:
@@ -124,40 +193,79 @@ def to_samples(rows: Sequence[Row], kind: str, data: Columns, source: str) -> li
     if len(problems) == len(rows) > 1 and len({problem.reason for problem in problems}) == 1:
         problems = [replace(problems[0], where=f"{source}, every row")]
     if problems:
-        raise InputError(problems[:10])
+        raise InputError(problems[:LISTED])
+    if len(samples) < len(rows):
+        say(f"{source}: {len(rows) - len(samples)} of {len(rows)} rows have a blank text and are left out.")
+    if left := _unread(rows, columns):
+        say(f"{source}: not read are the columns {', '.join(left)}.")
     return samples
 
 
-def _question_answer(row: Row, data: Columns, where: str) -> Sample | Problem:
+def _unread(rows: Sequence[Row], columns: Columns) -> list[str]:
+    """The columns, and keys of messages, that hold something and are not read."""
+    read = {
+        "qa": {columns.question_column, columns.answer_column},
+        "chat": {columns.messages_column, "system", "tools"},
+        "text": {columns.text_column},
+    }[columns.format]
+    if columns.format == "qa" and columns.question_column == INSTRUCTION:
+        read.add(INPUT)
+    left = {name for row in rows for name, value in row.items() if value not in (None, "", [], {})} - read
+    if columns.format == "chat":
+        keys = set().union(*(unread(row[columns.messages_column]) for row in rows))
+        left |= {f"{columns.messages_column}.{key}" for key in keys}
+    return sorted(name or "(one without a name)" for name in left)
+
+
+def _question_answer(row: Row, columns: Columns, where: str) -> Sample | Problem:
     for column, option in (
-        (data.question_column, "data.question_column"),
-        (data.answer_column, "data.answer_column"),
+        (columns.question_column, "data.question_column"),
+        (columns.answer_column, "data.answer_column"),
     ):
         if problem := _missing_text(row, column, option, where):
             return problem
-    return QuestionAnswer(row[data.question_column], row[data.answer_column])
+    question = row[columns.question_column]
+    if columns.question_column == INSTRUCTION and row.get(INPUT) not in (None, ""):
+        if problem := _missing_text(row, INPUT, "", where):
+            return problem
+        question = f"{question}\n{row[INPUT]}"
+    return QuestionAnswer(question, row[columns.answer_column])
 
 
-def _conversation(row: Row, data: Columns, where: str) -> Sample | Problem:
-    column = data.messages_column
+def _conversation(row: Row, columns: Columns, where: str) -> Sample | Problem:
+    column = columns.messages_column
     if column not in row:
         return _absent(row, column, "data.messages_column", where)
-    messages: Any = row[column]
     try:
-        turns = tuple((str(message["role"]), str(message["content"])) for message in messages)
-    except (TypeError, KeyError):
-        return Problem(where, f"{column!r} is no list of messages.", "Give role and content of each message.")
-    if not turns or turns[-1][0] != "assistant" or not turns[-1][1].strip():
+        messages = read_messages(row[column])
+        tools = read_tools(row["tools"]) if row.get("tools") else []
+    except NoMessage as error:
+        return Problem(where, f"of {column!r}: {error.reason}", error.remedy)
+    if row.get("system") not in (None, ""):
+        if problem := _missing_text(row, "system", "", where):
+            return problem
+        if messages and messages[0]["role"] in ("system", "developer"):
+            return Problem(where, f"there is a column 'system' and a system message in {column!r} as well.",
+                           "Leave one of them.")  # fmt: skip
+        messages = [{"role": "system", "content": row["system"]}, *messages]
+    last = messages[-1] if messages else {}
+    if last.get("role") != "assistant" or not (last["content"].strip() or "tool_calls" in last):
         return Problem(where, "the conversation does not end with an assistant's message.",
                        "End it with what the model said.")  # fmt: skip
-    return Conversation(turns)
+    made = conversation(messages, tools)
+    if not made.answers:
+        return Problem(where, "no message of the assistant counts: each has the weight 0.",
+                       "Leave the row out, or give an answer the weight 1.")  # fmt: skip
+    return made
 
 
-def _text(row: Row, data: Columns, where: str) -> Sample | Problem | None:
-    given = row.get(data.text_column, "no such column")
+def _text(row: Row, columns: Columns, where: str) -> Sample | Problem | None:
+    given = row.get(columns.text_column, "no such column")
     if given is None or (isinstance(given, str) and not given.strip()):
         return None
-    return _missing_text(row, data.text_column, "data.text_column", where) or Text(row[data.text_column])
+    return _missing_text(row, columns.text_column, "data.text_column", where) or Text(
+        row[columns.text_column]
+    )
 
 
 def _missing_text(row: Row, column: str, option: str, where: str) -> Problem | None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import InputError, Problem
+from ..progress import say
+from .likeness import LEAST, WORDS, content, resembling
 from .rows import Unreachable
 from .sample_set import SampleSet
 from .settings import Data
@@ -65,28 +67,47 @@ def load_data(data: Data, retain_needed: bool) -> UnlearningData:
 
 
 def overlaps(sets: Mapping[str, SampleSet], prefix: str) -> list[Problem]:
-    """A problem for each set that shares samples with the one to forget; `prefix` comes before its name."""
-    return [
-        problem
-        for side in OVERLAPS
-        if side in sets
-        for problem in _overlap(sets["forget"], sets[side], side, prefix)
-    ]
+    """A problem for each set that shares samples with the one to forget; `prefix` comes before its name.
+
+    Samples that differ in case, space and punctuation alone are the same. Those that only resemble one another are no
+    problem: the user is told of them.
+    """
+    problems: list[Problem] = []
+    for side in OVERLAPS:
+        if side in sets:
+            problems += _overlap(sets["forget"], sets[side], side, prefix)
+            if not problems:
+                _say_what_resembles(sets["forget"], sets[side], side, prefix)
+    return problems
 
 
 def _overlap(forget: SampleSet, other: SampleSet, side: str, prefix: str) -> list[Problem]:
-    kept = {repr(sample): number for number, sample in enumerate(other.samples, start=1)}
+    kept = {content(sample): number for number, sample in enumerate(other.samples, start=1)}
     shared = [
-        (number, kept[repr(sample)])
+        (number, kept[content(sample)])
         for number, sample in enumerate(forget.samples, start=1)
-        if repr(sample) in kept
+        if content(sample) in kept
     ]
     if not shared:
         return []
     first, second = shared[0]
+    exact = {repr(sample) for sample in other.samples}
+    inexact = sum(repr(forget.samples[number - 1]) not in exact for number, _ in shared)
+    apart = f", {inexact} of them but for case, space, punctuation or format" if inexact else ""
     return [
         Problem(f"{prefix}{side}",
-                f"{len(shared)} of the forget samples are in the {side} set as well, first row {first} of "
+                f"{len(shared)} of the forget samples are in the {side} set as well{apart}, first row {first} of "
                 f"{forget.source!r} as row {second} of {other.source!r}.",
                 f"Take them out of the {side} set: {OVERLAPS[side]}.")
     ]  # fmt: skip
+
+
+def _say_what_resembles(forget: SampleSet, other: SampleSet, side: str, prefix: str) -> None:
+    found = resembling(forget.samples, other.samples)
+    if found:
+        first, second, index = max(found, key=lambda pair: pair[2])
+        say(
+            f"{prefix}{side}: {len(found)} of the forget samples resemble one of the {side} set (at least "
+            f"{LEAST:.0%} of their {WORDS} words in a row are the same), most row {first + 1} of {forget.source!r} "
+            f"and row {second + 1} of {other.source!r} ({index:.0%}). Take them out where they say the same."
+        )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from ..settings import Location, Section
-from .columns import Columns
+from .columns import Columns, SetColumns
 
 if TYPE_CHECKING:
     from .sample_set import SampleSet
@@ -31,6 +31,11 @@ class CustomTemplate(Section):
 
 
 class Data(Section):
+    if TYPE_CHECKING:  # keys of every section, each in its own place among the others
+        format: Any
+        forget: Any
+        retain: Any
+
     template: Literal["auto", "question-answer", "tofu-phi", "tofu-llama2", "chat"] | CustomTemplate = Field(
         "auto", description="auto: the tokenizer's chat template where it has one"
     )
@@ -82,7 +87,7 @@ class Data(Section):
 
 
 class OwnData(Columns, Data):
-    """The user's own files: jsonl, json, csv, parquet, txt, a folder of txt files, or `hub/id:split`."""
+    """The user's own files: jsonl, json, csv, tsv, parquet, txt, md, a folder of them, or `hub/id:split`."""
 
     forget: Location = Field(description="what must go; of a list each in turn, a request after another")
     retain: Location | None = Field(
@@ -92,6 +97,10 @@ class OwnData(Columns, Data):
     )
     holdout: Location | None = Field(
         None, description="like the forget set, but the model never saw it: for membership inference"
+    )
+
+    columns_of: dict[Literal["forget", "retain", "holdout"], SetColumns] = Field(
+        {}, description="columns that one set calls otherwise: {retain: {question: prompt}}"
     )
 
     @property
@@ -104,4 +113,5 @@ class OwnData(Columns, Data):
     def read(self, side: str, source: str) -> tuple[SampleSet, str]:
         from .own_files import read_own_set  # it loads torch, which a recipe alone does not need
 
-        return read_own_set(source, self, f"data.{side}")
+        columns = self.renamed(self.columns_of[side]) if side in self.columns_of else self
+        return read_own_set(source, columns, f"data.{side}")

@@ -11,7 +11,7 @@ from ..errors import InputError, Problem
 from .columns import Columns
 from .encoding import Encoder, Example
 from .own_files import read_own_set
-from .rows import ENCODING, LISTED, READERS
+from .readers import LISTED, READERS, read_text
 from .sample_set import SampleSet
 from .samples import Conversation, QuestionAnswer, Sample
 
@@ -71,7 +71,7 @@ def _refusals(source: str | None) -> list[str]:
             Problem(KEY, f"there is no file {source!r}.", "Name a text file with one refusal a line.")
         )
     try:
-        text = file.read_text(encoding=ENCODING)
+        text = read_text(file)
         rows = READERS[".jsonl"](file) if JSON_LINE.search(text) else text.splitlines()
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(

@@ -14,7 +14,11 @@ from ..errors import InputError, Problem
 #: Problems that are shown of those found at one place.
 SHOWN = 5
 #: What pydantic says in words of its own.
-PLAINER = {"dataclass_type": "should be an object", "too_short": "should not be empty"}
+PLAINER = {
+    "dataclass_type": "should be an object",
+    "model_type": "should be an object",
+    "too_short": "should not be empty",
+}
 
 Kind = TypeVar("Kind")
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
@@ -37,5 +41,7 @@ def _problem(where: str, detail: Any, remedy: str) -> Problem:
     if detail["type"] == "missing":
         return Problem(place, "it is missing.", remedy)
     said = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not key and detail["type"] == "value_error":  # of the document as a whole, which is not repeated
+        return Problem(where, f"it {said}.", remedy)
     wanted = PLAINER.get(detail["type"], said)
     return Problem(place, f"{reprlib.repr(detail['input'])} {wanted}.", remedy)

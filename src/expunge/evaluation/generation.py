@@ -12,7 +12,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from ..data.encoding import Encoder, Example
 from ..models.answers import IGNORED
 from ..models.processes import gathered, share
-from ..models.window import window_of
+from ..models.window import vocabulary_of, window_of
 from ..progress import track
 from .inference import batches_by_length, inference
 from .log import QuestionRecord
@@ -139,7 +139,9 @@ def _settings(model: Any, tokenizer: Any, stops: Sequence[int]) -> GenerationCon
     ends = [] if ends is None else list(ends) if isinstance(ends, (list, tuple)) else [ends]
     own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     ends += [token for token in (*own, *stops) if token not in ends]
-    pads = [token for token in (tokenizer.pad_token_id, *ends) if token is not None]
+    # A tokenizer may have been given a padding token that the embedding lacks; it is never looked at.
+    read = vocabulary_of(model.config)
+    pads = [token for token in (tokenizer.pad_token_id, *ends) if token is not None and token < read]
     return GenerationConfig(
         do_sample=False,
         eos_token_id=ends or None,

@@ -16,14 +16,18 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import rankdata
 
 from ..errors import InputError, Problem
-from .likelihood import TokenStatistics
 from .log import EvaluationLog, QuestionRecord
+from .measures import AS_REFERENCE, Measure, declare
 from .metric import Metric, interval
+
+if TYPE_CHECKING:  # it loads torch, and figures are computed from logs without
+    from .likelihood import TokenStatistics
 
 #: K: the share of the tokens that `min_k` and `min_k_plus_plus` look at (MUSE: Min-40 %).
 LOWEST_SHARE = 0.4
@@ -31,6 +35,45 @@ LOWEST_SHARE = 0.4
 SCORES = ("loss", "zlib", "min_k", "min_k_plus_plus", "gradient_norm", "reference")
 #: The attack that PrivLeak rests on.
 PRIVACY_ATTACK = "min_k"
+
+declare(
+    Measure(
+        "privacy_leakage",
+        label="Privacy leakage in % (PrivLeak)",
+        better="nearer 0 is better",
+        term="Privacy leakage",
+        words="Membership inference beside what it would be for a model that never saw the data: 0 is no difference, "
+        "−100 is remembered, above 0 the data stand out by being avoided.",
+        role="privacy",
+        place=40,
+        forgetting="rises",
+    )
+)
+for place, (attack, said, better) in enumerate(
+    (
+        ("loss", "loss", AS_REFERENCE),
+        ("zlib", "zlib", AS_REFERENCE),
+        ("min_k", "Min-K%", AS_REFERENCE),
+        ("min_k_plus_plus", "Min-K%++", AS_REFERENCE),
+        ("gradient_norm", "gradient norm", AS_REFERENCE),
+        ("reference", "reference", "nearer 0.5 is better"),
+    ),
+    start=41,
+):
+    declare(
+        Measure(
+            f"membership_inference_{attack}",
+            label=f"Membership inference by {said}",
+            unit="AUC",
+            better=better,
+            term="Membership inference (AUC)",
+            words="How well an outsider can tell, from how sure the model is, which texts it was trained on: 0.5 is "
+            "tossing a coin, 1 is always. Well below 0.5 they stand out by being avoided, which is a trace too.",
+            role="privacy",
+            place=place,
+            forgetting="falls",
+        )
+    )
 
 
 def membership_scores(statistics: TokenStatistics, text: str) -> dict[str, float]:

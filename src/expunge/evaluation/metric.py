@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field, StrictFloat, StrictInt
 from scipy.stats import bootstrap
 
 #: Indices drawn at once while resampling: bounds the memory to a few tens of megabytes.
@@ -20,10 +21,10 @@ class Metric:
     A p-value depends on `n`: two of them with different `n` must not be compared.
     """
 
-    value: float
-    n: int
-    low: float | None = None
-    high: float | None = None
+    value: StrictFloat
+    n: Annotated[StrictInt, Field(ge=0)]
+    low: StrictFloat | None = None
+    high: StrictFloat | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +25,16 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
     }
+
+
+def changed_versions(recorded: Mapping[str, str]) -> list[str]:
+    """`torch 2.8.0, now 2.9.1` for everything that is here in another version than a run was started with."""
+    here = versions()
+    return [
+        f"{name} {old}, now {here[name]}"
+        for name, old in recorded.items()
+        if name in here and here[name] != old
+    ]
 
 
 def machine(device: Any, threads: int) -> dict[str, Any]:

@@ -1,130 +1,208 @@
-"""A run folder: where everything lies, and the state in `run.json`. Plain files are the truth."""
+"""The folder of a run: where everything lies, and what the files say. Plain files are the truth."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ..errors import InputError, Problem
-from ..intact import broken, read_intact, read_object
+import numpy as np
+from safetensors.numpy import load_file
+
+from ..errors import InputError
+from ..evaluation.checked import checked
+from ..evaluation.log import EvaluationLog
+from ..evaluation.metric import Metric
+from ..intact import RESTORE, broken, read_intact, read_object
 from ..recipe import Recipe, dump_recipe, load_recipe
-from ..storage import read_json_lines, write_json, write_text
-from .machine import now, versions
+from ..recipe.loading import load_written_recipe
+from ..storage import read_json, read_json_lines, recorded, write_json, write_json_lines, write_text
+from .agreement import MODEL_BENEATH, RUN, check_agreement, recipe_facts
+from .machine import now
+from .state import AdapterConfig, EpochRow, Record, RunState, StepRow
+from .state_folder import StateFolder
 
-SCHEMA = "expunge.run/1"
-#: What `run.json` has from its beginning, and everything here relies on.
-STATE_KEYS = ("state", "phases", "model", "data", "adapter", "metrics")
+STAGES = ("before", "after", "reference")
+
+Row = TypeVar("Row", bound=Record)
+Content = TypeVar("Content")
 
 
-class RunFolder:
-    """The files of one run, and what `run.json` says about it. Every change is written at once."""
+class RunFolder(StateFolder[RunState]):
+    """The files of one run. What is read is held in memory; what is written is on the disk at once.
+
+    Raises `InputError` where a file is read that is damaged.
+    """
+
+    schema = "expunge.run/1"
+    file_name = "run.json"
+    what = "the state of a run"
+    kind = RunState
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
-        self.recipe_file = self.path / "recipe.yaml"
-        self.state_file = self.path / "run.json"
+        super().__init__(path)
         self.metrics_file = self.path / "metrics.jsonl"
         self.steps_file = self.path / "steps.jsonl"
         self.importance_file = self.path / "importance.safetensors"
         self.initial_adapter = self.path / "initial_adapter"
         self.checkpoints = self.path / "checkpoints"
-        self.adapter = self.path / "adapter"
-        self.merged = self.path / "merged"
         self.assistant = self.path / "assistant"
         self.reinforced_adapter = self.path / "reinforced_adapter"
-        self.report_file = self.path / "report.html"
-        self._state: dict[str, Any] = {}
-
-    def reload(self) -> None:
-        """Forget what is in memory: another process has written `run.json`."""
-        self._state = {}
 
     def evaluation(self, name: str) -> Path:
-        """The evaluation log `before`, `after`, `reference` or `epoch-K`."""
+        """The evaluation log `before`, `after`, `reference`, `epoch-K` or `request-K`."""
         return self.path / "eval" / f"{name}.json"
 
-    @property
-    def state(self) -> dict[str, Any]:
-        if not self._state:
-            if not self.state_file.is_file():
-                raise InputError(
-                    Problem(str(self.path), "this is no run folder: run.json is missing.",
-                            "Give the folder that `expunge run` wrote.")
-                )  # fmt: skip
-            self._state = read_object(self.state_file, "the state of a run", STATE_KEYS, schema=SCHEMA)
-        return self._state
-
-    @property
+    @cached_property
     def recipe(self) -> Recipe:
         if not self.recipe_file.is_file():
             raise broken(self.recipe_file, "it is missing")
         return load_recipe(self.recipe_file)
 
-    @property
-    def epochs(self) -> list[dict[str, Any]]:
+    @cached_property
+    def written_recipe(self) -> Recipe | None:
+        """The recipe to be shown, None where it is missing: a report can do without."""
+        return load_written_recipe(self.recipe_file) if self.recipe_file.exists() else None
+
+    @cached_property
+    def epochs(self) -> list[EpochRow]:
         """The lines of `metrics.jsonl`."""
-        return read_intact(read_json_lines, self.metrics_file)
+        return _rows(EpochRow, self.metrics_file)
+
+    @cached_property
+    def steps(self) -> list[StepRow]:
+        """The lines of `steps.jsonl`."""
+        return _rows(StepRow, self.steps_file)
+
+    @cached_property
+    def logs(self) -> Mapping[str, EvaluationLog]:
+        """The evaluation logs by stage, those that are there."""
+        found = _read_all(partial(self.log, stage) for stage in STAGES)
+        return {stage: log for stage, log in zip(STAGES, found, strict=True) if log is not None}
+
+    def log(self, name: str) -> EvaluationLog | None:
+        """An evaluation log, None where there is none of that name."""
+        file = self.evaluation(name)
+        if not file.exists():
+            return None
+        content = read_intact(read_json, file)
+        if not isinstance(content, dict):
+            raise broken(file, f"it holds a {type(content).__name__} in place of a dict")
+        return EvaluationLog.from_json(content, str(file))
+
+    @cached_property
+    def importance(self) -> dict[str, np.ndarray]:
+        """Module name → d, (d_out,) fp32; empty when no importance was measured."""
+        return read_intact(load_file, self.importance_file) if self.importance_file.exists() else {}
+
+    @cached_property
+    def adapter_config(self) -> AdapterConfig:
+        """Of the exported adapter; empty when there is none."""
+        file = self.adapter / "adapter_config.json"
+        if not file.exists():
+            return AdapterConfig()
+        return checked(
+            AdapterConfig, read_object(file, "the configuration of an adapter", ()), str(file), RESTORE
+        )
+
+    def metrics(self, stage: str) -> Mapping[str, Metric]:
+        """The final metrics of a stage; empty when it was not evaluated."""
+        return getattr(self.state.metrics, stage) or {}
 
     def create(self, recipe: Recipe, facts: dict[str, Any]) -> None:
         """Start a new run. facts: what is known about model, data and machine before any work."""
         write_text(self.recipe_file, dump_recipe(recipe))
-        self._state = {
-            "schema": SCHEMA,
-            "name": recipe.run_name,
-            "state": "running",
-            "versions": versions(),
-            "seed": recipe.seed,
-            "command": ["expunge", *sys.argv[1:]],
-            "started": now(),
-            "finished": None,
-            "phases": {},
-            **facts,
-            "metrics": {"before": None, "after": None, "reference": None},
-        }
-        self.save()
+        metrics = dict.fromkeys(STAGES)
+        self._begin(recipe.run_name, recipe.seed, {"phases": {}, **facts, "metrics": metrics})
 
     def check_same(self, recipe: Recipe, facts: dict[str, Any]) -> None:
         """Raise `InputError` where a run cannot be resumed because something else is asked for now."""
-        problems = []
-        old, new = self.recipe.model_dump(mode="json"), recipe.model_dump(mode="json")
-        for content in (old, new):
-            content["model"].pop("adapters")  # the model's fingerprint, compared below, tells of another one
-        # Where the folder lies and what the run is called change nothing of the result.
-        differing = [key for key in new if old.get(key) != new[key] and key not in ("name", "output")]
-        if differing:
-            problems.append(
-                Problem(str(self.recipe_file), f"the recipe has changed in: {', '.join(differing)}.",
-                        "Resume with the recipe that the run was started with, or choose another --output.")
-            )  # fmt: skip
-        for what, where in (("model", "fingerprint"), ("data", "forget"), ("data", "retain")):
-            if self.state[what][where] != facts[what][where]:
-                problems.append(
-                    Problem(str(self.state_file), f"the {what}'s {where} is not what the run was started with.",
-                            "Restore it, or start a new run with another --output.")
-                )  # fmt: skip
-        if problems:
-            raise InputError(problems)
+        then, now_asked = (
+            recipe_facts(each.model_dump(mode="json"), MODEL_BENEATH) for each in (self.recipe, recipe)
+        )
+        check_agreement(
+            (self.recipe_file, "the recipe", list(now_asked), then, now_asked),
+            (self.state_file, "the input", RUN, self.document, facts),
+        )
 
     def done(self, phase: str) -> bool:
-        return self.state["phases"].get(phase, {}).get("state") == "done"
-
-    def update(self, **changes: Any) -> None:
-        self.state.update(changes)
-        self.save()
-
-    def save(self) -> None:
-        write_json(self.state_file, self._state)
+        return phase in self.state.phases and self.state.phases[phase].state == "done"
 
     @contextmanager
     def phase(self, name: str) -> Iterator[dict[str, Any]]:
         """Record a phase: running now, done with what the block puts into the yielded dictionary."""
-        attempts = self.state["phases"].get(name, {}).get("attempts", 0) + 1
-        self.state["phases"][name] = {"state": "running", "attempts": attempts, "started": now()}
-        self.save()
+        earlier = self.state.phases.get(name)
+        facts = {"state": "running", "attempts": earlier.attempts + 1 if earlier else 1, "started": now()}
+        self.extend("phases", **{name: facts})
         cost: dict[str, Any] = {}
         yield cost
-        self.state["phases"][name].update(state="done", **cost)
-        self.save()
+        self.extend("phases", **{name: {**facts, "state": "done", **cost}})
+
+    def write_metrics(self, stage: str, metrics: Mapping[str, Metric]) -> None:
+        """Record the final metrics of a stage."""
+        self.extend("metrics", **{stage: {name: metric.to_json() for name, metric in metrics.items()}})
+
+    def write_epoch(self, row: dict[str, Any], steps: Sequence[dict[str, Any]]) -> None:
+        """Record an epoch, in place of what an earlier attempt said of it and of later ones, and all steps so far."""
+        lines = zip(_lines(self.metrics_file), self.epochs, strict=True)
+        rows = [*(line for line, old in lines if old.epoch < row["epoch"]), row]
+        epochs, taken = (
+            _checked_rows(EpochRow, rows, self.metrics_file),
+            _checked_rows(StepRow, steps, self.steps_file),
+        )
+        write_json_lines(self.steps_file, steps)
+        write_json_lines(self.metrics_file, rows)
+        self.epochs, self.steps = epochs, taken
+
+    def write_log(self, name: str, log: EvaluationLog) -> None:
+        """Write `eval/{name}.json`, which quotes samples, for its owner alone."""
+        file = self.evaluation(name)
+        with recorded(file):
+            write_json(file, log.to_json(), private=True)
+
+
+def read_run_folder(path: str | Path) -> RunFolder:
+    """A run folder whose files have all been read, for a report.
+
+    Only `run.json` must be there. Raises `InputError` with everything that is damaged.
+    """
+    folder = RunFolder(path)
+    _read_all(
+        (
+            lambda: folder.state,
+            lambda: folder.written_recipe,
+            lambda: folder.epochs,
+            lambda: folder.steps,
+            lambda: folder.logs,
+            lambda: folder.importance,
+            lambda: folder.adapter_config,
+        )
+    )
+    return folder
+
+
+def _read_all(reads: Iterable[Callable[[], Content]]) -> list[Content]:
+    """What all of them give. Raises `InputError` with the problems of all."""
+    contents, problems = [], []
+    for read in reads:
+        try:
+            contents.append(read())
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return contents
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    return read_intact(read_json_lines, file)
+
+
+def _rows(kind: type[Row], file: Path) -> list[Row]:
+    return _checked_rows(kind, _lines(file), file)
+
+
+def _checked_rows(kind: type[Row], rows: Iterable[Any], file: Path) -> list[Row]:
+    return [checked(kind, row, f"{file}, line {number}", RESTORE) for number, row in enumerate(rows, start=1)]

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError, Problem
 from ..models.modes import evaluating
+from ..models.probe import LENGTH, ROWS, by_sample, input_shapes
 
 Observe = Callable[[str, Tensor, Tensor], None]
 Mode = Callable[[Any], AbstractContextManager[None]]
+
+
+def mixed_samples(name: str) -> Problem:
+    """What is wrong with a layer that mixes the samples of a batch."""
+    return Problem("adapter.targets", f"the inputs of {name!r} cannot be told apart by sample (as where tokens are "
+                   "routed to experts): its importance cannot be measured.",
+                   "Leave this layer out, or set adapter.initialization to 'default' or 'pissa'.")  # fmt: skip
+
+
+def check_layers(model: Any, names: Iterable[str]) -> None:
+    """Raise `InputError` for layers whose importance cannot be measured, as far as a pass over text shows."""
+    shapes = input_shapes(model) or {}
+    problems = [
+        mixed_samples(name)
+        for name in names
+        if name in shapes and by_sample(torch.empty(shapes[name], device="meta"), ROWS, LENGTH) is None
+    ]
+    if problems:
+        raise InputError(problems)
 
 
 @contextmanager
@@ -21,15 +42,18 @@ def captured_gradients(
 ) -> Iterator[None]:
     """Call `observe(name, x, delta)` in the backward pass of each layer.
 
-    x:     (batch, length, d_in), the layer's input, detached
-    delta: (batch, length, d_out), the gradient of the loss with respect to its output
+    x:     (batch, positions, d_in), the layer's input, detached
+    delta: (batch, positions, d_out), the gradient of the loss with respect to its output
+    A layer may see them in another shape (`models.probe.by_sample`): the model's `input_ids` say how large a batch is.
 
     Within the block every parameter is frozen, the model is in eval mode (or in that of `mode`), and the outputs of
     the first of the layers ask for a gradient. So the backward pass computes the gradients of activations alone, and
     goes no deeper than to these layers. Everything is put back afterwards, also on an error.
     """
     requires_grad = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    hooks = [module.register_forward_hook(_watch(name, observe)) for name, module in layers.items()]
+    batch = _BatchShape()
+    hooks = [model.register_forward_pre_hook(batch, with_kwargs=True)]
+    hooks += [module.register_forward_hook(_watch(name, observe, batch)) for name, module in layers.items()]
     try:
         with mode(model):
             model.requires_grad_(False)
@@ -41,18 +65,29 @@ def captured_gradients(
             parameter.requires_grad_(required)
 
 
-def _watch(name: str, observe: Observe) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+class _BatchShape:
+    """(batch, length) of the batch that is passing."""
+
+    shape: tuple[int, int] = (0, 0)
+
+    def __call__(self, _model: Any, _arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self.shape = tuple(named["input_ids"].shape)
+
+
+def _watch(
+    name: str, observe: Observe, batch: _BatchShape
+) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
     def after_forward(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        x = inputs[0].detach()
-        if x.ndim != 3:
-            raise ValueError(
-                f"{name} gets an input of shape {tuple(x.shape)}, not (batch, length, width): its gradient cannot "
-                "be told apart by sample. Leave this layer out of adapter.targets."
-            )
+        rows, length = batch.shape
+        x = by_sample(inputs[0].detach(), rows, length)
+        if x is None:
+            raise InputError(mixed_samples(name))
 
         def after_backward(delta: Tensor) -> None:
+            of_samples = by_sample(delta, rows, length)
+            assert of_samples is not None
             with torch.no_grad():
-                observe(name, x, delta)
+                observe(name, x, of_samples)
 
         if not output.requires_grad:  # nothing before this layer asks for a gradient
             output = output.requires_grad_(True).clone()  # a copy, because a leaf may not be changed in place

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from ..models.seeds import seed_for
-from ..registry import Registry
 
 Sums = dict[str, Tensor]
 
@@ -73,9 +72,6 @@ class Estimator(ABC):
     @abstractmethod
     def rows(self, sums: Sums, count: int, rows: slice) -> Tensor:
         """Importance of the given rows of W, (rows, d_in) fp32 ≥ 0, from the sums over `count` samples."""
-
-
-estimators: Registry[type[Estimator]] = Registry("importance estimator", key="adapter.initialization")
 
 
 def per_sample_gradients(x: Tensor, delta: Tensor) -> Iterator[Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from .estimator import Estimator, Layer, Sums, estimators, per_sample_gradients, variance
+from .estimator import Estimator, Layer, Sums, per_sample_gradients, variance
 
 #: Layers up to this size keep E[g] itself; larger ones keep a sketch of it, at least this wide.
 EXACT_MEAN_NUMBERS = 2**17
@@ -29,7 +29,6 @@ def sketch_width(samples: int | None) -> int:
 _of_input: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
-@estimators("factored")
 class Factored(Estimator):
     """r_i c_j / Σr with r_i = Σ_j Var(g_ij) and c_j = Σ_i Var(g_ij): the best rank-one fit with these margins.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .estimator import Estimator, Sums, estimators, per_sample_gradients, variance
+from .estimator import Estimator, Sums, per_sample_gradients, variance
 
 
 class FullMap(Estimator):
@@ -16,7 +16,6 @@ class FullMap(Estimator):
         return torch.zeros(self.layer.d_out, self.layer.d_in, device=x.device)
 
 
-@estimators("fila")
 class Fila(FullMap):
     """E[g_ij²] over samples: the empirical Fisher information (LoKU, equation 2)."""
 
@@ -34,7 +33,6 @@ class Fila(FullMap):
         return sums["squares"][rows] / count
 
 
-@estimators("variance")
 class Variance(FullMap):
     """E[g_ij²] − E[g_ij]²: a forget set is not distributed like the training data, so its score has a mean."""
 
@@ -54,7 +52,6 @@ class Variance(FullMap):
         return variance(sums["squares"][rows], (sums["sum"][rows] / count).square(), count)
 
 
-@estimators("expectation")
 class Expectation(FullMap):
     """|E[g_ij]|: ExpILA."""
 
@@ -70,7 +67,6 @@ class Expectation(FullMap):
         return (sums["sum"][rows] / count).abs()
 
 
-@estimators("absolute")
 class Absolute(FullMap):
     """E|g_ij|: AbsILA."""
 

@@ -1,4 +1,4 @@
-"""One pass over the forget set and one over the retain set → the row importances of every layer."""
+"""The forget set and the retain set through the model → the row importances of every layer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from ..models.linear import matrix_shape, target_layers
 from ..models.settings import ALL_LINEAR
 from ..progress import track
 from .capture import captured_gradients
-from .estimator import Estimator, Layer, Sums, estimators
+from .estimator import Estimator, Layer, Sums
 from .procedure import Procedure, choose_procedure, perturbed
+from .registry import estimators
 from .relative import relative_row_importance
 
 Batch = Mapping[str, Tensor]
@@ -38,6 +39,7 @@ def measure_importance(
     seed: int = 0,
     perturb: bool = False,
     official: bool = False,
+    passes: int | None = None,
 ) -> dict[str, Tensor]:
     """How much of the forget set, relative to the retain set, each row of each weight matrix carries.
 
@@ -47,7 +49,9 @@ def measure_importance(
     estimator: a name from `expunge methods`; targets, layers: which linear layers
     rank, scaling, seed: of VILA's random projections; scaling only counts where they perturb
     perturb:  measure at W + s·BA instead of W (VILA's text taken literally; it changes the model that is measured)
-    official: reproduce the public code of `fila` and `vila`, mistakes included, for comparison (`OFFICIAL`)
+    official: reproduce the public code of `fila` and `vila`, mistakes included, for comparison (`OFFICIAL`): its
+              result depends on the batches, and each pass takes what the loaders give then; shuffled ones draw anew
+    passes:   of the public code, instead of those of the estimator's own paper (fila 1, vila 10)
 
     Returns {module name: d}, d (d_out,) fp32 on the CPU, d_i = sqrt(Σ_j F_rel,ij), F_rel = F_f / (F_r + ε).
     On several processes each gives its own shard of the data; the sums are added up, so all get the same result.
@@ -55,22 +59,51 @@ def measure_importance(
     Raises `InputError` for an unknown estimator or target, for an empty forget set, and where nothing is found: a
     variance needs two samples.
     """
+    procedure = choose_procedure(estimator, perturb=perturb, official=official, passes=passes)
+    return measure_by(
+        procedure,
+        model,
+        forget_loader,
+        retain_loader,
+        estimator=estimator,
+        targets=targets,
+        layers=layers,
+        rank=rank,
+        scaling=scaling,
+        seed=seed,
+    )
+
+
+def measure_by(
+    procedure: Procedure,
+    model: Any,
+    forget_loader: Iterable[Batch],
+    retain_loader: Iterable[Batch] | None,
+    *,
+    estimator: str,
+    targets: str | Sequence[str],
+    layers: float,
+    rank: int,
+    scaling: float,
+    seed: int,
+) -> dict[str, Tensor]:
+    """What `measure_importance` says, by a procedure that has been chosen already."""
     kind = estimators[estimator]
-    procedure = choose_procedure(estimator, kind, perturb=perturb, official=official)
     modules = target_layers(model, targets, layers)
     device = model.get_input_embeddings().weight.device
-    samples = _samples_if_few([forget_loader, retain_loader], device)
+    samples = None if procedure.batch_mean else _samples_if_few([forget_loader, retain_loader], device)
     measured: dict[str, Estimator] = {}
     for name, module in modules.items():
         d_out, d_in = matrix_shape(module)
         measured[name] = kind(Layer(name, d_out, d_in, rank, seed, samples), device)
     retain, retain_count = None, 0
+    options = (measured, modules, procedure, scaling)
     with perturbed(modules, measured, scaling) if procedure.perturb else nullcontext():
-        forget, forget_count = _sum_over(model, forget_loader, measured, modules, procedure, "forget set")
+        forget, forget_count = _sum_over(model, forget_loader, "forget set", *options)
         if forget_count == 0:
             raise InputError(Problem("data.forget", "the forget set is empty.", "Give at least one sample."))
         if retain_loader is not None:
-            retain, retain_count = _sum_over(model, retain_loader, measured, modules, procedure, "retain set")
+            retain, retain_count = _sum_over(model, retain_loader, "retain set", *options)
     rows = {
         name: relative_row_importance(
             measured[name],
@@ -78,8 +111,7 @@ def measure_importance(
             forget_count,
             retain[name] if retain and retain_count else None,
             retain_count,
-            procedure.epsilon,
-            procedure.row_epsilon,
+            procedure,
         ).cpu()
         for name in modules
     }
@@ -110,10 +142,11 @@ def _samples_if_few(loaders: Sequence[Iterable[Batch] | None], device: torch.dev
 def _sum_over(
     model: Any,
     loader: Iterable[Batch],
+    description: str,
     measured: Mapping[str, Estimator],
     modules: Mapping[str, nn.Module],
     procedure: Procedure,
-    description: str,
+    scaling: float,
 ) -> tuple[dict[str, Sums], int]:
     totals: dict[str, Sums] = {name: {} for name in modules}
     tokens: AnswerTokens
@@ -122,7 +155,7 @@ def _sum_over(
     def observe(name: str, x: Tensor, delta: Tensor) -> None:
         total = totals[name]
         with _tensor_cores(x.device):
-            found = procedure.sums(measured[name], same_input(x), delta.float(), len(tokens.targets))
+            found = procedure.sums(measured[name], same_input(x), delta.float(), len(tokens.targets), scaling)
         for key, value in found.items():
             if key in total:
                 total[key] += value
@@ -147,8 +180,7 @@ def _sum_over(
     for sums in totals.values():
         for value in sums.values():
             _over_all_processes(value)
-    count = int(_over_all_processes(torch.tensor(count, device=device)))
-    return procedure.finished(totals, count), count
+    return totals, int(_over_all_processes(torch.tensor(count, device=device)))
 
 
 class _SameInput:

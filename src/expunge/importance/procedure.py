@@ -1,4 +1,4 @@
-"""How the samples are passed through the model while their gradients are measured.
+"""All that distinguishes one way of measuring importance from another, chosen once and handed down.
 
 The default is one pass in eval mode over the model as it is, with a gradient for every sample. The others exist for
 comparison with the papers: `perturb` is VILA's text taken literally, `official` reproduces the public code.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,32 +16,43 @@ from torch import Tensor, nn
 from ..errors import InputError, Problem
 from ..models.modes import evaluating, training
 from .estimator import Estimator, Sums
+from .registry import estimators
 from .vila import Projected
 
-#: Absolute ε of the public code, for entries and for rows.
+#: Absolute ε of the public code.
 OFFICIAL_EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
 class Procedure:
-    """passes: over each set; perturb: add s·BA to W; batch_mean: a gradient per batch, weighted by its tokens
+    """How samples become row importances, and those an adapter.
 
-    epsilon:     ε of the relative importance, absolute; None for a share of the median
-    row_epsilon: added to the row sums before the root
-    divisions:   how often the sums are divided by the count
-    mode:        of the model while measuring
+    passes:         over each set
+    redrawn:        at each pass the samples come in another order, in batches that are full but for the last, and the
+                    retain samples are drawn anew; otherwise they are the same, in batches with the least padding
+    perturb:        s·BA is added to W, with the pair A, B that the estimator projects to
+    batch_mean:     a gradient per batch, of its mean loss, weighted by its label tokens; otherwise one per sample
+    scaled:         the gradients carry s, as those of A and B do in a LoRA layer
+    divided_again:  the importance of an entry is divided by the count once more
+    epsilon:        ε of the relative importance, absolute; None for a share of the median
+    mode:           of the model while measuring
+    public_factors: A and B follow from d as in the public code (`adapters.low_rank.official_low_rank`)
     """
 
     passes: int = 1
+    redrawn: bool = False
     perturb: bool = False
     batch_mean: bool = False
+    scaled: bool = False
+    divided_again: bool = False
     epsilon: float | None = None
-    row_epsilon: float = 0.0
-    divisions: int = 1
     mode: Callable[[Any], AbstractContextManager[None]] = evaluating
+    public_factors: bool = False
 
-    def sums(self, estimator: Estimator, x: Tensor, delta: Tensor, tokens: int) -> Sums:
+    def sums(self, estimator: Estimator, x: Tensor, delta: Tensor, tokens: int, scaling: float) -> Sums:
         """The estimator's statistics of a batch whose loss is a sum over `tokens` label tokens."""
+        if self.scaled:
+            delta = scaling * delta
         if not self.batch_mean:
             return estimator.sums(x, delta)
         # All positions of the batch as if they were one sample: δᵀx is then the gradient of the batch's mean.
@@ -52,41 +63,45 @@ class Procedure:
         """What a batch adds to the count that the sums are divided by."""
         return tokens if self.batch_mean else samples
 
-    def finished(self, sums: dict[str, Sums], count: int) -> dict[str, Sums]:
-        """The sums after all but one of the divisions by the count, in place; the estimator makes the last."""
-        factor = count ** (1 - self.divisions) if count else 1.0
-        if factor != 1.0:  # nothing that is as large as the model's weights is made or read without need
-            for values in sums.values():
-                for value in values.values():
-                    value.mul_(factor)
-        return sums
+    def rows(self, estimator: Estimator, sums: Sums, count: int, rows: slice) -> Tensor:
+        """Importance of the given rows of W, (rows, d_in) fp32 ≥ 0, from the sums of a whole set."""
+        importance = estimator.rows(sums, count, rows)
+        return importance / count if self.divided_again else importance
 
 
-#: What the public code of the two papers does (methods.md §2).
+_PUBLIC = Procedure(
+    redrawn=True, batch_mean=True, epsilon=OFFICIAL_EPSILON, mode=training, public_factors=True
+)
+
+#: What the public code of the two papers does, each with the passes of its own repository (methods.md §2).
 OFFICIAL = {
-    "fila": Procedure(batch_mean=True, epsilon=OFFICIAL_EPSILON, row_epsilon=OFFICIAL_EPSILON, mode=training),
-    "vila": Procedure(
-        passes=10,
-        perturb=True,
-        batch_mean=True,
-        epsilon=OFFICIAL_EPSILON,
-        row_epsilon=OFFICIAL_EPSILON,
-        divisions=2,
-        mode=training,
-    ),
+    "fila": _PUBLIC,
+    "vila": replace(_PUBLIC, passes=10, perturb=True, scaled=True, divided_again=True),
 }
 
 
-def choose_procedure(estimator: str, kind: type[Estimator], *, perturb: bool, official: bool) -> Procedure:
-    """Raises `InputError` where the estimator has no random pair to perturb with, or no public code."""
+def choose_procedure(
+    estimator: str, *, perturb: bool = False, official: bool = False, passes: int | None = None
+) -> Procedure:
+    """passes: of the public code, where it is not its own paper's.
+
+    Raises `InputError` where the estimator has no random pair to perturb with, or no public code, and where passes are
+    asked for that would all be the same.
+    """
     if official:
         if estimator not in OFFICIAL:
             raise InputError(
                 Problem("importance.official", f"there is no public code of {estimator!r}.",
                         f"Use {' or '.join(OFFICIAL)}, or set it to false.")
             )  # fmt: skip
-        return OFFICIAL[estimator]
-    if perturb and not issubclass(kind, Projected):
+        procedure = OFFICIAL[estimator]
+        return procedure if passes is None else replace(procedure, passes=passes)
+    if passes is not None:
+        raise InputError(
+            Problem("importance.passes", "one pass gives all that there is: a second would be the same.",
+                    "Leave it out, or set importance.official to true: the public code draws anew at each pass.")
+        )  # fmt: skip
+    if perturb and not issubclass(estimators[estimator], Projected):
         raise InputError(
             Problem("importance.perturb", f"{estimator!r} has no random pair A, B to perturb the model with.",
                     "Use 'vila' or 'lora_fisher', or set it to false.")

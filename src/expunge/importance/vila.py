@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .estimator import Estimator, Layer, Sums, estimators, variance
+from .estimator import Estimator, Layer, Sums, variance
 
 STANDARD_DEVIATION = 0.05
 
@@ -37,7 +37,6 @@ class Projected(Estimator):
         }
 
 
-@estimators("vila")
 class Vila(Projected):
     """Var[g Aᵀ] · Var[Bᵀ g]: (d_out, r) times (r, d_in).
 
@@ -54,7 +53,6 @@ class Vila(Projected):
         return of_B.T @ of_A
 
 
-@estimators("lora_fisher")
 class LoraFisher(Projected):
     """E[(g Aᵀ)²] · E[(Bᵀ g)²]: the LoRA approximation without VILA's correction."""
 

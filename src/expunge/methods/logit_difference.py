@@ -14,7 +14,7 @@ from ..adapters.weights import WEIGHTS_FILE
 from ..errors import Problem
 from ..folder.run import RunFolder
 from ..models.token_statistics import cross_entropy
-from ..objectives import Objective, Outputs, RetainWeight, retain_losses
+from ..objectives import Objective, Outputs, Term, Weight, retain_losses
 from ..objectives.loss import Loss
 from ..recipe import methods
 from .method import Method
@@ -27,9 +27,7 @@ def uniformity(outputs: Outputs) -> Tensor:
     return cross_entropy(logits, uniform)
 
 
-UNIFORM = Loss(
-    "uniform", uniformity, "token", formula="−(1/V) Σ_v log p(v)", paper="Ji et al. 2024 (ULD), eq. 5"
-)
+UNIFORM = Loss(uniformity, "token", formula="−(1/V) Σ_v log p(v)", paper="Ji et al. 2024 (ULD), eq. 5")
 
 
 class LogitDifference(Method):
@@ -52,7 +50,8 @@ class LogitDifference(Method):
         return self.recipe.method
 
     def objective(self) -> Objective:
-        return Objective(retain_losses["nll"], UNIFORM, RetainWeight(self.settings.retain_weight))
+        learned = Term(retain_losses["nll"], "forget")
+        return Objective([learned, Term(UNIFORM, "retain", Weight(self.settings.retain_weight))])
 
     def part(self, model: Any) -> Any:
         return first_blocks(model, self.settings.layers)
@@ -61,10 +60,10 @@ class LogitDifference(Method):
     def handed_over(self, original: Any, trained: Any) -> Iterator[Any]:
         yield AssistedModel(original, trained, self.settings.offset_weight)
 
-    def export(self, model: Any, tokenizer: Any, folder: RunFolder) -> None:
+    def export(self, model: Any, tokenizer: Any, folder: RunFolder) -> int | None:
         base = self.recipe.model
         save_assistant(model, folder.assistant, base_name=base.path, revision=base.revision)
-        folder.state["adapter"]["bytes"] = (folder.assistant / "adapter" / WEIGHTS_FILE).stat().st_size
+        return (folder.assistant / "adapter" / WEIGHTS_FILE).stat().st_size
 
     def problems(self) -> list[Problem]:
         problems = super().problems()

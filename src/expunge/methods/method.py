@@ -57,7 +57,7 @@ class Method(ABC):
 
     @property
     def needs_retain(self) -> bool:
-        return self.objective().retain is not None
+        return self.objective().sees("retain")
 
     @property
     def training(self) -> Training:
@@ -76,15 +76,18 @@ class Method(ABC):
         """The epoch whose model is handed over."""
         return choose(candidates, original_utility)
 
-    def export(self, model: Any, tokenizer: Any, folder: RunFolder) -> None:
-        """Write the forms that the recipe asks for. model: as `handed_over` gives it, of the chosen epoch"""
+    def export(self, model: Any, tokenizer: Any, folder: RunFolder) -> int | None:
+        """Write the forms that the recipe asks for; returns the adapter's size in bytes, None where there is none.
+
+        model: as `handed_over` gives it, of the chosen epoch
+        """
         base = self.recipe.model
         export_adapter(
             model, folder.adapter, base_name=base.path, revision=base.revision, beneath=base.adapters
         )
-        folder.state["adapter"]["bytes"] = (folder.adapter / WEIGHTS_FILE).stat().st_size
         if "merged" in self.recipe.export:
             write_merged(base, tokenizer, folder.adapter, folder.merged)
+        return (folder.adapter / WEIGHTS_FILE).stat().st_size
 
     def problems(self) -> list[Problem]:
         """What in the recipe does not go with the method."""

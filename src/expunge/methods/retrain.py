@@ -18,7 +18,7 @@ from ..models.loadable import check_loadable
 from ..models.loading import load_config
 from ..models.processes import cpu_only
 from ..models.settings import Model
-from ..objectives import Objective, retain_losses
+from ..objectives import Objective, Term, retain_losses
 from ..recipe import methods
 from ..storage import atomic_folder
 from ..training.selection import Candidate, Choice
@@ -69,12 +69,8 @@ class Retrain(Method):
     def adapts(self) -> bool:
         return self.settings.weights == "adapter"
 
-    @property
-    def needs_retain(self) -> bool:
-        return True
-
     def objective(self) -> Objective:
-        return Objective(retain_losses["nll"], None, over="retain")
+        return Objective([Term(retain_losses["nll"], "retain")])
 
     def choose(self, candidates: Sequence[Candidate], original_utility: float) -> Choice:
         """The epoch with the highest utility, the last of equals: none of them has seen the forget set."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from peft.helpers import rescale_adapter_scale
 
-from ..objectives import Objective, retain_losses
+from ..objectives import Objective, Term, retain_losses
 from ..recipe import methods
 from .method import Method
 
@@ -21,7 +21,7 @@ class TaskArithmetic(Method):
     published = "all weights, not an adapter; scale: chosen on held-out data"
 
     def objective(self) -> Objective:
-        return Objective(retain_losses["nll"], None)
+        return Objective([Term(retain_losses["nll"], "forget")])
 
     @contextmanager
     def handed_over(self, original: Any, trained: Any) -> Iterator[Any]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from peft import LoraConfig
+from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
 from peft.utils.integrations import dequantize_module_weight
+from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from ..errors import InputError, Problem, nearest
+from .probe import never_called
 from .settings import ALL_LINEAR
 
 #: What the projections are called in the models of transformers; fused projections count for all their parts.
@@ -51,29 +55,121 @@ def target_layers(
     targets: `all-linear`, a name from `TARGETS`, or a list of module names or their endings
     layers:  the share of the transformer blocks, counted from the first (VILA's ablation: 0.25 … 1.0)
 
-    Raises `InputError` where a name matches nothing, or where a target shares its weight with another module.
+    Layers that a pass over text does not call and those that PEFT cannot adapt are left out (`left_out`), and gates of
+    one row where all layers are meant.
+
+    Raises `InputError` where a name matches nothing that can be adapted, or where a target shares its weight with
+    another module.
     """
+    found = _selected(model, targets, layers)
+    for name in left_out(model, targets, layers):
+        del found[name]
+    if not found:
+        raise InputError(
+            Problem("adapter.targets", f"none of the layers that {targets!r} names can be adapted: no pass over text "
+                    "calls them, or PEFT has no LoRA for them.",
+                    "Use 'all-linear', or name layers of the part that reads text.")
+        )  # fmt: skip
+    _refuse_shared(model, found)
+    return found
+
+
+def left_out(
+    model: nn.Module, targets: str | Sequence[str] = ALL_LINEAR, layers: float = 1.0
+) -> dict[str, str]:
+    """{name: why} of the layers that `targets` covers and that are not adapted all the same."""
+    found = _selected(model, targets, layers)
+    why = {name: "a gate of one row" for name, module in found.items()
+           if targets == ALL_LINEAR and matrix_shape(module)[0] == 1}  # fmt: skip
+    why |= {name: "PEFT has no LoRA for it here" for name in found if not _peft_reaches(model, name)}
+    return why | dict.fromkeys(never_called(model, found), "no pass over text calls it")
+
+
+def _peft_reaches(model: Any, name: str) -> bool:
+    """Whether PEFT places a LoRA layer at this name: some names it takes for experts that transformers 5 has fused, and
+    Mamba's last projection it refuses, because only its weight is read."""
+    if getattr(getattr(model, "config", None), "model_type", None) is None:
+        return True
+    config = LoraConfig(target_modules=[name])
+    try:
+        convert_peft_config_for_transformers(config, model, None)
+        _check_lora_target_modules_mamba(config, model, name.rpartition(".")[2])
+    except ValueError:
+        return False
+    return name in (config.target_modules or ())
+
+
+def _selected(model: nn.Module, targets: str | Sequence[str], layers: float) -> dict[str, nn.Module]:
     found = linear_layers(model)
-    blocks = sorted({index for name in found if (index := block_index(name)) is not None})
+    kept = _kept_blocks(found, layers)
     if targets != ALL_LINEAR:
         endings = TARGETS.get(targets, (targets,)) if isinstance(targets, str) else tuple(targets)
         if not isinstance(targets, str) or targets not in TARGETS:
             _check_endings(found, endings)
         found = {name: module for name, module in found.items() if matches(name, endings)}
-    if layers < 1.0:
-        kept = set(blocks[: max(1, round(layers * len(blocks)))])
+    if kept is not None:
         found = {name: module for name, module in found.items() if block_index(name) in kept}
     if not found:
+        unreached = sorted({layer_kind(name) for name in unreached_weights(model, targets, layers)})
+        beside = f", but {' and '.join(unreached)}, which no adapter reaches" if unreached else ""
         raise InputError(
             Problem(
                 "adapter.targets",
                 f"{targets!r} matches no linear layer of this model"
-                f"{f' in the first {layers:.0%} of its blocks' if layers < 1 else ''}.",
+                f"{f' in the first {layers:.0%} of its blocks' if layers < 1 else ''}"
+                f"{beside}.",
                 "Use 'all-linear'." if layers == 1 else "Use 'all-linear', or more adapter.layers.",
             )
         )
-    _refuse_shared(model, found)
     return found
+
+
+def unreached_weights(
+    model: nn.Module, targets: str | Sequence[str] = ALL_LINEAR, layers: float = 1.0
+) -> dict[str, nn.Parameter]:
+    """Weights that the targets name too, and that no adapter reaches, as no linear layer holds them, by name.
+
+    Such are the experts of a sparse model, whose matrices transformers keeps in one parameter of three dimensions, and
+    the routers before them. Embeddings, convolutions and biases are nobody's target.
+    """
+    linear = linear_layers(model)
+    kept = _kept_blocks(linear, layers)
+    weights = {}
+    for owner, module in model.named_modules():
+        if isinstance(module, nn.Linear | Conv1D | nn.Embedding | nn.modules.conv._ConvNd):
+            continue
+        for name, parameter in module.named_parameters(owner, recurse=False):
+            meant = _is_layer_weight(name, parameter) and _is_meant(name, parameter, targets)
+            if meant and (kept is None or block_index(name) in kept):
+                weights[name] = parameter
+    return weights
+
+
+def _is_layer_weight(name: str, parameter: nn.Parameter) -> bool:
+    if parameter.ndim < 2 or name.endswith("bias"):
+        return False
+    return parameter.ndim > 2 or name.endswith("weight") or _is_of_experts(name)
+
+
+def _is_meant(name: str, parameter: nn.Parameter, targets: str | Sequence[str]) -> bool:
+    if targets == ALL_LINEAR:
+        return True
+    endings = TARGETS.get(targets, (targets,)) if isinstance(targets, str) else tuple(targets)
+    feed_forward = set(_FEED_FORWARD) <= set(endings)
+    experts = parameter.ndim > 2 or _is_of_experts(name)
+    return (feed_forward and experts) or matches(name.removesuffix(".weight"), endings)
+
+
+def _is_of_experts(name: str) -> bool:
+    return "experts" in name.split(".")
+
+
+def _kept_blocks(linear: Iterable[str], layers: float) -> set[int] | None:
+    """The blocks that a share means, of those that have linear layers; None for all, and what lies outside them."""
+    if layers >= 1.0:
+        return None
+    blocks = sorted({index for name in linear if (index := block_index(name)) is not None})
+    return set(blocks[: max(1, round(layers * len(blocks)))])
 
 
 def block_index(name: str) -> int | None:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging
 
 from ..errors import InputError, Problem
+from ..intact import read_object
+from ..progress import say
 from .processes import device
 from .settings import Model
 
 #: The files of which a tokenizer has at least one.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+#: A checkpoint's weights in one file, or what names its files.
+WEIGHTS = "model.safetensors"
+INDEX = f"{WEIGHTS}.index.json"
+#: A folder with this file is an adapter's; where a model is there too, transformers adds the adapter to it unasked.
+ADAPTER = "adapter_config.json"
 
 logging.disable_progress_bar()  # a bar for each load of a small model hides the run's own progress
 
@@ -32,7 +42,7 @@ def load_tokenizer(model: Model, key: str = "model.path") -> Any:
     except InputError as error:
         path = Path(model.path)
         files = [path / name for name in TOKENIZER_FILES]
-        if not (path / "config.json").is_file() or any(file.is_file() for file in files):
+        if not os.path.isfile(path / "config.json") or any(file.is_file() for file in files):
             raise
         raise _no_tokenizer(model, key) from error
     # Of some families transformers makes an empty one where the files are missing: every text would be no token.
@@ -49,13 +59,21 @@ def load_base(model: Model, key: str = "model.path") -> Any:
     options: dict[str, Any] = {"dtype": dtype(model)}
     if model.quantization:
         options |= {"quantization_config": quantization_config(model), "device_map": {"": device()}}
-    refuse_pickle(model, key)
+    refuse_unsafe(model, key)
     loaded = load_weights(model, key, **options)
-    return (loaded if model.quantization else loaded.to(device())).eval()
+    try:
+        return (loaded if model.quantization else loaded.to(device())).eval()
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise _no_model(model, key, error) from error
 
 
 def load_weights(model: Model, key: str, **options: Any) -> Any:
-    """The model with all weights of its checkpoint; `options` are those of `from_pretrained`. Raises as `load_base`."""
+    """The model with all weights of its checkpoint; `options` are those of `from_pretrained`.
+
+    Raises `InputError` where its files lack a weight, hold one that is no number, or bring an adapter with them.
+    """
     loaded, found = _from(
         model,
         key,
@@ -77,7 +95,37 @@ def load_weights(model: Model, key: str, **options: Any) -> Any:
             Problem(key, f"the checkpoint {model.path!r} lacks weights of its model: {', '.join(faults[:3])}{more}.",
                     "Copy weights and config.json anew from where they come.")
         )  # fmt: skip
+    if unused := sorted(found["unexpected_keys"]):
+        more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
+        say(f"The checkpoint {model.path!r} holds weights that its model has no place for, and that are left out: "
+            f"{', '.join(unused[:3])}{more}")  # fmt: skip
+    if getattr(loaded, "_hf_peft_config_loaded", False):  # of a folder it shows before, of the hub only now
+        raise _with_adapter(model, key)
+    _refuse_no_numbers(loaded, model, key)
     return loaded
+
+
+def _refuse_no_numbers(loaded: Any, model: Model, key: str) -> None:
+    """NaN and infinity pass through one sum after another: everything that is measured would be one of them."""
+    spoilt = [name for name, weight in loaded.named_parameters() if not _is_finite(weight.detach())]
+    if not spoilt:
+        return
+    more = f" and {len(spoilt) - 3} more" if len(spoilt) > 3 else ""
+    what = f"holds weights that are no finite numbers: {', '.join(spoilt[:3])}{more}"
+    if loaded.dtype == torch.float16:
+        remedy = "They may be too large for float16: set model.dtype to bfloat16. Else copy them from where they come."
+    else:
+        remedy = (
+            "Copy the weights anew from where they come, or take an earlier checkpoint of their training."
+        )
+    raise InputError(Problem(key, f"the checkpoint {model.path!r} {what}.", remedy))
+
+
+def _is_finite(weight: Tensor) -> bool:
+    if not weight.is_floating_point() or weight.element_size() == 1 or not weight.numel():
+        return True  # numbers of 8 and of 4 bits are scaled by others, and have no infinity
+    low, high = torch.aminmax(weight)  # NaN goes through both
+    return bool(torch.isfinite(low) & torch.isfinite(high))
 
 
 def empty_model(model: Model, key: str = "model.path") -> Any:
@@ -114,12 +162,14 @@ def quantization_config(model: Model) -> BitsAndBytesConfig:
 
 def _from(model: Model, key: str, load: Any, part: str = "", **options: Any) -> Any:
     path = Path(model.path)
-    local = path.is_dir()
+    local = os.path.isdir(path)  # which a name that is too long is not; Path.is_dir raises
     if not local and (model.path.startswith((".", "~", "/")) or model.path.count("/") != 1):
         raise InputError(
-            Problem(key, f"there is no folder {model.path!r}.",
+            Problem(key, f"there is no folder {model.path[:200]!r}.",
                     "Name a folder with a Hugging Face model, or its id on the hub (organisation/name).")
         )  # fmt: skip
+    if local and (path / ADAPTER).is_file():
+        raise _with_adapter(model, key)
     if local and not (path / "config.json").is_file():
         raise InputError(
             Problem(key, f"the folder {model.path!r} holds no model: config.json is missing.",
@@ -132,7 +182,9 @@ def _from(model: Model, key: str, load: Any, part: str = "", **options: Any) -> 
             trust_remote_code=model.trust_remote_code,
             **options,
         )
-    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, MemoryError, SafetensorError,
+    ) as error:  # fmt: skip
         # What transformers raises for a folder or id without weights, tokenizer or known architecture.
         raise _no_model(model, key, error, part) from error
 
@@ -141,6 +193,12 @@ def _no_model(model: Model, key: str, error: Exception, part: str = "") -> Input
     reason = " ".join(str(error).split())[:300].rstrip(".")
     if isinstance(error, SafetensorError):
         reason = f"its safetensors weights are damaged or cut short ({reason})"
+    if _is_out_of_memory(error):
+        return InputError(
+            Problem(key, f"{part}{model.path!r} does not fit into the memory that is free here.",
+                    "Free some, or raise the limit; load it in half the size by model.dtype: bfloat16, or in a quarter "
+                    "by model.quantization: 4bit.")
+        )  # fmt: skip
     return InputError(
         Problem(key, f"{part}{model.path!r} cannot be loaded: {reason}.",
                 "Check the path; a causal language model needs its config, safetensors weights and tokenizer.")
@@ -154,9 +212,62 @@ def _no_tokenizer(model: Model, key: str) -> InputError:
     )  # fmt: skip
 
 
-def refuse_pickle(model: Model, key: str) -> None:
-    """Weights that are there only as pickle: reading them could run code."""
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch, safetensors and the system each have their own words for it."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in text for words in ("can't allocate memory", "cannot allocate memory", "out of memory")
+    )
+
+
+def _with_adapter(model: Model, key: str) -> InputError:
+    """Two models under one name: measured would be the adapted one, with the fingerprint of the other."""
     path = Path(model.path)
+    if os.path.isdir(path) and not (path / "config.json").is_file():
+        base = read_object(path / ADAPTER, "the configuration of an adapter", ()).get(
+            "base_model_name_or_path"
+        )
+        return InputError(
+            Problem(key, f"the folder {model.path!r} holds an adapter and no model; the adapter belongs to the base "
+                    f"{base or 'that its configuration does not name'!r}.",
+                    "Name the base here, and the adapter under model.adapters (for `expunge eval`, by --adapter).")
+        )  # fmt: skip
+    return InputError(
+        Problem(key, f"{model.path!r} holds an adapter ({ADAPTER}) beside the model, and transformers would add it "
+                "while loading.",
+                "Move the adapter's files into a folder of their own to use the model alone, and name them under "
+                "model.adapters where expunge exported them; or merge the adapter into the model's weights.")
+    )  # fmt: skip
+
+
+def indexed_files(index: Path) -> list[str]:
+    """The files that the index of a checkpoint names; none where it is damaged, which is for loading to tell of."""
+    try:
+        files = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return sorted({str(file) for file in files})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def refuse_unsafe(model: Model, key: str) -> None:
+    """Weights that are there only as pickle, which could run code when it is read, and an index that names pickles or
+    files outside the folder. Of a model on the hub nothing is known before it is loaded."""
+    path = Path(model.path)
+    if not os.path.isdir(path):
+        return
+    for index in sorted(path.glob("*.safetensors.index.json")):
+        for file in indexed_files(index):
+            place = os.path.normpath(file)
+            if os.path.isabs(place) or place.split(os.sep)[0] == os.pardir:
+                raise InputError(
+                    Problem(key, f"{index.name} of {model.path!r} names a file outside the folder ({file}).",
+                            "Copy weights and index anew from where the model comes.")
+                )  # fmt: skip
+            if not file.endswith(".safetensors"):
+                raise InputError(
+                    Problem(key, f"{index.name} of {model.path!r} names {file}, which is no safetensors file: reading "
+                            "it could run code.", "Copy weights and index anew from where the model comes.")
+                )  # fmt: skip
     pickled = sorted(file.name for file in path.glob("pytorch_model*.bin"))
     if pickled and not any(path.glob("*.safetensors")):
         raise InputError(

@@ -1,4 +1,4 @@
-"""How many tokens a model says it can see at once."""
+"""What a model's configuration says of the tokens that it can read: how many at once, and which."""
 
 from __future__ import annotations
 
@@ -12,3 +12,8 @@ def window_of(config: Any, otherwise: int = sys.maxsize) -> int:
     Models with learned positions fail beyond it, others were not trained for it.
     """
     return getattr(config.get_text_config(), "max_position_embeddings", None) or otherwise
+
+
+def vocabulary_of(config: Any, otherwise: int = sys.maxsize) -> int:
+    """The rows of the model's embedding by its configuration: it can read the token ids below."""
+    return getattr(config.get_text_config(), "vocab_size", None) or otherwise

@@ -11,11 +11,10 @@ from torch import Tensor
 
 from ..models.answers import AnswerTokens
 from ..models.token_statistics import cross_entropy
-from .loss import Outputs, forget_losses, retain_losses
+from .loss import Outputs, loss
 
 
-@forget_losses.define(
-    "undial",
+@loss(
     unit="token",
     formula="CE(p, softmax(y_ref − β·1[v = x_t]))",
     paper="Dong et al. 2025, UNDIAL: self-distillation with adjusted logits",
@@ -30,8 +29,7 @@ def adjusted_self_distillation(outputs: Outputs, *, beta: PositiveFloat = 10.0) 
     return _cross_entropy(outputs.tokens, target.scatter_add(1, outputs.tokens.targets[:, None], lowered))
 
 
-@forget_losses.define(
-    "ceu",
+@loss(
     unit="token",
     formula="CE(p, own distribution without x_t)",
     paper="Yang 2025, CE-U: cross-entropy unlearning",
@@ -43,8 +41,7 @@ def cross_entropy_unlearning(outputs: Outputs) -> Tensor:
     return _cross_entropy(outputs.tokens, own.scatter(1, outputs.tokens.targets[:, None], -torch.inf))
 
 
-@forget_losses.define(
-    "whp",
+@loss(
     unit="token",
     formula="CE(p, softmax(y_ref − α·relu(y_reinforced − y_ref)))",
     paper="Eldan & Russinovich 2023, who's Harry Potter",
@@ -63,8 +60,7 @@ def generic_prediction(outputs: Outputs, *, alpha: PositiveFloat = 5.0) -> Tenso
     return _cross_entropy(outputs.tokens, original - alpha * louder)
 
 
-@retain_losses.define(
-    "kl",
+@loss(
     unit="token",
     formula="KL(p_ref ‖ p)",
     paper="TOFU (Maini et al. 2024)",

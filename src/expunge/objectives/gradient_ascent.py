@@ -5,11 +5,10 @@ from __future__ import annotations
 from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from .loss import Outputs, forget_losses
+from .loss import Outputs, loss
 
 
-@forget_losses.define(
-    "ga",
+@loss(
     unit="token",
     formula="log p(x_t)",
     paper="Jang et al. 2023",
@@ -21,8 +20,7 @@ def gradient_ascent(outputs: Outputs) -> Tensor:
     return outputs.tokens.log_probability
 
 
-@forget_losses.define(
-    "wga",
+@loss(
     unit="token",
     formula="p(x_t)^β · log p(x_t), the weight held constant",
     paper="Wang et al. 2025, rethinking LLM unlearning objectives (WGA)",
@@ -34,8 +32,7 @@ def weighted_gradient_ascent(outputs: Outputs, *, beta: NonNegativeFloat = 1.0) 
     return (beta * log_probability.detach()).exp() * log_probability
 
 
-@forget_losses.define(
-    "satimp",
+@loss(
     unit="token",
     formula="p(x_t)^β (1 − p(x_t))^β₂ · log p(x_t), the weight held constant",
     paper="Yang et al. 2025, saturation and importance (SatImp)",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .loss import Outputs, forget_losses
+from .loss import Outputs, loss
 
 
-@forget_losses.define(
-    "ihl",
+@loss(
     unit="token",
     formula="1 + p(x_t) − max_{v≠x_t} p(v)",
     paper="LoKU (Cha et al., ICLR 2025), equation 3",

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .loss import Outputs, forget_losses, retain_losses
+from .loss import Outputs, loss
 
 
-@forget_losses.define(
-    "idk",
+@loss(unit="token", formula="−log p(x_t)", paper="Liu et al. 2022; TOFU; LoKU; VILA")
+def negative_log_likelihood(outputs: Outputs) -> Tensor:
+    """−log p(x_t | x_<t), (N,) fp32."""
+    return -outputs.tokens.log_probability
+
+
+refusal_likelihood = loss(
     unit="token",
     formula="−log p(refusal_t)",
     paper="TOFU (Maini et al. 2024)",
     published="TOFU: learning rate 1e-5 (all weights)",
     substitute="refusal",
     instead=True,
-)
-@retain_losses.define("nll", unit="token", formula="−log p(x_t)", paper="Liu et al. 2022; TOFU; LoKU; VILA")
-def negative_log_likelihood(outputs: Outputs) -> Tensor:
-    """−log p(x_t | x_<t), (N,) fp32."""
-    return -outputs.tokens.log_probability
+)(negative_log_likelihood.compute)

@@ -1,10 +1,10 @@
-"""What a loss is, and the two registries: forget losses and retain losses.
+"""What a loss is, and the decorator `loss` that makes one of a function.
 
 A loss sees outputs of models, never a model. It returns one number a token or one a sequence; the trainer divides
 their sum by the tokens or sequences of the whole optimiser step, so that batch 32 and 8 × 4 accumulation, on one
-process or on two, give the same step. A new loss is one file in this folder: a function of `Outputs` whose keyword
-arguments, with their defaults, are its hyper-parameters in the recipe. Their types say what values they may have, by
-pydantic's names: `PositiveFloat`, `NonNegativeInt`, or `float` for any number.
+process or on two, give the same step. A new loss is a function of `Outputs` whose keyword arguments, with their
+defaults, are its hyper-parameters in the recipe. Their types say what values they may have, by pydantic's names:
+`PositiveFloat`, `NonNegativeInt`, or `float` for any number. `registry` names it, or the entry point of a package.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from pydantic import BaseModel, create_model
 from torch import Tensor
 
 from ..models.answers import AnswerTokens
-from ..registry import Registry
 
 #: Further forward passes, without gradient, or more than logits: what a loss may ask for.
 Need = Literal["original", "reinforced", "hidden"]
@@ -62,7 +61,6 @@ class Loss:
     settings:   its hyper-parameters, with their types and defaults
     """
 
-    name: str
     compute: Compute
     unit: Literal["token", "sequence"]
     formula: str
@@ -78,42 +76,30 @@ class Loss:
         """Name → default."""
         return {name: field.default for name, field in self.settings.model_fields.items()}
 
-
-class LossRegistry(Registry[Loss]):
-    """A registry whose decorator states what a loss is."""
-
-    def define(
-        self,
-        name: str,
-        *,
-        unit: Literal["token", "sequence"],
-        formula: str,
-        paper: str,
-        published: str = "",
-        needs: tuple[Need, ...] = (),
-        substitute: Literal["refusal", "alternate"] | None = None,
-        instead: bool = False,
-    ) -> Callable[[Compute], Compute]:
-        """Register the decorated function as the loss `name`; its keyword arguments are its hyper-parameters."""
-
-        def decorate(compute: Compute) -> Compute:
-            types = get_type_hints(compute, include_extras=True)
-            fields = {
-                parameter.name: (types[parameter.name], parameter.default)
-                for parameter in inspect.signature(compute).parameters.values()
-                if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-            }
-            settings = create_model(name, __base__=Hyperparameters, **fields)  # type: ignore[call-overload]
-            self.register(
-                name,
-                Loss(
-                    name, compute, unit, formula, paper, published, frozenset(needs), substitute, instead, settings
-                ),
-            )  # fmt: skip
-            return compute
-
-        return decorate
+    def __call__(self, outputs: Outputs, **hyperparameters: float) -> Tensor:
+        return self.compute(outputs, **hyperparameters)
 
 
-forget_losses = LossRegistry("forget loss", key="objective.forget")
-retain_losses = LossRegistry("retain loss", key="objective.retain")
+def loss(
+    *,
+    unit: Literal["token", "sequence"],
+    formula: str,
+    paper: str,
+    published: str = "",
+    needs: tuple[Need, ...] = (),
+    substitute: Literal["refusal", "alternate"] | None = None,
+    instead: bool = False,
+) -> Callable[[Compute], Loss]:
+    """The decorated function as a `Loss`; its keyword arguments are its hyper-parameters."""
+
+    def decorate(compute: Compute) -> Loss:
+        types = get_type_hints(compute, include_extras=True)
+        fields = {
+            parameter.name: (types[parameter.name], parameter.default)
+            for parameter in inspect.signature(compute).parameters.values()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+        settings = create_model(compute.__name__, __base__=Hyperparameters, **fields)  # type: ignore[call-overload]
+        return Loss(compute, unit, formula, paper, published, frozenset(needs), substitute, instead, settings)
+
+    return decorate

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .loss import Outputs, forget_losses
+from .loss import Outputs, loss
 
 
-@forget_losses.define(
-    "pdu",
+@loss(
     unit="token",
     formula="(max_v y_v − mean_v y_v)²",
     paper="Entesari et al. 2025, constrained entropic unlearning (primal-dual)",

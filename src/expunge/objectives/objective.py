@@ -1,102 +1,103 @@
-"""forget loss + λ · retain loss, summed over a micro-batch and normalised over the optimiser step."""
+"""What training minimises: weighted losses, summed over a micro-batch and normalised over the optimiser step."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from torch import Tensor
 
-from .loss import Loss, Need, Outputs, forget_losses, retain_losses
-from .retain_weight import RetainWeight
+from .loss import Loss, Need, Outputs
+from .registry import forget_losses, retain_losses
+from .weight import Weight
 
-#: What the papers call a method: recipe keys of `objective` that its name stands for, unless they are given.
-PRESETS: dict[str, dict[str, Any]] = {
-    "gd": {"forget": "ga", "retain": "nll"},
-    "kl": {"forget": "ga", "retain": "kl"},
-    "rmu": {"forget": "rmu", "retain": "rmu", "retain_weight": 1200.0},
-    "pdu": {
-        "forget": "pdu",
-        "retain": "nll",
-        "retain_weight": 100.0,
-        "retain_bound": 0.3,
-        "retain_rate": 5.0,
-    },
-}
+#: Which examples a loss looks at.
+Side = Literal["forget", "retain"]
 
 
 @dataclass(frozen=True)
 class StepTotals:
-    """Label tokens and sequences of a whole optimiser step: all micro-batches, all processes."""
+    """Label tokens and sequences that a term sees in a whole optimiser step: all micro-batches, all processes."""
 
-    forget_tokens: float
-    forget_sequences: float
-    retain_tokens: float
-    retain_sequences: float
+    tokens: float
+    sequences: float
+
+
+@dataclass(frozen=True)
+class Term:
+    """A loss of one side's examples, and what it counts. Its weight is fixed, or moves from step to step."""
+
+    loss: Loss
+    side: Side = "forget"
+    weight: Weight = field(default_factory=Weight)
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What training minimises. `retain` is None where the forget loss stands alone.
+    """What training minimises: the sum of its terms, each times its weight.
 
-    over: the set that an epoch walks through. Where it is the retain set, `forget` is a loss of retain examples, and
-          the forget set is not seen.
+    hyperparameters: of the terms' losses, by name; what is not given has the loss's own default
     """
 
-    forget: Loss
-    retain: Loss | None
-    weight: RetainWeight = field(default_factory=RetainWeight)
+    terms: Sequence[Term]
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
-    over: Literal["forget", "retain"] = "forget"
 
     @classmethod
     def named(
         cls,
         forget: str,
         retain: str = "none",
-        weight: RetainWeight | None = None,
+        weight: Weight | None = None,
         hyperparameters: Mapping[str, float] | None = None,
     ) -> Objective:
-        """From the names in a recipe. Raises `InputError` for an unknown one."""
-        chosen = None if retain == "none" else retain_losses[retain]
-        return cls(forget_losses[forget], chosen, weight or RetainWeight(), hyperparameters or {})
+        """From the names in a recipe; `weight` is the retain loss's. Raises `InputError` for an unknown name."""
+        terms = [Term(forget_losses[forget])]
+        if retain != "none":
+            terms.append(Term(retain_losses[retain], "retain", weight or Weight()))
+        return cls(terms, hyperparameters or {})
+
+    def sees(self, side: Side) -> bool:
+        """Whether a term looks at the examples of this side."""
+        return any(term.side == side for term in self.terms)
+
+    @property
+    def walked(self) -> Side:
+        """The set that an epoch walks through; where it is the retain set, nothing of the forget set is seen."""
+        return "forget" if self.sees("forget") else "retain"
+
+    @property
+    def substitute(self) -> Literal["refusal", "alternate"] | None:
+        """The kind of answers that a term is given beside the true ones, or instead of them."""
+        return next((term.loss.substitute for term in self.terms if term.loss.substitute), None)
+
+    @property
+    def instead(self) -> bool:
+        """Whether the substitutes stand in the place of the true answers, which no term sees."""
+        return any(term.loss.instead for term in self.terms)
 
     def needs(self, need: Need) -> bool:
-        return any(need in loss.needs for loss in (self.forget, self.retain) if loss)
+        return any(need in term.loss.needs for term in self.terms)
 
     @property
     def hidden_layer(self) -> int | None:
         """The block whose hidden states the losses see."""
-        if not self.needs("hidden"):
-            return None
-        return int(self._settings(self.forget if "hidden" in self.forget.needs else self.retain)["layer"])
+        looking = (term.loss for term in self.terms if "hidden" in term.loss.needs)
+        return next((int(self._settings(loss)["layer"]) for loss in looking), None)
 
     @property
     def last_block(self) -> int | None:
         """The last block that gets a gradient; None where a loss looks at the logits, so that all do."""
-        losses = [loss for loss in (self.forget, self.retain) if loss]
-        return self.hidden_layer if all("hidden" in loss.needs for loss in losses) else None
+        return self.hidden_layer if all("hidden" in term.loss.needs for term in self.terms) else None
 
-    def forget_loss(self, outputs: Outputs, totals: StepTotals) -> Tensor:
-        """This micro-batch's share of the step's mean forget loss, a scalar."""
-        return self._share(self.forget, outputs, totals.forget_tokens, totals.forget_sequences)
+    def share(self, term: Term, outputs: Outputs, totals: StepTotals) -> Tensor:
+        """This micro-batch's share of the step's mean of a term's loss, before its weight, a scalar."""
+        losses = term.loss.compute(outputs, **self._settings(term.loss))
+        if term.loss.unit == "sequence":  # a row without labels is no sequence
+            return losses[outputs.tokens.token_counts > 0].sum() / max(totals.sequences, 1.0)
+        return losses.sum() / max(totals.tokens, 1.0)
 
-    def retain_loss(self, outputs: Outputs, totals: StepTotals) -> Tensor:
-        """This micro-batch's share of the step's mean retain loss, before λ, a scalar."""
-        if self.retain is None:
-            return torch.zeros((), device=outputs.tokens.logits.device)
-        return self._share(self.retain, outputs, totals.retain_tokens, totals.retain_sequences)
-
-    def _settings(self, loss: Loss | None) -> dict[str, float]:
-        assert loss is not None
+    def _settings(self, loss: Loss) -> dict[str, float]:
         return {
             name: self.hyperparameters.get(name, default) for name, default in loss.hyperparameters.items()
         }
-
-    def _share(self, loss: Loss, outputs: Outputs, step_tokens: float, step_sequences: float) -> Tensor:
-        found = loss.compute(outputs, **self._settings(loss))
-        if loss.unit == "sequence":  # a row without labels is no sequence
-            return found[outputs.tokens.token_counts > 0].sum() / max(step_sequences, 1.0)
-        return found.sum() / max(step_tokens, 1.0)

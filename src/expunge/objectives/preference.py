@@ -7,11 +7,10 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from ..models.answers import AnswerTokens
-from .loss import Outputs, forget_losses
+from .loss import Outputs, loss
 
 
-@forget_losses.define(
-    "npo",
+@loss(
     unit="sequence",
     formula="−(2/β) log σ(β[NLL(x) − NLL_ref(x)])",
     paper="Zhang et al. 2024, negative preference optimisation",
@@ -27,8 +26,7 @@ def negative_preference(outputs: Outputs, *, beta: PositiveFloat = 0.1) -> Tenso
     return -2.0 / beta * logsigmoid(-beta * _gain(outputs.tokens, outputs.original))
 
 
-@forget_losses.define(
-    "simnpo",
+@loss(
     unit="sequence",
     formula="−(2/β) log σ(β·NLL(x)/len(x) − γ)",
     paper="Fan et al. 2024, SimNPO: no reference model",
@@ -41,17 +39,7 @@ def simple_negative_preference(outputs: Outputs, *, beta: PositiveFloat = 2.5, g
     return -2.0 / beta * logsigmoid(beta * mean - gamma)
 
 
-@forget_losses.define(
-    "altpo",
-    unit="sequence",
-    formula="−(2/β) log σ(β[gain(alternate) − gain(x)]), gain = log p − log p_ref",
-    paper="Mekala et al. 2024, alternate preference optimisation",
-    published="searched: β 0.05 … 0.5, learning rate 1e-5 … 5e-5, retain weight 1 … 5 (all weights)",
-    needs=("original",),
-    substitute="alternate",
-)
-@forget_losses.define(
-    "dpo",
+@loss(
     unit="sequence",
     formula="−(2/β) log σ(β[gain(refusal) − gain(x)]), gain = log p − log p_ref",
     paper="Rafailov et al. 2023; TOFU",
@@ -64,6 +52,16 @@ def direct_preference(outputs: Outputs, *, beta: PositiveFloat = 0.1) -> Tensor:
     assert outputs.substitute is not None
     preferred = _gain(outputs.substitute, outputs.original_substitute)
     return -2.0 / beta * logsigmoid(beta * (preferred - _gain(outputs.tokens, outputs.original)))
+
+
+alternate_preference = loss(
+    unit="sequence",
+    formula="−(2/β) log σ(β[gain(alternate) − gain(x)]), gain = log p − log p_ref",
+    paper="Mekala et al. 2024, alternate preference optimisation",
+    published="searched: β 0.05 … 0.5, learning rate 1e-5 … 5e-5, retain weight 1 … 5 (all weights)",
+    needs=("original",),
+    substitute="alternate",
+)(direct_preference.compute)
 
 
 def _gain(tokens: AnswerTokens, original: AnswerTokens | None) -> Tensor:

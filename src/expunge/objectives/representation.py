@@ -6,14 +6,13 @@ import torch
 from pydantic import NonNegativeInt
 from torch import Tensor
 
-from .loss import Outputs, forget_losses, retain_losses
+from .loss import Outputs, loss
 
 #: Seed of the random direction: the same in every step, process and resumed run.
 DIRECTION_SEED = 0
 
 
-@forget_losses.define(
-    "rmu",
+@loss(
     unit="token",
     formula="mean_d (h_t − c·u)², u a fixed random unit vector",
     paper="Li et al. 2024, WMDP: representation misdirection",
@@ -32,8 +31,7 @@ def misdirection(outputs: Outputs, *, layer: NonNegativeInt = 7, steering: float
     return (hidden.float() - steering * direction / direction.norm()).square().mean(-1)
 
 
-@retain_losses.define(
-    "rmu",
+@loss(
     unit="token",
     formula="mean_d (h_t − h_ref,t)²",
     paper="Li et al. 2024, WMDP: representation misdirection",

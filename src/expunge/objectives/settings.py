@@ -5,9 +5,25 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from ..settings import Location, Section, one_of
+from ..errors import nearest
+from ..settings import Location, Section, is_written, one_of
+from .registry import forget_losses, retain_losses
+
+#: What the papers call a method: recipe keys of `objective` that its name stands for, unless they are given.
+PRESETS: dict[str, dict[str, Any]] = {
+    "gd": {"forget": "ga", "retain": "nll"},
+    "kl": {"forget": "ga", "retain": "kl"},
+    "rmu": {"forget": "rmu", "retain": "rmu", "retain_weight": 1200.0},
+    "pdu": {
+        "forget": "pdu",
+        "retain": "nll",
+        "retain_weight": 100.0,
+        "retain_bound": 0.3,
+        "retain_rate": 5.0,
+    },
+}
 
 
 class ObjectiveSettings(Section):
@@ -40,8 +56,6 @@ class ObjectiveSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _preset(cls, value: Any) -> Any:
-        from . import PRESETS
-
         given = {"forget": value} if isinstance(value, str) else value
         name = given.get("forget") if isinstance(given, dict) else None
         if not isinstance(name, str) or name not in PRESETS:
@@ -49,22 +63,22 @@ class ObjectiveSettings(Section):
         return {**PRESETS[name], **given, "forget": PRESETS[name]["forget"]}
 
     @model_validator(mode="after")
-    def _hyperparameters(self) -> ObjectiveSettings:
-        from ..errors import nearest
-        from . import forget_losses, retain_losses
-
+    def _hyperparameters(self, info: ValidationInfo) -> ObjectiveSettings:
+        if is_written(info):
+            return self
         if self.retain == "none" and self.retain_bound is not None:
             raise ValueError(
                 f"retain_bound is {self.retain_bound:g}, but with retain: none there is no retain loss to hold under "
                 "it. Give one (nll, kl), or leave retain_bound out."
             )
         if self.substitutes is not None and forget_losses[self.forget].substitute is None:
-            those_that_do = ", ".join(name for name, loss in forget_losses.items() if loss.substitute)
+            losses, _ = forget_losses.loadable()
+            those_that_do = ", ".join(name for name, loss in losses.items() if loss.substitute)
             raise ValueError(
                 f"substitutes is {self.substitutes!r}, but {self.forget} uses no substitutes. Leave it out, or choose "
                 f"a forget loss that does: {those_that_do}."
             )
-        every = [*forget_losses.values(), *retain_losses.values()]
+        every = [loss for losses in (forget_losses, retain_losses) for loss in losses.loadable()[0].values()]
         known = {name for loss in every for name in loss.hyperparameters}
         used = [forget_losses[self.forget]]
         used += [] if self.retain == "none" else [retain_losses[self.retain]]
@@ -87,14 +101,10 @@ class ObjectiveSettings(Section):
 
     @field_validator("forget")
     @classmethod
-    def _known_forget(cls, value: str) -> str:
-        from . import PRESETS, forget_losses
-
-        return one_of(value, {*forget_losses, *PRESETS}, "forget loss")
+    def _known_forget(cls, value: str, info: ValidationInfo) -> str:
+        return value if is_written(info) else one_of(value, {*forget_losses, *PRESETS}, "forget loss")
 
     @field_validator("retain")
     @classmethod
-    def _known_retain(cls, value: str) -> str:
-        from . import retain_losses
-
-        return one_of(value, {*retain_losses, "none"}, "retain loss")
+    def _known_retain(cls, value: str, info: ValidationInfo) -> str:
+        return value if is_written(info) else one_of(value, {*retain_losses, "none"}, "retain loss")

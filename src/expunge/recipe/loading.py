@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,16 +14,16 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ..data.settings import OwnData
 from ..errors import InputError, Problem, nearest
+from ..settings import WRITTEN, misfit
 from .methods import SETTINGS
-from .schema import BENCHMARK_DATA, Recipe
+from .schema import Recipe, data_section
 from .shipped import shipped_recipes
 
 #: Sections that one word may stand for → the key that it is the value of.
 SHORT_FOR = {"objective": "forget", "method": "name"}
-#: Sections of which there are several kinds.
-BRANCHES = ("data", "method")
+#: Characters of a number in a recipe; Python reads no whole number that is longer.
+LONGEST_NUMBER = 4300
 
 
 def load_recipe(
@@ -52,12 +53,17 @@ def read_content(
     return where, content
 
 
-def check_recipe(where: str, content: Mapping[str, Any]) -> Recipe:
+def load_written_recipe(file: Path) -> Recipe:
+    """The recipe as a run wrote it, to be shown; its losses are not looked up. Raises `InputError` for damage."""
+    return check_recipe(*read_content(file), written=True)
+
+
+def check_recipe(where: str, content: Mapping[str, Any], *, written: bool = False) -> Recipe:
     """The recipe of `content`. Raises `InputError` with every mistake; `where` is what messages call it."""
     try:
-        return Recipe.model_validate(content)
+        return Recipe.model_validate(content, context=WRITTEN if written else None)
     except ValidationError as error:
-        problems = [_problem(where, detail) for detail in error.errors()]
+        problems = [_problem(where, detail, content) for detail in error.errors()]
         # Where a key may be of several types, each type complains; the last, most structured one, says most.
         raise InputError(list({problem.where: problem for problem in problems}.values())) from None
 
@@ -89,7 +95,7 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not os.path.isfile(path):  # not by pathlib, whose question fails for a name that is too long
         shipped = shipped_recipes().get(path.as_posix())
         if shipped is None:
             raise InputError(
@@ -98,7 +104,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             )  # fmt: skip
         path = shipped.path
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(
             Problem(str(path), f"it is not valid YAML: {_yaml_reason(error)}.", "Correct it there.")
@@ -108,6 +114,51 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             Problem(str(path), "it holds no sections.", "A recipe has at least `model` and `data`.")
         )
     return content
+
+
+class Ambiguous(yaml.constructor.ConstructorError):
+    """YAML that says one thing to a reader and another to its parser."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 without what silently becomes something else: a key that stands twice, `010` for 8, `1:30` for 90."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            if name is None or key.tag != "tag:yaml.org,2002:str":
+                raise Ambiguous(None, None, "a key is no text: write it in quotes", key.start_mark)
+            if name in seen:
+                raise Ambiguous(None, None, f"the key {name[:80]!r} stands twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        text = node.value
+        if ":" in text or re.match(r"[-+]?0[0-9_]", text):
+            raise Ambiguous(None, None, f"{text[:80]!r} is another number in YAML, of base 60 or 8: write it without "
+                            "colons and leading zeros, or as text in quotes", node.start_mark)  # fmt: skip
+        if len(text) > LONGEST_NUMBER:
+            raise Ambiguous(None, None, f"a number of {len(text):,} characters is too long", node.start_mark)
+        whole = node.tag == "tag:yaml.org,2002:int"
+        return self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
+
+
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_number)
+
+
+def _yaml(text: str) -> Any:
+    """What the text says. Raises `yaml.YAMLError` for what is wrong with it, of which `Ambiguous` says two things."""
+    try:
+        return yaml.load(text, _Loader)  # a SafeLoader
+    except ValueError as error:  # of a date that is none
+        raise Ambiguous(None, None, f"a value is none of its kind ({error}): write it in quotes") from None
+    except RecursionError:
+        raise Ambiguous(None, None, "its sections are nested too deeply to be read") from None
 
 
 def _yaml_reason(error: Exception) -> str:
@@ -123,7 +174,9 @@ def _apply(content: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise InputError(Problem(override, "this is no override.", "Write key.sub=value."))
     try:
-        value = yaml.safe_load(text)
+        value = _yaml(text)
+    except Ambiguous as error:
+        raise InputError(Problem(f"{key}={text[:80]}", f"{error.problem}.", "Write it in one way.")) from None
     except yaml.YAMLError:
         value = text
     *sections, last = key.split(".")
@@ -137,37 +190,36 @@ def _apply(content: dict[str, Any], override: str) -> None:
     place[last] = value
 
 
-def _problem(where: str, detail: Any) -> Problem:
-    # A union's branches appear in the path under names of their own, which are no keys.
+def _problem(where: str, detail: Any, content: Mapping[str, Any]) -> Problem:
     places = list(detail["loc"])
-    if places and places[0] in BRANCHES:
-        del places[1:2]
+    if places[:1] == ["method"]:
+        del places[1:2]  # a union's branch appears in the path under a name of its own, which is no key
     path = [str(part) for part in places if str(part).isidentifier()]
+    if detail["type"] == "extra_forbidden" and not str(places[-1]).isidentifier():
+        path.append(str(places[-1]))  # an unknown key may be any text
     path = [part for part in path if part not in ("str", "int", "CustomTemplate")]
     key = ".".join(path)
     kind, value = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
         return Problem(
-            f"{where}: {key}", "there is no such key.", nearest(path[-1], _keys_at(path[:-1], detail))
+            f"{where}: {key}",
+            "there is no such key.",
+            nearest(path[-1], _keys_at(path[:-1], detail, content)),
         )
     if kind == "missing":
         return Problem(f"{where}: {key}", "this key is missing.", "Add it to the recipe.")
-    if kind == "value_error":
-        reason, _, remedy = str(detail["ctx"]["error"]).partition(". ")
-        return Problem(f"{where}: {key}", reason.rstrip(".") + ".", remedy or "Correct the value.")
     if kind in ("model_type", "model_attributes_type") and key != "method":  # whose keys follow from its name
         reason = f"the value {value!r} does not fit: a section of keys belongs here."
-        return Problem(f"{where}: {key}", reason, f"Its keys: {', '.join(_keys_at(path, detail))}.")
-    message = detail["msg"][0].lower() + detail["msg"][1:]
-    return Problem(f"{where}: {key}", f"the value {value!r} does not fit: {message}.", "Correct the value.")
+        return Problem(f"{where}: {key}", reason, f"Its keys: {', '.join(_keys_at(path, detail, content))}.")
+    return misfit(f"{where}: {key}", detail)
 
 
-def _keys_at(path: Sequence[str], detail: Any) -> list[str]:
+def _keys_at(path: Sequence[str], detail: Any, content: Mapping[str, Any]) -> list[str]:
     """The keys that are known in the section that `path` leads to."""
     model: type[BaseModel] = Recipe
     for part in path:
         if part == "data":
-            model = next((BENCHMARK_DATA[tag] for tag in detail["loc"] if tag in BENCHMARK_DATA), OwnData)
+            model = data_section(content["data"])
             continue
         if part == "method":
             model = SETTINGS[detail["loc"][1]]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from ..adapters.settings import Adapter
-from ..benchmarks.muse.settings import MuseData
+from ..benchmarks.registry import measured_by_default, section_of
 from ..benchmarks.settings import Evaluation
-from ..benchmarks.tdec.settings import TdecData
-from ..benchmarks.tofu.settings import TofuData
-from ..data.settings import Data, OwnData
+from ..data.settings import Data
 from ..importance.settings import Importance
 from ..models.settings import Model
 from ..objectives.settings import ObjectiveSettings
@@ -19,22 +17,18 @@ from ..settings import Location, Section
 from ..training.settings import Stopping, Training
 from .methods import SETTINGS, AnyMethod, Unlearn, method_name
 
-#: Data formats that have keys of their own; the benchmark of the same name measures them.
-BENCHMARK_DATA: dict[str, type[Data]] = {"tofu": TofuData, "tdec": TdecData, "muse": MuseData}
+
+def data_section(given: Any) -> type[Data]:
+    """The section that `given`, a recipe's raw `data`, is to be: its format's."""
+    return section_of(given.get("format") if isinstance(given, dict) else None)
 
 
-def _data_kind(value: Any) -> str:
-    given = value.get("format") if isinstance(value, dict) else getattr(value, "format", None)
-    return given if isinstance(given, str) and given in BENCHMARK_DATA else "own"
+def _section(given: Any) -> Any:
+    return given if isinstance(given, Data) else data_section(given).model_validate(given)
 
 
-AnyData = Annotated[
-    Annotated[TofuData, Tag("tofu")]
-    | Annotated[TdecData, Tag("tdec")]
-    | Annotated[MuseData, Tag("muse")]
-    | Annotated[OwnData, Tag("own")],
-    Discriminator(_data_kind),
-]
+#: `Data` of the format that it names; a benchmark's own has keys of its own.
+AnyData = Annotated[SerializeAsAny[Data], BeforeValidator(_section)]
 
 
 class Recipe(Section):
@@ -48,7 +42,8 @@ class Recipe(Section):
     method: AnyMethod = Field(Unlearn(), description="unlearn, task_arithmetic, retrain or uld")
     adapter: Adapter = Adapter()
     importance: Importance = Importance()
-    objective: ObjectiveSettings = ObjectiveSettings()
+    # Made when it is needed: its losses load torch.
+    objective: ObjectiveSettings = Field(default_factory=ObjectiveSettings)
     training: Training = Training()
     stopping: Stopping = Stopping()
     evaluation: Evaluation = Evaluation()
@@ -104,4 +99,4 @@ class Recipe(Section):
     def benchmark(self) -> str:
         if self.evaluation.benchmark != "auto":
             return self.evaluation.benchmark
-        return self.data.format if self.data.format in BENCHMARK_DATA else "memorization"
+        return measured_by_default(self.data.format)

@@ -1,12 +1,13 @@
 """The report and the model card of a run, made from nothing but the files in its folder."""
 
 from .card import write_model_card
-from .continual import write_continual_report
+from .continual import Overall, write_continual_report
 from .continual_card import write_continual_card
 from .page import write_report
 from .verdict import Verdict, judge
 
 __all__ = [
+    "Overall",
     "Verdict",
     "judge",
     "write_continual_card",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..folder.reading import RunFolder, read_run_folder
+from ..folder.run import RunFolder, read_run_folder
 from ..storage import write_text
 from .deliverable import deliverable
 from .page import gather_evidence, overview, templates
-from .tables import metric_rows, request_rows
+from .tables import beneath, metric_rows, request_rows
 from .verdict import judge, limits
 
 #: The values that vLLM takes for `--max-lora-rank` (vllm.config.lora, MaxLoRARanks; 0.14).
@@ -24,8 +24,7 @@ def write_model_card(run_folder: Path) -> Path:
     """
     folder = read_run_folder(Path(run_folder))
     evidence = gather_evidence(folder)
-    model = (folder.run.get("model") or {}).get("path") or "BASE"
-    form = folder.run.get("deliverable", "adapter")
+    model, form = folder.state.model.path, folder.state.deliverable
     rank = adapter_rank(folder)
     text = (
         templates()
@@ -40,15 +39,14 @@ def write_model_card(run_folder: Path) -> Path:
             metrics=metric_rows(folder),
             rank=rank,
             vllm_rank=vllm_rank(rank),
-            merged=(folder.path / "merged").is_dir(),
+            merged=folder.merged.is_dir(),
             deliverable=deliverable(folder),
             form=form,
-            beneath=(folder.recipe.get("model") or {}).get("adapters") or [],
+            beneath=beneath(folder),
         )
     )
-    path = folder.path / "README.md"
-    write_text(path, text)
-    return path
+    write_text(folder.card_file, text)
+    return folder.card_file
 
 
 def adapter_rank(folder: RunFolder) -> int | None:
@@ -56,12 +54,12 @@ def adapter_rank(folder: RunFolder) -> int | None:
 
     The `default` initialisation starts from zero and needs no anchor, so its rank stays r.
     """
-    if folder.adapter_config.get("r"):
-        return int(folder.adapter_config["r"])
-    adapter = folder.run.get("adapter") or {}
-    if not adapter.get("rank"):
+    if folder.adapter_config.r:
+        return folder.adapter_config.r
+    adapter = folder.state.adapter
+    if not adapter.rank:
         return None
-    return int(adapter["rank"]) * (1 if adapter.get("initialization") == "default" else 2)
+    return adapter.rank * (1 if adapter.initialization == "default" else 2)
 
 
 def vllm_rank(rank: int | None) -> int | None:

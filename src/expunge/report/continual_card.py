@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from ..adapters.origin import read_origin
-from ..folder.reading import read_run_folder
-from ..intact import read_intact
-from ..storage import read_json, write_text
+from ..folder.requests import ContinualFolder
+from ..storage import write_text
 from . import quantities
 from .card import is_hub_id, vllm_rank
 from .continual import evidence_of, forget_tables, has_reference, kept_table, overall
@@ -29,54 +24,51 @@ def write_continual_card(folder: Path) -> Path:
 
     It never holds text of the data sets. Raises `InputError` where a file in the folder cannot be read.
     """
-    state = read_intact(read_json, folder / "continual.json")
-    recipe = read_intact(
-        lambda file: yaml.safe_load(file.read_text(encoding="utf-8")), folder / "recipe.yaml"
-    )
-    model, rank = recipe["model"]["path"], state["adapter"]["rank"]
+    several = ContinualFolder(folder)
+    state = several.state
+    model, rank = several.requests.whole.model.path, state.adapter.rank if state.adapter else None
     text = (
         templates()
         .get_template("continual_card.md.j2")
         .render(
             run={
-                "name": state["name"],
-                "fingerprint": read_origin(folder / "adapter").fingerprint,
+                "name": state.name,
+                "fingerprint": read_origin(several.adapter).fingerprint,
                 "has_reference": has_reference(state),
             },
             model=model,
             hub_id=model if is_hub_id(model) else None,
-            verdict=overall(folder, state),
-            limits=limits(evidence_of(folder, state, 1)),
-            request=_asked(folder, state, recipe),
+            verdict=overall(several),
+            limits=limits(evidence_of(several, 1)),
+            request=_asked(several),
             forget=forget_tables(state),
             kept=kept_table(state),
             rank=rank,
             vllm_rank=vllm_rank(rank),
-            merged=(folder / "merged").is_dir(),
+            merged=several.merged.is_dir(),
             deliverable=DELIVERABLES["adapter"],
             form="adapter",
             beneath=[],
         )
     )
-    path = folder / "README.md"
-    write_text(path, text)
-    return path
+    write_text(several.card_file, text)
+    return several.card_file
 
 
-def _asked(folder: Path, state: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _asked(folder: ContinualFolder) -> list[tuple[str, str]]:
     """(what, its value): the requests, then what they have in common."""
-    first = read_run_folder(folder / state["requests"][0]["folder"])
+    model = folder.requests.whole.model
     sets = [
         (
             f"Forget set {number}",
-            f"{quantities.count(each['n'])} examples from {each['source']}, hash {each['hash'][:12]}",
+            f"{quantities.count(each.n)} examples from {each.source}, hash {each.hash[:12]}",
         )
-        for number, each in enumerate(state["data"]["forget"], start=1)
+        for number, each in enumerate(folder.state.data.forget, start=1)
     ]
-    earlier = ", ".join(recipe["model"].get("adapters") or [])
+    earlier = ", ".join(model.adapters)
     return [
-        ("Model", recipe["model"]["path"]),
+        ("Model", model.path),
         *([("Earlier adapters that this one holds too", earlier)] if earlier else []),
         *sets,
-        *((what, value) for what, value in request_rows(first) if what in ALIKE),
+        *((what, value) for what, value in request_rows(folder.request(1)) if what in ALIKE),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..folder.reading import RunFolder
+from ..folder.run import RunFolder
 
 
 @dataclass(frozen=True)
@@ -46,4 +46,4 @@ DELIVERABLES = {
 
 def deliverable(folder: RunFolder) -> Deliverable:
     """What the run hands over first; an adapter where it does not say."""
-    return DELIVERABLES[folder.run.get("deliverable", "adapter")]
+    return DELIVERABLES[folder.state.deliverable]

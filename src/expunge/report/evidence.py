@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+import numpy as np
+
+from ..benchmarks.measures import preferred
+from ..benchmarks.tofu.metrics import Shift, log_truth_ratios
+from ..evaluation.log import EvaluationLog
 from ..evaluation.metric import Metric
 from .deliverable import DELIVERABLES
-from .truth_ratio import Shift
 
 SIGNIFICANCE = 0.05
 HALF_WAY = 0.5
@@ -45,6 +49,7 @@ class Evidence:
 
     shift:    where the truth ratios after unlearning lie against the reference's, where both are known
     floor:    the share of the utility that has to be kept
+    utility:  the metric that the run's rule took for the utility; None where the run does not say
     epoch:    the chosen epoch; qualified: whether an epoch met the utility rule
     stopped:  why training stopped early, None where it did not
     failed:   whether the run ended with an error
@@ -58,12 +63,29 @@ class Evidence:
     reference: Mapping[str, Metric] = field(default_factory=dict)
     shift: Shift | None = None
     floor: float = 0.95
+    utility: str | None = None
     epoch: int | None = None
     qualified: bool = True
     stopped: str | None = None
     failed: bool = False
     surrogate: Mapping[str, Any] = field(default_factory=dict)
     limit: str = DELIVERABLES["adapter"].limit
+
+
+def rule_utility(recorded: str | None, *sides: Collection[str]) -> str | None:
+    """The metric that the run's rule took for the utility, where every side has it.
+
+    Earlier runs recorded none: of these it is the best one declared for it that every side has.
+    """
+    if recorded is not None and all(recorded in side for side in sides):
+        return recorded
+    return next(iter(preferred("utility", *sides)), None)
+
+
+def forget_log_ratios(log: EvaluationLog) -> np.ndarray:
+    """log R of every forget question with wrong answers (see `log_truth_ratios`), (n,) fp64; n = 0 without any."""
+    records = [record for record in log.sets.get("forget", []) if record.perturbed]
+    return log_truth_ratios(records, log.data.get("truth_ratio") or "geometric")
 
 
 def lower(metric: Metric) -> float:

@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ..evaluation.measures import UTILITIES
+from ..benchmarks.measures import phrase
 from ..evaluation.metric import Metric
-from ..folder.reading import STAGES, RunFolder, read_metrics
-from .evidence import SIGNIFICANCE
+from ..folder.run import STAGES, RunFolder
+from ..folder.state import StepRow
+from ..training.selection import UTILITY_SHARE
+from .evidence import SIGNIFICANCE, forget_log_ratios, rule_utility
 from .quantities import count, number
 from .svg import COLOURS, WIDTH, render, style
-from .truth_ratio import truth_ratios
 
 DASHES: dict[str, Any] = {"before": (0, (5, 2)), "after": "solid", "reference": (0, (1.5, 1.2))}
 
@@ -30,9 +31,10 @@ def utility_against_forgetting(folder: RunFolder) -> Markup | None:
     Forgetting is log₁₀ of Forget Quality where there is one, else 1 − the probability of the forget answers.
     """
     before, reference = folder.metrics("before"), folder.metrics("reference")
-    epochs = {int(row["epoch"]): read_metrics(row.get("metrics")) for row in folder.epochs}
+    epochs = {row.epoch: row.metrics for row in folder.epochs}
     sides = [before, *epochs.values()]
-    utility = next((name for name in UTILITIES if _all_have(name, sides)), None)
+    training = folder.state.training
+    utility = rule_utility(training.utility_metric if training else None, *map(_finite_names, sides))
     quality = _all_have("forget_quality_log10", sides)
     forgetting = "forget_quality_log10" if quality else "forget_probability"
     if not epochs or utility is None or not _all_have(forgetting, sides):
@@ -47,8 +49,8 @@ def utility_against_forgetting(folder: RunFolder) -> Markup | None:
     goal = None
     if utility in reference and (quality or forgetting in reference):
         goal = (0.0, reference[utility].value) if quality else point(reference)
-    chosen = folder.training.get("best_epoch")
-    share = float(folder.training.get("utility_floor") or 0.95)
+    chosen = training.best_epoch if training else None
+    share = training.utility_floor if training else UTILITY_SHARE
 
     with style("frontier"):
         figure = Figure(figsize=(WIDTH, 4.3), layout="constrained")
@@ -87,7 +89,7 @@ def utility_against_forgetting(folder: RunFolder) -> Markup | None:
         else:
             meaning = "1 − mean probability of the forget answers: further right is less recalled"
         axes.set_xlabel(f"{meaning} (N = {count(before[forgetting].n)})")
-        height = _first_capital(UTILITIES[utility].replace(" without generated answers", "\n"))
+        height = _first_capital(phrase(utility).replace(" without generated answers", "\n"))
         axes.set_ylabel(f"{height} (N = {count(before[utility].n)})")
         _legend(
             figure,
@@ -108,7 +110,9 @@ def utility_against_forgetting(folder: RunFolder) -> Markup | None:
 
 def truth_ratio_distributions(folder: RunFolder) -> Markup | None:
     """The share of forget questions with a truth ratio up to x: before, after, reference."""
-    ratios = {stage: truth_ratios(folder.logs[stage]) for stage in STAGES if stage in folder.logs}
+    ratios = {
+        stage: np.exp(forget_log_ratios(folder.logs[stage])) for stage in STAGES if stage in folder.logs
+    }
     ratios = {stage: r[np.isfinite(r) & (r > 0)] for stage, r in ratios.items()}
     ratios = {stage: r for stage, r in ratios.items() if len(r)}
     if not ratios:
@@ -140,20 +144,21 @@ def truth_ratio_distributions(folder: RunFolder) -> Markup | None:
 def loss_curves(folder: RunFolder) -> Markup | None:
     """The forget and the retain loss of every optimiser step, one panel each."""
     names = [
-        name for name in ("forget_loss", "retain_loss") if any(_finite(row.get(name)) for row in folder.steps)
+        name
+        for name in ("forget_loss", "retain_loss")
+        if any(_finite(getattr(row, name)) for row in folder.steps)
     ]
     if not names:
         return None
-    steps = [row["step"] for row in folder.steps]
-    ends = [row["step"] for row in folder.epochs if row.get("step") is not None]
-    chosen = next(
-        (row.get("step") for row in folder.epochs if row["epoch"] == folder.training.get("best_epoch")), None
-    )
+    steps = [row.step for row in folder.steps]
+    ends = [row.step for row in folder.epochs]
+    best = folder.state.training.best_epoch if folder.state.training else None
+    chosen = next((row.step for row in folder.epochs if row.epoch == best), None)
     with style("losses"):
         figure = Figure(figsize=(WIDTH, 0.5 + 1.9 * len(names)), layout="constrained")
         panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
         for axes, name in zip(panels, names, strict=True):
-            values = [row[name] if _finite(row.get(name)) else math.nan for row in folder.steps]
+            values = [_number(getattr(row, name)) for row in folder.steps]
             axes.plot(
                 steps, values, color=COLOURS["before" if name == "forget_loss" else "after"], linewidth=1.3
             )
@@ -171,17 +176,25 @@ def loss_curves(folder: RunFolder) -> Markup | None:
         )
 
 
-def _ends_of(rows: Sequence[Mapping[str, Any]], name: str) -> str:
-    values = [row[name] for row in rows if _finite(row.get(name))]
+def _ends_of(rows: Sequence[StepRow], name: str) -> str:
+    values = [value for row in rows if _finite(value := getattr(row, name))]
     return f"from {number(values[0])} to {number(values[-1])}"
 
 
 def _all_have(name: str, sides: Sequence[Mapping[str, Metric]]) -> bool:
-    return all(name in side and math.isfinite(side[name].value) for side in sides)
+    return all(name in _finite_names(side) for side in sides)
+
+
+def _finite_names(side: Mapping[str, Metric]) -> list[str]:
+    return [name for name, metric in side.items() if math.isfinite(metric.value)]
 
 
 def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
+
+
+def _number(value: float | None) -> float:
+    return value if value is not None and math.isfinite(value) else math.nan
 
 
 def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from ..folder.reading import RunFolder, read_run_folder
+from ..benchmarks.tofu.metrics import shift
+from ..evaluation.log import QuestionRecord
+from ..folder.run import RunFolder, read_run_folder
 from ..storage import write_text
+from ..training.selection import UTILITY_SHARE
 from . import quantities
 from .deliverable import deliverable
-from .evidence import Evidence
+from .evidence import Evidence, forget_log_ratios
 from .figures import loss_curves, truth_ratio_distributions, utility_against_forgetting
 from .glossary import glossary
 from .importance_map import importance_map
 from .tables import cost_rows, metric_rows, request_rows
-from .truth_ratio import shift, truth_ratios
 from .verdict import judge, limits
 
 
@@ -49,20 +52,19 @@ def write_report(run_folder: Path, show_text: bool = False) -> Path:
         storage=storage(folder),
         texts=forget_texts(folder) if show_text else None,
     )
-    path = folder.path / "report.html"
-    write_text(path, text, private=show_text)
-    return path
+    write_text(folder.report_file, text, private=show_text)
+    return folder.report_file
 
 
 def overview(folder: RunFolder) -> dict[str, Any]:
     """What the templates say about the run beside its tables, each key present."""
-    run = folder.run
+    run = folder.state
     return {
-        "name": run.get("name"),
-        "command": " ".join(run.get("command") or []),
-        "versions": run.get("versions") or {},
-        "machine": run.get("machine") or {},
-        "fingerprint": (run.get("model") or {}).get("fingerprint"),
+        "name": run.name,
+        "command": " ".join(run.command),
+        "versions": run.versions,
+        "machine": run.machine,
+        "fingerprint": run.model.fingerprint,
         "has_reference": bool(folder.metrics("reference")),
         "recipe": folder.recipe_text,
     }
@@ -70,25 +72,27 @@ def overview(folder: RunFolder) -> dict[str, Any]:
 
 def gather_evidence(folder: RunFolder) -> Evidence:
     """What the verdict is reached from."""
-    training = folder.training
+    training, surrogate = folder.state.training, folder.state.data.surrogate
     direction = None
     if "after" in folder.logs and "reference" in folder.logs:
-        direction = shift(truth_ratios(folder.logs["after"]), truth_ratios(folder.logs["reference"]))
+        direction = shift(*(forget_log_ratios(folder.logs[stage]) for stage in ("after", "reference")))
     return Evidence(
         before=folder.metrics("before"),
         after=folder.metrics("after"),
         reference=folder.metrics("reference"),
         shift=direction,
-        floor=float(training.get("utility_floor") or 0.95),
-        epoch=training.get("best_epoch"),
-        qualified=training.get("qualified", True),
-        stopped=training.get("stopped"),
-        failed=folder.run.get("state") == "failed",
-        surrogate=(folder.run.get("data") or {}).get("surrogate") or {},
+        floor=training.utility_floor if training else UTILITY_SHARE,
+        utility=training.utility_metric if training else None,
+        epoch=training.best_epoch if training else None,
+        qualified=training.qualified if training else True,
+        stopped=training.stopped if training else None,
+        failed=folder.state.state == "failed",
+        surrogate=dict(surrogate) if surrogate else {},
         limit=deliverable(folder).limit,
     )
 
 
+@cache
 def templates() -> jinja2.Environment:
     """The templates of this package; HTML is escaped, and a name that is not there is an error."""
     environment = jinja2.Environment(
@@ -107,34 +111,37 @@ def templates() -> jinja2.Environment:
 
 def storage(folder: RunFolder) -> dict[str, Any] | None:
     """What is trained and stored, beside the whole model; None where the run says neither."""
-    model, adapter = folder.run.get("model") or {}, folder.run.get("adapter") or {}
-    if not adapter.get("trainable_parameters") or not model.get("parameters"):
+    model, adapter = folder.state.model, folder.state.adapter
+    if not adapter.trainable_parameters or not model.parameters:
         return None
     return {
-        "trainable": adapter["trainable_parameters"],
-        "parameters": model["parameters"],
-        "trainable_share": adapter["trainable_parameters"] / model["parameters"],
-        "adapter_bytes": adapter.get("bytes"),
-        "model_bytes": model.get("bytes"),
-        "stored_share": adapter["bytes"] / model["bytes"]
-        if adapter.get("bytes") and model.get("bytes")
-        else None,
+        "trainable": adapter.trainable_parameters,
+        "parameters": model.parameters,
+        "trainable_share": adapter.trainable_parameters / model.parameters,
+        "adapter_bytes": adapter.bytes,
+        "model_bytes": model.bytes,
+        "stored_share": adapter.bytes / model.bytes if adapter.bytes and model.bytes else None,
     }
 
 
 def forget_texts(folder: RunFolder) -> list[dict[str, str]]:
     """The forget questions' right answer, and what was generated before and after."""
-    sides: dict[str, dict[int, Any]] = {
-        stage: {record["index"]: record for record in ((log.get("sets") or {}).get("forget") or [])}
-        for stage, log in folder.logs.items()
-    }
-    before, after = sides.get("before", {}), sides.get("after", {})
+    before, after = (
+        {record.index: record for record in folder.logs[stage].sets.get("forget", ())}
+        if stage in folder.logs
+        else {}
+        for stage in ("before", "after")
+    )
+
+    def generated(record: QuestionRecord | None) -> str:
+        return (record.generation if record else None) or quantities.NONE
+
     return [
         {
             "index": str(index),
-            "truth": (after.get(index) or before[index]).get("truth") or "",
-            "before": before.get(index, {}).get("generation") or quantities.NONE,
-            "after": after.get(index, {}).get("generation") or quantities.NONE,
+            "truth": (after.get(index) or before[index]).truth or "",
+            "before": generated(before.get(index)),
+            "after": generated(after.get(index)),
         }
         for index in sorted({*before, *after})
     ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from ..evaluation.measures import AS_REFERENCE, AS_UNSEEN, in_order, label
+from ..benchmarks.measures import AS_REFERENCE, AS_UNSEEN, in_order, label
 from ..evaluation.metric import Metric
-from ..folder.reading import STAGES, RunFolder
+from ..folder.run import STAGES, RunFolder
+from ..folder.state import SetFacts, SurrogateFacts, TrainingFacts
+from ..recipe import Recipe
 from . import quantities
 
 PHASES = {
@@ -79,20 +79,18 @@ class CostRow:
 
 def cost_rows(folder: RunFolder) -> list[CostRow]:
     """One row a phase that ran, and the whole: seconds and FLOPs added up, the largest of the memory peaks."""
-    phases: Mapping[str, Any] = folder.run.get("phases") or {}
+    phases = folder.state.phases
     done = {name: phases[name] for name in [*PHASES, *sorted(set(phases) - set(PHASES))] if name in phases}
     # The phase that writes this report is not over yet: it has no figures to show.
-    done = {name: phase for name, phase in done.items() if phase.get("seconds") is not None}
+    done = {name: phase for name, phase in done.items() if phase.seconds is not None}
     if not done:
         return []
 
     def known(key: str) -> list[float]:
-        return [phase[key] for phase in done.values() if phase.get(key) is not None]
+        return [value for phase in done.values() if (value := getattr(phase, key)) is not None]
 
     rows = [
-        _cost_row(
-            PHASES.get(name, name), phase.get("seconds"), phase.get("flops"), phase.get("peak_memory_bytes")
-        )
+        _cost_row(PHASES.get(name, name), phase.seconds, phase.flops, phase.peak_memory_bytes)
         for name, phase in done.items()
     ]
     flops, peaks = known("flops"), known("peak_memory_bytes")
@@ -113,92 +111,92 @@ def _cost_row(label: str, seconds: float | None, flops: float | None, peak: floa
 
 def request_rows(folder: RunFolder) -> list[tuple[str, str]]:
     """What was asked: (what, its value), in the order in which a reader asks."""
-    run, recipe = folder.run, folder.recipe
-    model, data = run.get("model") or {}, run.get("data") or {}
+    run = folder.state
+    model, data = run.model, run.data
     rows = [
-        ("Run", run.get("name")),
-        ("Model", model.get("path")),
-        ("Adapters beneath", ", ".join((recipe.get("model") or {}).get("adapters") or [])),
-        ("Fingerprint of the model", model.get("fingerprint")),
-        ("Forget set", _data(data.get("forget"))),
-        ("Hash of the forget set", (data.get("forget") or {}).get("hash")),
-        ("Retain set", _data(data.get("retain"))),
-        ("Hash of the retain set", (data.get("retain") or {}).get("hash")),
-        ("Samples of the model itself", _surrogate(data.get("surrogate"))),
+        ("Run", run.name),
+        ("Model", model.path),
+        ("Adapters beneath", ", ".join(beneath(folder))),
+        ("Fingerprint of the model", model.fingerprint),
+        ("Forget set", _data(data.forget)),
+        ("Hash of the forget set", data.forget.hash),
+        ("Retain set", _data(data.retain)),
+        ("Hash of the retain set", data.retain.hash if data.retain else None),
+        ("Samples of the model itself", _surrogate(data.surrogate)),
         ("Method", method(folder)),
-        ("Training", _training(recipe.get("training") or {})),
-        ("Chosen epoch", _chosen(folder.training)),
-        ("Seed", run.get("seed")),
+        ("Training", _training(folder.written_recipe)),
+        ("Chosen epoch", _chosen(run.training)),
+        ("Seed", run.seed),
         (
             "Date",
             " to ".join(
-                f"{str(run[key])[:16].replace('T', ' ')} UTC"
-                for key in ("started", "finished")
-                if run.get(key)
+                f"{moment[:16].replace('T', ' ')} UTC" for moment in (run.started, run.finished) if moment
             ),
         ),
     ]
     return [(what, str(value)) for what, value in rows if value not in (None, "")]
 
 
+def beneath(folder: RunFolder) -> list[str]:
+    """The adapters that the model that is to forget holds already."""
+    recipe = folder.written_recipe
+    return recipe.model.adapters if recipe else []
+
+
 def method(folder: RunFolder) -> str:
     """The method in one line, from the recipe and the adapter that was made."""
-    adapter = folder.run.get("adapter") or {}
-    objective = folder.recipe.get("objective") or {}
+    recipe, adapter = folder.written_recipe, folder.state.adapter
     parts = []
-    settings = dict(folder.recipe.get("method") or {})
-    name = settings.pop("name", "unlearn")
-    if name != "unlearn":
-        given = ", ".join(f"{key} {value}" for key, value in settings.items() if value is not None)
-        parts.append(f"{name} ({given})")
-    if adapter.get("initialization"):
+    if recipe and recipe.method.name != "unlearn":
+        settings = recipe.method.model_dump(mode="json", exclude={"name"}, exclude_none=True)
         parts.append(
-            f"LoRA, {adapter['initialization']} initialisation, rank {adapter.get('rank')}, α "
-            f"{adapter.get('alpha')}, {adapter.get('modules')} modules"
+            f"{recipe.method.name} ({', '.join(f'{key} {value}' for key, value in settings.items())})"
         )
-    if objective.get("forget"):
-        parts.append(f"forget loss {objective['forget']}")
-    if objective.get("retain"):
-        weight = objective.get("retain_weight")
+    if adapter.initialization:
         parts.append(
-            f"retain loss {objective['retain']}" + (f" with weight {weight:g}" if weight is not None else "")
+            f"LoRA, {adapter.initialization} initialisation, rank {adapter.rank}, α {adapter.alpha}, "
+            f"{adapter.modules} modules"
         )
+    if recipe and "objective" not in recipe.method.unused:
+        objective = recipe.objective
+        parts.append(f"forget loss {objective.forget}")
+        if objective.retain:
+            weight = objective.retain_weight
+            parts.append(
+                f"retain loss {objective.retain}" + (f" with weight {weight:g}" if weight is not None else "")
+            )
     return "; ".join(parts)
 
 
-def _data(data: Mapping[str, Any] | None) -> str | None:
+def _data(data: SetFacts | None) -> str | None:
     if not data:
         return None
-    examples = "example" if data.get("n") == 1 else "examples"
-    return f"{quantities.count(data.get('n'))} {examples} from {data.get('source')}"
+    return f"{quantities.count(data.n)} {'example' if data.n == 1 else 'examples'} from {data.source}"
 
 
-def _surrogate(facts: Mapping[str, Any] | None) -> str | None:
+def _surrogate(facts: SurrogateFacts | None) -> str | None:
     """How the surrogate for a retain set came about."""
     if not facts:
         return None
-    reasons = [f"{quantities.count(number)} {reason}" for reason, number in facts["rejected"].items()]
+    reasons = [f"{quantities.count(number)} {reason}" for reason, number in facts.rejected.items()]
     rejected = f" ({', '.join(reasons)})" if reasons else ""
     return (
-        f"{quantities.count(facts['drawn'])} drawn, {quantities.count(facts['drawn'] - facts['samples'])} "
-        f"rejected{rejected}, {quantities.count(facts['samples'])} kept"
+        f"{quantities.count(facts.drawn)} drawn, {quantities.count(facts.drawn - facts.samples)} "
+        f"rejected{rejected}, {quantities.count(facts.samples)} kept"
     )
 
 
-def _training(training: Mapping[str, Any]) -> str:
-    names = {
-        "epochs": "epochs",
-        "batch_size": "batch size",
-        "learning_rate": "learning rate",
-        "schedule": "schedule",
-    }
-    return ", ".join(
-        f"{text} {training[key]}" for key, text in names.items() if training.get(key) is not None
-    )
-
-
-def _chosen(training: Mapping[str, Any]) -> str | None:
-    if not training.get("best_epoch"):
+def _training(recipe: Recipe | None) -> str | None:
+    if not recipe:
         return None
-    steps = quantities.count(training.get("steps"))
-    return f"{training['best_epoch']} of {training.get('epochs')} ({steps} steps in all)"
+    training = recipe.training
+    return (
+        f"epochs {training.epochs}, batch size {training.batch_size}, learning rate {training.learning_rate}, "
+        f"schedule {training.schedule}"
+    )
+
+
+def _chosen(training: TrainingFacts | None) -> str | None:
+    if not training or not training.best_epoch:
+        return None
+    return f"{training.best_epoch} of {training.epochs} ({quantities.count(training.steps)} steps in all)"

@@ -8,12 +8,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..evaluation.measures import UTILITIES
-from ..evaluation.metric import Metric
-from .evidence import HALF_WAY, SIGNIFICANCE, Evidence, Finding, Forgetting, Tone, lower, upper
+from ..benchmarks.measures import phrase
+from .evidence import HALF_WAY, SIGNIFICANCE, Evidence, Finding, Forgetting, Tone, lower, rule_utility, upper
 from .forgetting import judge_forgetting
 from .quantities import count, number, percent
 
@@ -46,16 +44,11 @@ def judge(evidence: Evidence) -> Verdict:
     )
 
 
-def choose_utility(*sides: Mapping[str, Metric]) -> str | None:
-    """The name of the best utility that every side has."""
-    return next((name for name in UTILITIES if all(name in side for side in sides)), None)
-
-
 # --- utility
 
 
 def _utility(evidence: Evidence) -> tuple[bool | None, Finding]:
-    name = choose_utility(evidence.before, evidence.after)
+    name = rule_utility(evidence.utility, evidence.before, evidence.after)
     if name is None or evidence.before[name].value <= 0:
         text = "What the model should keep was not measured before and after."
         return None, Finding(Tone.OPEN, "Utility not measured", text)
@@ -63,9 +56,9 @@ def _utility(evidence: Evidence) -> tuple[bool | None, Finding]:
     share = after.value / before.value
     # What the eye reads must not contradict the rule: 0.9496 is not shown as 95.0 %.
     shown = percent(share) if percent(share) != percent(evidence.floor) else percent(share, 3)
-    label = UTILITIES[name]
+    called = phrase(name)
     text = (
-        f"{label[0].upper()}{label[1:]}: {number(before.value)} before, "
+        f"{called[0].upper()}{called[1:]}: {number(before.value)} before, "
         f"{number(after.value)} after, that is {shown} of it; the rule asks for at least "
         f"{100 * evidence.floor:g} %. N = {count(after.n)}."
     )

@@ -7,20 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from ..adapters.stack import read_origins
+from ..benchmarks.registry import benchmarks
 from ..data.encoding import Example
 from ..data.sets import UnlearningData, load_data
 from ..errors import InputError, Problem
+from ..evaluation.measures import check_measures
 from ..importance import estimators
-from ..importance.procedure import choose_procedure
+from ..importance.capture import check_layers
+from ..importance.procedure import Procedure, choose_procedure
 from ..methods import method_of
 from ..models.blocks import check_block
-from ..models.linear import block_index, matrix_shape, target_layers
+from ..models.linear import block_index, layer_kind, left_out, matrix_shape, target_layers, unreached_weights
 from ..models.loadable import check_loadable
 from ..models.loading import load_config
 from ..models.settings import Model
 from ..models.window import window_of
 from ..objectives import Objective
-from ..recipe.schema import BENCHMARK_DATA, Recipe
+from ..progress import say
+from ..recipe.schema import Recipe
 from ..training.trackers import check_trackers
 
 
@@ -37,7 +41,8 @@ def check_inputs(recipe: Recipe) -> UnlearningData:
         lambda: read_origins(recipe.model.adapters),
         lambda: found.append(load_data(recipe.data, method.needs_retain)),
         lambda: check_trackers(recipe.training.report_to),
-        lambda: _check_importance(recipe),
+        lambda: procedure_of(recipe),
+        check_measures,
     ]
     before, reference = recipe.evaluation.before, recipe.evaluation.reference
     if before is not None and not Path(before).is_file():
@@ -52,7 +57,7 @@ def check_inputs(recipe: Recipe) -> UnlearningData:
         except InputError as error:
             problems += error.problems
     name = recipe.benchmark
-    if name in BENCHMARK_DATA and not isinstance(recipe.data, BENCHMARK_DATA[name]):
+    if benchmarks[name].data is not None and recipe.data.format != name:
         problems.append(
             Problem("evaluation.benchmark", f"{name} needs {name.upper()}'s files.",
                     f"Set data.format to {name}, or the benchmark to memorization.")
@@ -62,10 +67,14 @@ def check_inputs(recipe: Recipe) -> UnlearningData:
     return found[0]
 
 
-def _check_importance(recipe: Recipe) -> None:
+def procedure_of(recipe: Recipe) -> Procedure:
+    """How importance is measured, and how the adapter follows from it. Raises `InputError` where it cannot be."""
     name, settings = recipe.adapter.initialization, recipe.importance
-    if name in estimators:
-        choose_procedure(name, estimators[name], perturb=settings.perturb, official=settings.official)
+    if name not in estimators:  # nothing is measured
+        return Procedure()
+    return choose_procedure(
+        name, perturb=settings.perturb, official=settings.official, passes=settings.passes
+    )
 
 
 def _check_reference(recipe: Recipe, reference: Model) -> None:
@@ -94,7 +103,13 @@ def check_window(recipe: Recipe, examples: Iterable[Example]) -> None:
 
 
 def check_adapter(model: Any, recipe: Recipe) -> dict[str, Any]:
-    """The layers that the recipe adapts, by name. Raises `InputError` where they are none or smaller than the rank."""
+    """The layers that the recipe adapts, by name; those that it leaves out are said.
+
+    Raises `InputError` where they are none or smaller than the rank, or their importance cannot be measured.
+    """
+    if without := left_out(model, recipe.adapter.targets, recipe.adapter.layers):
+        kinds = sorted({f"{layer_kind(name)} ({why})" for name, why in without.items()})
+        say(f"Layers that are not adapted: {', '.join(kinds)}.")
     layers = target_layers(model, recipe.adapter.targets, recipe.adapter.layers)
     name, shape = min(
         ((name, matrix_shape(module)) for name, module in layers.items()), key=lambda item: min(item[1])
@@ -104,7 +119,30 @@ def check_adapter(model: Any, recipe: Recipe) -> dict[str, Any]:
             Problem("adapter.rank", f"{recipe.adapter.rank} exceeds the smaller side of {name!r}, which is "
                     f"{shape[0]} x {shape[1]}.", f"Use at most {min(shape)}, or leave that layer out of the targets.")
         )  # fmt: skip
+    if recipe.adapter.initialization in estimators:
+        check_layers(model, layers)
     return layers
+
+
+def unreached(model: Any, recipe: Recipe) -> dict[str, Any]:
+    """What the targets name and no adapter reaches: `kinds` of weights, how many `parameters`, their `share` of all."""
+    weights = unreached_weights(model, recipe.adapter.targets, recipe.adapter.layers)
+    count = sum(weight.numel() for weight in weights.values())
+    return {
+        "kinds": sorted({layer_kind(name) for name in weights}),
+        "parameters": count,
+        "share": count / sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+def unreached_line(facts: dict[str, Any]) -> str | None:
+    """`unreached` in words; None where there is nothing to say."""
+    if not facts["parameters"]:
+        return None
+    return (
+        f"left out: {', '.join(facts['kinds'])} ({facts['share']:.1%} of all parameters): they are no linear layers, "
+        "so no adapter reaches them and they stay as they are"
+    )
 
 
 def check_objective(model: Any, objective: Objective, adapted: Iterable[str]) -> None:

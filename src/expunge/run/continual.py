@@ -6,7 +6,8 @@ import gc
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from transformers import TrainerCallback
 
 from ..adapters.loading import write_merged
 from ..adapters.stack import combine_adapters
@@ -25,49 +26,15 @@ from ..report import write_continual_card, write_continual_report
 from ..storage import read_json
 from .earlier import measure_earlier
 from .inputs import Inputs
-from .single import Run, is_begun, run_recipe
+from .result import ContinualRun
+from .single import is_begun, run_recipe
 
 
-class ContinualRun(Run):
-    """A finished run of several requests; its adapter holds the changes of all of them."""
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """The content of `continual.json`."""
-        return ContinualFolder(self.path).state
-
-    @property
-    def requests(self) -> list[Run]:
-        """The run of each request."""
-        folder = ContinualFolder(self.path)
-        return [Run(folder.request(number + 1).path) for number in range(len(self.state["requests"]))]
-
-    @property
-    def metrics(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """As `Run.metrics`, the names preceded by the number of the request: `1/forget_probability`.
-
-        before: as the request found it; after: at the end of all requests
-        """
-        requests = self.state["requests"]
-        sides = {
-            "before": [request["metrics"]["before"] for request in requests],
-            "after": [requests[-1]["forget_sets"][str(number + 1)] for number in range(len(requests))],
-            "reference": [request["metrics"]["reference"] or {} for request in requests],
-        }
-        return {
-            side: {
-                f"{number}/{name}": value
-                for number, metrics in enumerate(found, start=1)
-                for name, value in metrics.items()
-            }
-            for side, found in sides.items()
-        }
-
-
-def run_requests(requests: Requests, resume: bool) -> ContinualRun:
+def run_requests(requests: Requests, resume: bool, callbacks: Sequence[TrainerCallback] = ()) -> ContinualRun:
     """Run every request that is not finished yet, measure all earlier forget sets after each, combine the adapters.
 
     The utility that each request has to keep its share of is that of the model before all of them.
+    callbacks: see `unlearn`; each request's training gets them
 
     Raises `InputError` for wrong input of any request, before anything is written, and `RunFailed` where one fails.
     """
@@ -90,7 +57,7 @@ def run_requests(requests: Requests, resume: bool) -> ContinualRun:
         folder.update(state="running", error=None)
     try:
         for number in range(1, len(inputs) + 1):
-            _run_request(requests, inputs, folder, number)
+            _run_request(requests, inputs, folder, number, callbacks)
             gc.collect()  # the trainer's cycles hold the model of the request that is over
     except Exception as error:
         if main_process:
@@ -144,7 +111,13 @@ def _overlaps(forget: Sequence[SampleSet]) -> list[Problem]:
     return problems
 
 
-def _run_request(requests: Requests, inputs: Sequence[Inputs], folder: ContinualFolder, number: int) -> None:
+def _run_request(
+    requests: Requests,
+    inputs: Sequence[Inputs],
+    folder: ContinualFolder,
+    number: int,
+    callbacks: Sequence[TrainerCallback],
+) -> None:
     """The run of one request unless it is over, and what the forget sets so far are after it."""
     recipe = requests.recipes[number - 1]
     beneath = _adapters(requests, folder, number - 1)
@@ -155,7 +128,9 @@ def _run_request(requests: Requests, inputs: Sequence[Inputs], folder: Continual
     else:
         say(title)
         original = _utility(inputs, folder, "before", 1, recipe.evaluation.generate == "every")
-        run_recipe(recipe, resume=True, original_utility=original if number > 1 else None)
+        run_recipe(
+            recipe, resume=True, original_utility=original if number > 1 else None, callbacks=callbacks
+        )
     runs = [folder.request(each) for each in range(1, number + 1)]
     metrics = measure_earlier(inputs[:number], runs)
     if processes().is_main_process:
@@ -172,7 +147,7 @@ def _record(
 ) -> None:
     """Write into `continual.json` what came of a request."""
     run = folder.request(number)
-    state = run.state
+    state = run.document
     entry = {
         "folder": str(run.path.relative_to(folder.path)),
         "adapter": str(run.adapter.relative_to(folder.path)),
@@ -184,10 +159,10 @@ def _record(
             for each, metrics in sorted(forget_sets.items())
         },
     }
-    before = folder.state
+    before = folder.document["requests"][: number - 1]
     generated = requests.whole.evaluation.generate != "never"
     folder.update(
-        requests=[*before["requests"][: number - 1], entry],
+        requests=[*before, entry],
         utility={
             "original": _number(_utility(inputs, folder, "before", 1, generated)),
             "after": [
@@ -202,11 +177,10 @@ def _utility(
 ) -> float:
     """The utility that a request's run measured, NaN where it has not yet."""
     run = folder.request(number)
-    metrics = run.state["metrics"].get(stage) if run.state_file.exists() else None
+    metrics = run.metrics(stage) if run.state_file.exists() else None
     if not metrics:
         return math.nan
-    found = {name: Metric.from_json(value) for name, value in metrics.items()}
-    return inputs[number - 1].benchmark.utility(found, generated=generated)
+    return inputs[number - 1].benchmark.utility(metrics, generated=generated)
 
 
 def _number(value: float) -> float | None:
@@ -230,7 +204,7 @@ def _deliver(requests: Requests, folder: ContinualFolder) -> None:
     config = read_json(folder.adapter / CONFIG_FILE)
     folder.update(
         state="done",
-        finished=folder.state["finished"] or now(),
+        finished=folder.state.finished or now(),
         adapter={"rank": config["r"], "bytes": (folder.adapter / WEIGHTS_FILE).stat().st_size},
     )
     write_continual_card(folder.path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from ..adapters.loading import load_model
 from ..evaluation.metric import Metric
@@ -12,7 +11,6 @@ from ..folder.run import RunFolder
 from ..models.fingerprint import fingerprint
 from ..models.processes import processes
 from ..progress import say
-from ..storage import write_json
 from .inputs import Inputs
 
 
@@ -30,21 +28,21 @@ def measure_earlier(inputs: Sequence[Inputs], runs: Sequence[RunFolder]) -> dict
     missing = [number for number, file in files.items() if not file.exists()]
     processes().wait_for_everyone()  # all have looked before one is written
     if missing:
-        _measure(inputs, runs, {number: files[number] for number in missing})
+        _measure(inputs, runs, missing)
         processes().wait_for_everyone()
     return {number: inputs[number - 1].benchmark.read_log(file).metrics for number, file in files.items()} | {
         len(runs): last.benchmark.read_log(run.evaluation("after")).metrics
     }
 
 
-def _measure(inputs: Sequence[Inputs], runs: Sequence[RunFolder], files: dict[int, Path]) -> None:
+def _measure(inputs: Sequence[Inputs], runs: Sequence[RunFolder], missing: Sequence[int]) -> None:
     run, last = runs[-1], inputs[-1]
     recipe = run.recipe
     model = load_model(
         recipe.model.model_copy(update={"adapters": [*recipe.model.adapters, str(run.adapter)]})
     )
     after = last.benchmark.read_log(run.evaluation("after"))
-    for number, file in files.items():
+    for number in missing:
         say(f"  measuring the forget set of request {number} again")
         benchmark, encoder = inputs[number - 1].benchmark, inputs[number - 1].encoder
         part = benchmark.forget_part()
@@ -56,6 +54,8 @@ def _measure(inputs: Sequence[Inputs], runs: Sequence[RunFolder], files: dict[in
             "path": recipe.model.path, "fingerprint": fingerprint(model), "adapter": str(run.adapter),
         }  # fmt: skip
         reference = runs[number - 1].evaluation("reference")
-        log.metrics = benchmark.metrics(log, benchmark.read_log(reference) if reference.exists() else None)
+        log.metrics = benchmark.all_metrics(
+            log, benchmark.read_log(reference) if reference.exists() else None
+        )
         if processes().is_main_process:
-            write_json(file, log.to_json(), private=True)
+            run.write_log(f"request-{number}", log)

@@ -6,23 +6,25 @@ model, data and settings give the same hash takes it over.
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from .._version import __version__
 from ..data.batching import least_padding
 from ..data.encoding import Example, collate
 from ..errors import InputError, Problem
-from ..importance import measure_importance
+from ..importance.measure import measure_by
 from ..intact import read_intact
 from ..models.linear import target_layers
 from ..models.processes import processes
+from ..models.seeds import seed_for
 from ..progress import say
 from ..storage import hash_rows
 from .inputs import Inputs
@@ -31,27 +33,30 @@ from .job import Job
 
 def measure(job: Job) -> dict[str, Tensor]:
     """The row importances that the recipe asks for, measured now."""
-    settings, adapter = job.recipe.importance, job.recipe.adapter
-    forget, retain = drawn_samples(job)
-    return measure_importance(
+    adapter, pad = job.recipe.adapter, job.encoder.pad_token_id
+    loaders: list[DataLoader] = [
+        DataLoader(samples, batch_sampler=cuts, collate_fn=lambda part: collate(part, pad))  # type: ignore[arg-type]
+        for samples, cuts in batches_of(job, processes().process_index, processes().num_processes)
+    ]
+    return measure_by(
+        job.procedure,
         job.base,
-        _batches(job, forget, settings.batch_size),
-        _batches(job, retain, settings.batch_size) if retain else None,
+        loaders[0],
+        loaders[1] if len(loaders) > 1 else None,
         estimator=adapter.initialization,
         targets=adapter.targets,
         layers=adapter.layers,
         rank=adapter.rank,
         scaling=adapter.alpha / adapter.rank,
         seed=job.recipe.seed,
-        perturb=settings.perturb,
-        official=settings.official,
     )
 
 
 def stored_file(job: Job) -> Path:
     """Where the store keeps what `measure` would give: the name is a hash of all that it depends on."""
-    settings, adapter = job.recipe.importance, job.recipe.adapter
+    settings, adapter, procedure = job.recipe.importance, job.recipe.adapter, job.procedure
     forget, retain = drawn_samples(job)
+    redrawn = [procedure.passes, len(retain), settings.batch_size]
     facts: list[Any] = [
         __version__,  # another one may measure otherwise
         job.base_fingerprint,
@@ -59,7 +64,7 @@ def stored_file(job: Job) -> Path:
         job.recipe.model.quantization,
         *([example.input_ids, example.labels] for example in forget),
         "retain",
-        *([example.input_ids, example.labels] for example in retain),
+        *([example.input_ids, example.labels] for example in (job.retain if procedure.redrawn else retain)),
         adapter.initialization,
         sorted(target_layers(job.base, adapter.targets, adapter.layers)),
         adapter.rank,
@@ -67,7 +72,7 @@ def stored_file(job: Job) -> Path:
         job.recipe.seed,
         settings.perturb,
         settings.official,
-        settings.batch_size if settings.official else None,  # otherwise it changes nothing
+        *(redrawn if procedure.redrawn else [None]),  # otherwise the batch size changes nothing
     ]
     return Path(settings.folder) / f"{hash_rows(facts)}.safetensors"
 
@@ -108,19 +113,47 @@ def _draw(examples: Sequence[Example], samples: int | None, seed: int) -> list[E
     return random.Random(seed).sample(list(examples), samples)
 
 
-def _batches(job: Job, examples: Sequence[Example], batch_size: int) -> DataLoader:
-    """This process's share, in batches of like length."""
-    state = processes()
-    share = sorted(examples, key=len)[state.process_index :: state.num_processes]
-    if not share:
+def batches_of(
+    inputs: Inputs, process: int = 0, of: int = 1
+) -> list[tuple[Sequence[Example], Iterable[list[int]]]]:
+    """Of the forget set, and of the retain set if there is one: samples, and this process's share of them in batches.
+
+    The batches hold places of samples. Where the procedure draws anew, each walk through them is another.
+    """
+    size, seed = inputs.recipe.importance.batch_size, inputs.recipe.seed
+    forget, retain = drawn_samples(inputs)
+    if min(len(samples) for samples in (forget, retain) if samples) < of:
         raise InputError(
-            Problem("importance.samples", f"there are fewer samples than processes ({state.num_processes}).",
+            Problem("importance.samples", f"there are fewer samples than processes ({of}).",
                     "Use more samples or fewer processes.")
         )  # fmt: skip
-    pad = job.encoder.pad_token_id
-    if job.recipe.importance.official:  # its result depends on what shares a batch: all but the last are full
-        rows = list(range(len(share)))
-        cuts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    else:
-        cuts = least_padding([len(example) for example in share], batch_size)
-    return DataLoader(share, batch_sampler=cuts, collate_fn=lambda part: collate(part, pad))  # type: ignore[arg-type]
+    if inputs.procedure.redrawn:
+        sets = {"forget": (forget, len(forget)), "retain": (inputs.retain, len(retain))}
+        return [
+            (samples, RedrawnBatches(len(samples), drawn, size, seed_for(seed, "importance", side), process, of))
+            for side, (samples, drawn) in sets.items()
+            if drawn
+        ]  # fmt: skip
+    shares = [sorted(samples, key=len)[process::of] for samples in (forget, retain) if samples]
+    return [(share, least_padding([len(sample) for sample in share], size)) for share in shares]
+
+
+class RedrawnBatches(Sampler[list[int]]):
+    """Full batches, but for the last, of `drawn` of the samples: at each walk through them drawn anew, and shuffled.
+
+    Each of several processes takes its share of what is the same draw on all.
+    """
+
+    def __init__(self, samples: int, drawn: int, batch_size: int, seed: int, process: int = 0, of: int = 1):
+        self.samples, self.drawn, self.batch_size, self.seed = samples, drawn, batch_size, seed
+        self.process, self.of = process, of
+        self.walks = 0
+
+    def __len__(self) -> int:
+        return math.ceil(len(range(self.process, self.drawn, self.of)) / self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        self.walks += 1
+        generator = random.Random(seed_for(self.seed, f"pass {self.walks}"))
+        share = generator.sample(range(self.samples), self.drawn)[self.process :: self.of]
+        yield from (share[start : start + self.batch_size] for start in range(0, len(share), self.batch_size))

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+import sys
 from typing import Any
 
 from ..benchmarks.benchmark import Benchmark
-from ..benchmarks.memorization import memorization_benchmark
-from ..benchmarks.muse.settings import MuseData
-from ..benchmarks.registry import BenchmarkSource, open_benchmark
-from ..benchmarks.tdec.benchmark import TdecBenchmark
-from ..benchmarks.tofu.benchmark import TofuBenchmark
-from ..benchmarks.tofu.settings import TofuData
+from ..benchmarks.declaration import RunData
+from ..benchmarks.registry import benchmarks
+from ..benchmarks.settings import Evaluation
 from ..data.encoding import Encoder, Example, say_what_is_cut
 from ..data.sample_set import SampleSet
 from ..data.sets import UnlearningData
 from ..data.settings import Data
 from ..data.substitutes import substitutes
 from ..data.templates import Template, choose_template
-from ..errors import InputError, Problem
+from ..errors import InputError, Problem, placed_by
 from ..importance import estimators
 from ..methods import method_of
-from ..models.loading import load_tokenizer
+from ..models.loading import load_config, load_tokenizer
+from ..models.window import vocabulary_of
 from ..recipe.schema import Recipe
 from ..training.stopping import read_thresholds
-from .checks import check_inputs, check_window
+from .checks import check_inputs, check_window, procedure_of
 from .given_logs import read_given_log
 
 #: Retain samples that are kept out of training to measure utility on, at most, and as a share of the set.
@@ -42,12 +40,13 @@ class Inputs:
         self.recipe = recipe
         self.data = check_inputs(recipe)
         self.tokenizer = load_tokenizer(recipe.model)
-        self.encoder = make_encoder(self.tokenizer, recipe.data)
+        self.encoder = make_encoder(self.tokenizer, recipe.data, load_config(recipe.model))
         held_out, self.forget, self.retain = encode_sets(self.data, self.encoder, recipe)
         say_what_is_cut([*self.forget, *self.retain], self.encoder.max_length, "data.max_length")
         check_window(recipe, [*self.forget, *self.retain])
         self.method = method_of(recipe)
         self.objective = self.method.objective()
+        self.procedure = procedure_of(recipe)
         self.substitutes = self._substitutes()
         self.thresholds = read_thresholds(recipe.stopping)
         self.benchmark = make_benchmark(recipe, self.encoder, self.data, held_out)
@@ -61,7 +60,7 @@ class Inputs:
         )
 
     def _substitutes(self) -> list[Example]:
-        kind, settings = self.objective.forget.substitute, self.recipe.objective
+        kind, settings = self.objective.substitute, self.recipe.objective
         if kind is None:
             return []
         found = substitutes(
@@ -100,66 +99,43 @@ def encode_sets(
     return held_out, forget, trained.encode(encoder) if trained else []
 
 
-def make_encoder(tokenizer: Any, data: Data) -> Encoder:
+def make_encoder(tokenizer: Any, data: Data, config: Any = None) -> Encoder:
+    """With the model's `config` it refuses token ids that the model cannot read."""
     if isinstance(data.template, str):
         template = choose_template(data.template, tokenizer)
     else:
         template = Template(data.template.prompt, data.template.answer)
-    return Encoder(tokenizer, template, data.max_length)
+    return Encoder(tokenizer, template, data.max_length, vocabulary_of(config) if config else sys.maxsize)
 
 
 def make_benchmark(
     recipe: Recipe, encoder: Encoder, data: UnlearningData, held_out: SampleSet | None
 ) -> Benchmark:
     """The benchmark that the recipe names, with its data loaded and checked."""
-    longest = recipe.evaluation.max_new_tokens
-    if recipe.benchmark == "tofu":
-        assert isinstance(recipe.data, TofuData)
-        return TofuBenchmark(
-            recipe.data.path,
-            recipe.data.forget,
-            max_new_tokens=longest,
-            samples=recipe.evaluation.samples,
-        )
-    if recipe.benchmark == "muse":
-        assert isinstance(recipe.data, MuseData)
-        source = BenchmarkSource(path=recipe.data.path, samples=recipe.evaluation.samples)
-        return open_benchmark("muse", source, encoder)
-    if recipe.benchmark == "tdec":
-        limit = recipe.evaluation.samples
-        kept = held_out.samples if held_out else []
-        return TdecBenchmark(data.forget.samples[:limit], kept[:limit], encoder, {"path": data.forget.source})
-    if recipe.benchmark != "memorization":
-        return _separate_benchmark(recipe, encoder)
-    sets = {"forget": data.forget, "retain": held_out, "holdout": data.holdout}
-    return memorization_benchmark(
-        {side: part for side, part in sets.items() if part}, encoder, longest, recipe.evaluation.samples
-    )
+    declared = benchmarks[recipe.benchmark]
 
+    def key(place: str) -> str:
+        """An option of the benchmark is a key of its own data, else of the evaluation, else of the data."""
+        for name, section in (
+            ("data", declared.data),
+            ("evaluation", Evaluation),
+            ("data", type(recipe.data)),
+        ):
+            if section and place in section.model_fields:
+                return f"{name}.{place}"
+        return place
 
-def _separate_benchmark(recipe: Recipe, encoder: Encoder) -> Benchmark:
-    """A benchmark whose questions are not those of the run's data: WMDP beside its corpora."""
-    source = BenchmarkSource(path=recipe.evaluation.path, samples=recipe.evaluation.samples)
-    try:
-        return open_benchmark(recipe.benchmark, source, encoder)
-    except InputError as error:
-        keys = {
-            "--data": "evaluation.path",
-            "--forget": "evaluation.benchmark",
-            "--benchmark": "evaluation.benchmark",
-        }
-        raise InputError(
-            [replace(problem, where=keys.get(problem.where, problem.where)) for problem in error.problems]
-        ) from None
+    with placed_by(key):
+        return declared.of_run(RunData(recipe.data, recipe.evaluation, data, held_out), encoder)
 
 
 def hold_out(retain: SampleSet | None, recipe: Recipe) -> tuple[SampleSet | None, SampleSet | None]:
     """The retain samples that utility is measured on, and those that are trained on.
 
-    TOFU and MUSE bring their own evaluation sets, so all of the retain split is trained on, as their authors do. Of
-    another retain set a fifth, at most 400 samples, is never trained on.
+    TOFU, MUSE and WMDP bring their own evaluation sets, so all of the retain split is trained on, as their authors do.
+    For a benchmark that brings none a fifth, at most 400 samples, is never trained on.
     """
-    if retain is None or recipe.benchmark not in ("memorization", "tdec"):
+    if retain is None or not benchmarks[recipe.benchmark].holds_out:
         return None, retain
     shuffled = list(retain.samples)
     random.Random(recipe.seed).shuffle(shuffled)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainerCallback
 
 from ..adapters.anchor import restore
 from ..adapters.loading import load_model
@@ -15,11 +17,12 @@ from ..errors import InputError, Problem
 from ..evaluation.log import EvaluationLog
 from ..folder.machine import machine
 from ..folder.run import RunFolder
+from ..models.comparison import difference
 from ..models.fingerprint import fingerprint
 from ..models.processes import device, processes
+from ..progress import say
 from ..recipe.schema import Recipe
-from ..storage import write_json
-from .checks import check_adapter, check_objective
+from .checks import check_adapter, check_objective, unreached, unreached_line
 from .inputs import Inputs, encode_sets, make_benchmark
 from .meter import CostMeter
 from .surrogate import Surrogate, take_or_sample
@@ -30,18 +33,29 @@ class Job(Inputs):
 
     Making one reads and checks everything that can be wrong with the user's input, before anything is written.
     original_utility: what the utility rule takes its share of; None for that of the model that the run starts from
+    callbacks:        of the Trainer, beside our own (see `unlearn`)
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, original_utility: float | None = None):
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        original_utility: float | None = None,
+        callbacks: Sequence[TrainerCallback] = (),
+    ):
         super().__init__(recipe)
         self.folder = RunFolder(folder)
         self.original_utility = original_utility
+        self.callbacks = list(callbacks)
         self.meter = CostMeter()
         self.main_process = processes().is_main_process
         self.base = load_model(recipe.model)
         if self.method.adapts:
             part = self.method.part(self.base)
             check_objective(part, self.objective, check_adapter(part, recipe))
+            self.unreached = unreached(part, recipe)
+            if line := unreached_line(self.unreached):
+                say(line[0].upper() + line[1:])
         self.base_fingerprint = fingerprint(self.base)
         self.meter.watch(self.base)
         self.surrogate: Surrogate | None = None
@@ -70,7 +84,7 @@ class Job(Inputs):
 
     def _check_model_of_before_log(self) -> None:
         found = self.before_log.model.get("fingerprint") if self.before_log else None
-        if self.before_log and found != self.base_fingerprint:
+        if self.before_log and difference(found, self.base_fingerprint):
             raise InputError(
                 Problem(f"evaluation.before: {self.recipe.evaluation.before}",
                         f"its model is {found}, but this run needs {self.base_fingerprint}.",
@@ -105,6 +119,7 @@ class Job(Inputs):
                 "initialization": self.recipe.adapter.initialization,
                 "rank": self.recipe.adapter.rank,
                 "alpha": self.recipe.adapter.alpha,
+                **({"unreached": self.unreached} if self.unreached["parameters"] else {}),
             }
             if self.method.adapts
             else {"trainable_parameters": count},
@@ -151,8 +166,8 @@ class Job(Inputs):
         """Give `log` its metrics and write it to `eval/{name}.json`, on the first process."""
         if not self.main_process:
             return log
-        log.metrics = self.benchmark.metrics(log, log if name == "reference" else self.reference_log)
-        write_json(self.folder.evaluation(name), log.to_json(), private=True)
+        log.metrics = self.benchmark.all_metrics(log, log if name == "reference" else self.reference_log)
+        self.folder.write_log(name, log)
         return log
 
     @property

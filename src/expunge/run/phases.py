@@ -16,17 +16,16 @@ from ..adapters.loading import load_model
 from ..adapters.low_rank import official_low_rank, weighted_low_rank
 from ..errors import RunFailed
 from ..evaluation.log import EvaluationLog
-from ..evaluation.metric import Metric
 from ..folder.machine import now
-from ..folder.run import RunFolder
+from ..folder.state import EpochRow
 from ..importance import estimators
 from ..intact import broken, read_intact
 from ..models.processes import processes
 from ..models.settings import Model
-from ..objectives import Objective, retain_losses
+from ..objectives import Objective, Term, retain_losses
 from ..progress import say
 from ..report import write_model_card, write_report
-from ..storage import atomic_file, atomic_folder, write_json_lines
+from ..storage import atomic_file, atomic_folder, recorded
 from ..training.callback import EpochCallback
 from ..training.selection import UTILITY_SHARE, Candidate
 from ..training.stopping import all_reached, check_thresholds
@@ -47,7 +46,7 @@ def run_phases(job: Job) -> None:
     for number, (name, phase) in enumerate(phases, start=1):
         title = f"[{number}/{len(phases)}] {name}"
         if job.folder.done(name):
-            say(f"{title}: done before, {job.folder.state['phases'][name]['seconds']:.1f} s")
+            say(f"{title}: done before, {job.folder.state.phases[name].seconds or 0:.1f} s")
             continue
         say(title)
         set_seed(job.recipe.seed)
@@ -62,7 +61,7 @@ def run_phases(job: Job) -> None:
         if not job.main_process:
             job.folder.reload()
     if job.main_process:
-        job.folder.update(state="done", finished=job.folder.state["finished"] or now())
+        job.folder.update(state="done", finished=job.folder.state.finished or now())
         # The report shows the costs of every phase, its own included.
         write_report(job.folder.path)
 
@@ -89,10 +88,10 @@ def _check_thresholds(job: Job, before: EvaluationLog) -> None:
     check_thresholds(job.thresholds, before.metrics)
     check_thresholds(
         job.thresholds,
-        job.benchmark.metrics(measured, job.reference_log),
+        job.benchmark.all_metrics(measured, job.reference_log),
         "It needs generated answers after every epoch: set evaluation.generate to every.",
     )
-    if all_reached(job.thresholds, before.metrics, job.benchmark.rising):
+    if all_reached(job.thresholds, before.metrics):
         say(
             "  The thresholds are reached before anything is trained: training will end after its first epoch."
         )
@@ -112,7 +111,8 @@ def importance(job: Job) -> None:
     """Which rows of which layers carry the forget set: from the store, or measured."""
     rows = take_or_measure(job)
     if job.main_process:
-        with atomic_file(job.folder.importance_file) as partial:
+        file = job.folder.importance_file
+        with recorded(file), atomic_file(file) as partial:
             save_file(rows, partial)
 
 
@@ -133,14 +133,14 @@ def adapter(job: Job) -> None:
         targets=settings.targets,
         layers=settings.layers,
         seed=job.recipe.seed,
-        low_rank=official_low_rank if job.recipe.importance.official else weighted_low_rank,
+        low_rank=official_low_rank if job.procedure.public_factors else weighted_low_rank,
     )
     job.set_trained(model)
     if job.main_process:
         with atomic_folder(job.folder.initial_adapter) as partial:
             save_adapter(model, partial)
         trainable, _ = model.get_nb_trainable_parameters()
-        job.folder.state["adapter"].update(modules=len(adapted_layers(model)), trainable_parameters=trainable)
+        job.folder.extend("adapter", modules=len(adapted_layers(model)), trainable_parameters=trainable)
 
 
 def reinforcement(job: Job) -> None:
@@ -152,7 +152,7 @@ def reinforcement(job: Job) -> None:
         model,
         job.forget,
         [],
-        objective=Objective(retain_losses["nll"], None),
+        objective=Objective([Term(retain_losses["nll"], "forget")]),
         training=job.recipe.training,
         seed=job.recipe.seed,
         pad_token_id=job.encoder.pad_token_id,
@@ -170,15 +170,14 @@ def reinforcement(job: Job) -> None:
 def training(job: Job) -> None:
     """Train, evaluating after each epoch, and choose the epoch that is handed over."""
     settings, folder = job.method.training, job.folder
-    before = _metrics(folder, "before")
     original = job.original_utility
     if original is None:
-        original = job.benchmark.utility(before, generated=job.generates_every_time)
+        original = job.benchmark.utility(folder.metrics("before"), generated=job.generates_every_time)
     stopped = None
     done = saved_steps(folder.checkpoints)
     last = max(done, default=0)
-    finished = next((row for row in folder.epochs if row["step"] == last), None)
-    if finished is None or (finished["epoch"] < settings.epochs and not finished["stopped"]):
+    finished = next((row for row in folder.epochs if row.step == last), None)
+    if finished is None or (finished.epoch < settings.epochs and not finished.stopped):
         callback = EpochCallback(
             lambda epoch: _measure_epoch(job, epoch),
             lambda row, steps: _record_epoch(job, row, steps),
@@ -186,6 +185,7 @@ def training(job: Job) -> None:
             job.recipe.stopping.utility_floor if job.method.starts_from_original else 0.0,
             settings.epochs,
             job.recipe.epochs_between_evaluations,
+            job.callbacks,
         )
         trainer = build_trainer(
             job.trained,
@@ -197,18 +197,18 @@ def training(job: Job) -> None:
             seed=job.recipe.seed,
             pad_token_id=job.encoder.pad_token_id,
             checkpoints=folder.checkpoints,
-            callbacks=[callback],
+            callbacks=[callback, *job.callbacks],
         )
         trainer.train(resume_from_checkpoint=str(done[last]) if last else None)
         stopped = callback.stopped
     else:
-        stopped = finished["stopped"]
+        stopped = finished.stopped
     if not job.main_process:
         return
     kept = saved_steps(folder.checkpoints)
-    rows = [row for row in folder.epochs if row["step"] in kept]
+    rows = [row for row in folder.epochs if row.step in kept]
     if not rows:
-        guard = "" if job.objective.retain else " or give a retain loss"
+        guard = "" if job.objective.sees("retain") else " or give a retain loss"
         raise RunFailed(
             f"{stopped} No epoch was finished before, so nothing was exported. Lower training.learning_rate{guard}, "
             "and start anew with another --output."
@@ -216,11 +216,15 @@ def training(job: Job) -> None:
     choice = job.method.choose([_candidate(row) for row in rows], original)
     folder.update(
         training={
-            "steps": rows[-1]["step"],
-            "epochs": rows[-1]["epoch"],
+            "steps": rows[-1].step,
+            "epochs": rows[-1].epoch,
             "best_epoch": choice.epoch,
             "qualified": choice.qualified,
             "utility_floor": UTILITY_SHARE,
+            "utility_metric": job.benchmark.utility_metric(
+                folder.metrics("before"), generated=job.generates_every_time
+            ),
+            "original_utility": None if math.isnan(original) else original,
             "stopped": stopped,
         }
     )
@@ -244,7 +248,7 @@ def _measure_epoch(job: Job, epoch: int) -> tuple[Candidate, dict[str, Any]]:
         job.record(log, f"epoch-{epoch}")
         score = job.benchmark.forget_score(log.metrics)
         utility = job.benchmark.utility(log.metrics, generated=job.generates_every_time)
-        reached = all_reached(job.thresholds, log.metrics, job.benchmark.rising)
+        reached = all_reached(job.thresholds, log.metrics)
         metrics = {name: metric.to_json() for name, metric in log.metrics.items()}
     if processes().num_processes > 1:
         shared = torch.tensor([score, utility, reached], dtype=torch.float64, device=processes().device)
@@ -253,21 +257,26 @@ def _measure_epoch(job: Job, epoch: int) -> tuple[Candidate, dict[str, Any]]:
     return Candidate(epoch, score, utility, bool(reached)), metrics
 
 
-def _candidate(row: dict[str, Any]) -> Candidate:
-    utility = math.nan if row["utility"] is None else row["utility"]
-    return Candidate(row["epoch"], row["forget_score"], utility, row["reached"])
+def _candidate(row: EpochRow) -> Candidate:
+    utility = math.nan if row.utility is None else row.utility
+    return Candidate(row.epoch, row.forget_score, utility, row.reached)
 
 
 def _record_epoch(job: Job, row: dict[str, Any], steps: list[dict[str, Any]]) -> None:
     if job.main_process:
-        earlier = [old for old in job.folder.epochs if old["epoch"] < row["epoch"]]
-        write_json_lines(job.folder.steps_file, steps)
-        write_json_lines(job.folder.metrics_file, [*earlier, row])
+        job.folder.write_epoch(row, steps)
+
+
+def _best_epoch(job: Job) -> int:
+    training = job.folder.state.training
+    if training is None:
+        raise broken(job.folder.state_file, "it lacks training, though that phase is done")
+    return training.best_epoch
 
 
 def _load_best(job: Job) -> None:
-    best = job.folder.state["training"]["best_epoch"]
-    step = next((row["step"] for row in job.folder.epochs if row["epoch"] == best), None)
+    best = _best_epoch(job)
+    step = next((row.step for row in job.folder.epochs if row.epoch == best), None)
     if step is None:
         raise broken(job.folder.metrics_file, f"it has no line of epoch {best}")
     load_trained(job.trained, job.folder.checkpoints / f"checkpoint-{step}")
@@ -275,7 +284,7 @@ def _load_best(job: Job) -> None:
 
 def evaluation(job: Job) -> None:
     """Take over the chosen epoch's evaluation, completed with generations where it has none yet."""
-    best = job.folder.state["training"]["best_epoch"]
+    best = _best_epoch(job)
     log = job.benchmark.read_log(job.folder.evaluation(f"epoch-{best}"))
     if not log.generated and job.recipe.evaluation.generate != "never":
         _load_best(job)
@@ -291,7 +300,9 @@ def export(job: Job) -> None:
         return
     _load_best(job)
     with job.method.handed_over(job.base, job.trained) as model:
-        job.method.export(model, job.tokenizer, job.folder)
+        size = job.method.export(model, job.tokenizer, job.folder)
+    if size is not None:
+        job.folder.extend("adapter", bytes=size)
 
 
 def report(job: Job) -> None:
@@ -301,14 +312,9 @@ def report(job: Job) -> None:
         write_report(job.folder.path)
 
 
-def _metrics(folder: RunFolder, name: str) -> dict[str, Metric]:
-    return {key: Metric.from_json(value) for key, value in folder.state["metrics"][name].items()}
-
-
 def _record_metrics(job: Job, name: str, log: EvaluationLog) -> None:
     if job.main_process:
-        job.folder.state["metrics"][name] = {key: metric.to_json() for key, metric in log.metrics.items()}
-        job.folder.save()
+        job.folder.write_metrics(name, log.metrics)
 
 
 PHASES: dict[str, Callable[[Job], None]] = {

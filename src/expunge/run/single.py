@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from transformers import TrainerCallback
 
 from ..errors import InputError, Problem, described
+from ..folder.checksums import check_finished
 from ..folder.run import RunFolder
 from ..intact import check_writable
 from ..models.processes import processes
@@ -14,49 +16,32 @@ from ..progress import say
 from ..recipe import Recipe
 from .job import Job
 from .phases import run_phases
+from .result import Run
 
 
-@dataclass(frozen=True)
-class Run:
-    """A finished run. `path` is its folder; the README's "A run folder" says what lies there."""
-
-    path: Path
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """The content of `run.json`."""
-        return RunFolder(self.path).state
-
-    @property
-    def metrics(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """{before, after, reference} → metric name → value, n, low, high (a 95 % interval where there is one)."""
-        return self.state["metrics"]
-
-    @property
-    def report(self) -> Path:
-        return RunFolder(self.path).report_file
-
-    @property
-    def adapter(self) -> Path:
-        """Loads with `PeftModel.from_pretrained(base, adapter)` on the original base."""
-        return RunFolder(self.path).adapter
-
-
-def run_recipe(recipe: Recipe, resume: bool, original_utility: float | None = None) -> Run:
+def run_recipe(
+    recipe: Recipe,
+    resume: bool,
+    original_utility: float | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Run:
     """Run one recipe in its folder.
 
     original_utility: what the utility rule takes its share of; None for that of the model that the run starts from
+    callbacks:        see `unlearn`
 
     Raises `InputError` for wrong input, before anything is written, and `RunFailed` where training diverged before
     its first epoch was over.
     """
     folder = Path(recipe.output_folder)
     exists = is_begun(folder, RunFolder(folder).state_file, resume)
-    job = Job(recipe, folder, original_utility)
+    if exists:
+        check_finished(folder)
+    job = Job(recipe, folder, original_utility, callbacks)
     processes().wait_for_everyone()  # all have looked at the folder before it is made
     if exists:
         job.folder.check_same(recipe, job.facts)
-        if job.main_process and job.folder.state["state"] == "failed":
+        if job.main_process and job.folder.state.state == "failed":
             job.folder.update(state="running", error=None)
     elif job.main_process:
         job.folder.create(recipe, job.facts)

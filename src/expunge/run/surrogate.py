@@ -234,4 +234,4 @@ def _row(kind: str, parts: Sequence[str]) -> dict[str, Any]:
 
 
 def _sample_set(kind: str, rows: Sequence[dict[str, Any]]) -> SampleSet:
-    return SampleSet(SOURCE, to_samples(rows, kind, Columns(format=kind), SOURCE))
+    return SampleSet(SOURCE, to_samples(rows, Columns(format=kind), SOURCE))

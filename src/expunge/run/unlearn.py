@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainerCallback
+
 from ..recipe import Recipe
 from ..recipe.loading import naming_recipe
 from ..recipe.requests import load_requests
 from .continual import run_requests
-from .single import Run, run_recipe
+from .result import Run
+from .single import run_recipe
 
 __all__ = ["Run", "unlearn"]
 
@@ -21,6 +24,7 @@ def unlearn(
     *,
     output: str | Path | None = None,
     resume: bool = False,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> Run:
     """Run a recipe: importance → adapter → training → evaluation → export → report.
 
@@ -30,6 +34,11 @@ def unlearn(
     output:    run folder, in place of the recipe's
     resume:    go on with a run that was interrupted; finished phases are not repeated, and the weights become those
                of an uninterrupted run
+    callbacks: of transformers' Trainer, added to the training; of several requests to each one's. After every epoch
+               that is evaluated they get `on_evaluate(args, state, control, metrics={forget_score, utility, qualifies,
+               and the value of every metric})`, utility None where nothing says what is left. Who sets
+               `control.should_training_stop` there ends the training after this epoch. Of several processes each has
+               its callbacks, which have to decide alike; the values of the metrics are with the first alone
 
     Raises `InputError` for wrong input, before anything is written, and `RunFailed` where training diverged before
     its first epoch was over.
@@ -38,4 +47,6 @@ def unlearn(
         recipe = recipe.given
     with naming_recipe(recipe):
         loaded = load_requests(recipe, overrides, output=str(output) if output else None)
-        return run_recipe(loaded, resume) if isinstance(loaded, Recipe) else run_requests(loaded, resume)
+        if isinstance(loaded, Recipe):
+            return run_recipe(loaded, resume, callbacks=callbacks)
+        return run_requests(loaded, resume, callbacks)

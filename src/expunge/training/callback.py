@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -24,6 +24,7 @@ class EpochCallback(TrainerCallback):
     record:   writes the epoch's row and the rows of all steps so far
     every:    evaluate after every so many epochs, and after the last of `epochs`
     original_utility, utility_floor: training ends where utility falls under floor · original
+    listeners: are told of every evaluation by the Trainer's event `on_evaluate`, and may end the training there
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class EpochCallback(TrainerCallback):
         utility_floor: float,
         epochs: int,
         every: int = 1,
+        listeners: Sequence[TrainerCallback] = (),
     ):
         self.evaluate = evaluate
         self.record = record
@@ -41,6 +43,7 @@ class EpochCallback(TrainerCallback):
         self.utility_floor = utility_floor
         self.epochs = epochs
         self.every = every
+        self.listeners = listeners
         self.stopped: str | None = None
         self._recorded = time.monotonic()
 
@@ -75,6 +78,13 @@ class EpochCallback(TrainerCallback):
         if math.isnan(candidate.forget_score):
             control.should_save = False
             return
+        judged = {
+            "forget_score": candidate.forget_score,
+            "utility": None if math.isnan(candidate.utility) else candidate.utility,
+            "qualifies": candidate.qualifies(self.original_utility),
+        }
+        values = {name: metric["value"] for name, metric in metrics.items()}
+        self._tell(epoch, {**judged, **values}, args, state, control, kwargs)
         steps = [_step(entry) for entry in state.log_history if "loss" in entry]
         last = steps[-1] if steps else {}
         row = {
@@ -84,9 +94,7 @@ class EpochCallback(TrainerCallback):
             "retain_loss": last.get("retain_loss"),
             "learning_rate": last.get("learning_rate"),
             "seconds": seconds,
-            "forget_score": candidate.forget_score,
-            "utility": None if math.isnan(candidate.utility) else candidate.utility,
-            "qualifies": candidate.qualifies(self.original_utility),
+            **judged,
             "reached": candidate.reached,
             "stopped": self.stopped,
             "metrics": metrics,
@@ -94,6 +102,24 @@ class EpochCallback(TrainerCallback):
         self.record(row, steps)
         self._recorded = time.monotonic()
         self._say(candidate, last)
+
+    def _tell(
+        self,
+        epoch: int,
+        figures: dict[str, Any],
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        others: dict[str, Any],
+    ) -> None:
+        """others: what the Trainer tells callbacks as well: model, optimizer, …"""
+        for listener in self.listeners:
+            going_on = not control.should_training_stop
+            listener.on_evaluate(args, state, control, metrics=figures, **others)
+            if going_on and control.should_training_stop:
+                self.stopped = (
+                    f"The callback {type(listener).__name__} ended the training after epoch {epoch}."
+                )
 
     def _reason_to_stop(self, candidate: Candidate) -> str | None:
         if math.isnan(candidate.forget_score):

@@ -20,8 +20,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ..data.encoding import Example
 from ..errors import RunFailed
 from ..intact import read_intact
-from ..objectives import Objective
-from ..objectives.loss import retain_losses
+from ..objectives import Objective, Term
+from ..objectives.registry import retain_losses
 from ..progress import say
 from .settings import Training
 from .train import build_trainer, saved_steps
@@ -56,7 +56,7 @@ def finetune(
         model,
         examples,
         [],
-        objective=Objective(retain_losses["nll"], None),
+        objective=Objective([Term(retain_losses["nll"])]),
         training=training.model_copy(update={"learning_rate_scale": "none"}),
         seed=seed,
         pad_token_id=pad_token_id,

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, Problem, nearest
+from ..evaluation.measures import calibrated, declared
 from ..evaluation.metric import Metric
 from ..storage import read_json
 from .settings import Stopping
 
-#: What the TDEC rule looks at (LoKU §4.1).
-TDEC_METRICS = ("forget_extraction_likelihood", "forget_memorization_accuracy")
-
 
 def read_thresholds(stopping: Stopping) -> dict[str, float]:
-    """Metric → threshold. Raises `InputError` for a file that holds none, and where the TDEC rule lacks one."""
+    """Metric → threshold. Raises `InputError` for a file that holds none, where the TDEC rule lacks one, and for a
+    metric that does not tell how far the forget set is forgotten.
+
+    The TDEC rule looks at the metrics that are declared `calibrated` (LoKU §4.1). The metrics of a benchmark are
+    declared where the benchmark has been imported.
+    """
     if stopping.rule is None or stopping.thresholds is None:
         return {}
     found: Any = stopping.thresholds
@@ -31,13 +34,26 @@ def read_thresholds(stopping: Stopping) -> dict[str, float]:
                 Problem("stopping.thresholds", f"{stopping.thresholds!r} holds no thresholds ({error!r}).",
                         "Name the file that `expunge eval --calibrate` wrote.")
             ) from None  # fmt: skip
-    missing = [name for name in TDEC_METRICS if stopping.rule == "tdec" and name not in found]
+    _refuse_what_does_not_tell(found)
+    missing = [name for name in calibrated() if stopping.rule == "tdec" and name not in found]
     if missing:
         raise InputError(
             Problem("stopping.thresholds", f"the TDEC rule needs {' and '.join(missing)}.",
                     "Calibrate them by `expunge eval --benchmark tdec --calibrate`.")
         )  # fmt: skip
     return found
+
+
+def _refuse_what_does_not_tell(thresholds: Mapping[str, float]) -> None:
+    problems = [
+        Problem("stopping.thresholds",
+                f"{name!r} does not tell how far the forget set is forgotten, so training cannot end by it.",
+                "Name a metric of the forget set, such as forget_probability.")
+        for name in thresholds
+        if (measure := declared(name)) and measure.forgetting is None
+    ]  # fmt: skip
+    if problems:
+        raise InputError(problems)
 
 
 def check_thresholds(
@@ -58,15 +74,18 @@ def check_thresholds(
         raise InputError(problems)
 
 
-def all_reached(
-    thresholds: Mapping[str, float], metrics: Mapping[str, Metric], rising: Collection[str] = ()
-) -> bool:
+def all_reached(thresholds: Mapping[str, float], metrics: Mapping[str, Metric]) -> bool:
     """Whether there are thresholds, and every one is reached: the TDEC rule for EL₁₀ and MA (LoKU §4.1).
 
-    A threshold is reached at or below it; at or above it where the metric is among those `rising` as the forget set
-    is forgotten.
+    A threshold is reached at or below it; at or above it where the metric is declared to rise as the forget set is
+    forgotten.
     """
     return bool(thresholds) and all(
-        metrics[name].value >= limit if name in rising else metrics[name].value <= limit
+        metrics[name].value >= limit if _rises(name) else metrics[name].value <= limit
         for name, limit in thresholds.items()
     )
+
+
+def _rises(name: str) -> bool:
+    measure = declared(name)
+    return measure is not None and measure.forgetting == "rises"

@@ -16,7 +16,7 @@ from ..data.pairs import PairedDataset
 from ..errors import InputError, Problem
 from ..models.blocks import transformer_blocks
 from ..models.processes import cpu_only, processes
-from ..objectives import Objective, RetainWeight
+from ..objectives import Objective, Weight
 from ..objectives.settings import ObjectiveSettings
 from .learning_rates import learning_rate_factors
 from .settings import Training
@@ -110,7 +110,7 @@ def build_trainer(
 
 def build_objective(settings: ObjectiveSettings) -> Objective:
     """From the recipe's section."""
-    weight = RetainWeight(settings.retain_weight, settings.retain_bound, settings.retain_rate)
+    weight = Weight(settings.retain_weight, settings.retain_bound, settings.retain_rate)
     return Objective.named(settings.forget, settings.retain, weight, settings.hyperparameters)
 
 
@@ -121,12 +121,12 @@ def paired_dataset(
     substitutes: Sequence[Example],
 ) -> PairedDataset:
     """What an epoch of this objective walks through."""
-    if objective.over == "retain":
+    if objective.walked == "retain":
         return PairedDataset(retain, [])
-    kept = retain if objective.retain is not None else []
-    if objective.forget.instead:
+    kept = retain if objective.sees("retain") else []
+    if objective.instead:
         return PairedDataset(substitutes, kept)
-    return PairedDataset(forget, kept, substitutes if objective.forget.substitute else ())
+    return PairedDataset(forget, kept, substitutes if objective.substitute else ())
 
 
 def steps_an_epoch(samples: int, training: Training) -> int:

@@ -13,16 +13,17 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..adapters.anchor import original_model, reinforced_model
 from ..data.pairs import PairedDataset, PairSampler, collate_pairs
+from ..intact import broken, read_object
 from ..models.answers import IGNORED, AnswerTokens, answer_tokens
 from ..models.modes import evaluating
-from ..objectives import Objective, Outputs, StepTotals
-from ..objectives.loss import Loss
-from ..storage import PARTIAL, sync
+from ..objectives import Objective, Outputs, StepTotals, Term
+from ..storage import PARTIAL, sync, write_checksums, write_json
 from .epoch_progress import EpochProgress
 from .learning_rates import scale_learning_rates
 from .weights import check_state, load_trained, save_trained, way_back
@@ -30,15 +31,19 @@ from .weights import check_state, load_trained, save_trained, way_back
 #: A context in which the wrapped model computes something else than what is trained.
 ModelState = Callable[[PeftModel], AbstractContextManager[None]]
 
+#: The dual variables in a checkpoint: {"weights": [the value of each]}.
+WEIGHTS_FILE = "objective.json"
+
 
 class UnlearningTrainer(Trainer):
-    """Minimises an `Objective` over pairs of forget and retain examples.
+    """Minimises the terms of an `Objective` over pairs of forget and retain examples.
 
     - One forward pass over forget and retain rows; only answer positions reach the output embedding.
     - The original's tokens come from the same model with its adapters disabled.
     - Mixed precision (bf16) holds for the forward passes alone: the logits stay in bf16, and a few tokens at a time
       are taken to fp32 for the losses.
     - Sums are divided by the tokens or sequences of the whole optimiser step.
+    - A dual variable moves at every optimiser step, whether or not the step is logged.
     - A checkpoint appears whole under its name or not at all.
     """
 
@@ -64,12 +69,13 @@ class UnlearningTrainer(Trainer):
             callbacks=[self._progress, *(callbacks or [])],
         )
         self.objective = objective
-        self.add_callback(_RetainWeightOfLog(objective))
         self.step_size = step_size
         self.rate_factors = rate_factors
         self.mixed_precision = mixed_precision
         self.loss_is_scaled_for_ga = True
-        self._step_losses = torch.zeros(2, device=args.device)
+        #: Of each term: its loss in the step that is going on, then the last finished step's and the weight there.
+        self._sums = torch.zeros(len(objective.terms), device=args.device)
+        self._last_step: list[tuple[Term, float, float]] = []
 
     def train(self, *arguments: Any, **options: Any) -> Any:
         try:
@@ -88,31 +94,38 @@ class UnlearningTrainer(Trainer):
             scale_learning_rates(optimizer, self.rate_factors)
         return optimizer
 
-    def _rows(self, batch: dict[str, Tensor]) -> tuple[slice, slice, slice]:
-        """Which rows of a batch are the forget examples, the retain examples and the substitutes."""
+    def _rows(self, batch: dict[str, Tensor]) -> tuple[dict[str, slice], slice]:
+        """Which rows of a batch are the examples of each side, and which the substitutes."""
         pairs = len(batch["labels"]) // self.train_dataset.parts
-        retain = pairs if self.train_dataset.retain else 0
-        substitutes = pairs if self.train_dataset.substitutes else 0
-        return (
-            slice(0, pairs),
-            slice(pairs, pairs + retain),
-            slice(pairs + retain, pairs + retain + substitutes),
-        )
+        beside = 2 * pairs if self.train_dataset.retain else pairs
+        last = beside + pairs if self.train_dataset.substitutes else beside
+        return {"retain": slice(pairs, beside), self.objective.walked: slice(0, pairs)}, slice(beside, last)
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor:
-        """Forget tokens, forget sequences, retain tokens, retain sequences of the optimiser step, (4,) fp32."""
-        totals = torch.zeros(4, device=device)
+        """Label tokens and sequences of the optimiser step that each term sees, (terms, 2) fp32."""
+        totals = torch.zeros(len(self.objective.terms), 2, device=device)
         for batch in batch_samples:
             counted = (batch["labels"][:, 1:] != IGNORED).sum(1).to(device)
-            forget, retain, _ = self._rows(batch)
-            totals += torch.stack(
-                [
-                    total
-                    for side in (counted[forget], counted[retain])
-                    for total in (side.sum(), (side > 0).sum())
-                ]
-            )
+            rows, _ = self._rows(batch)
+            seen = [counted[rows[term.side]] for term in self.objective.terms]
+            totals += torch.stack([torch.stack([side.sum(), (side > 0).sum()]) for side in seen])
         return self.accelerator.reduce(totals, reduction="sum")
+
+    def training_step(
+        self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Tensor | None = None
+    ) -> Tensor:
+        """A micro-batch; after the last one of an optimiser step the weights move by the step's losses."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.accelerator.sync_gradients:
+            losses = self.accelerator.reduce(self._sums, reduction="sum").tolist()
+            self._sums = torch.zeros_like(self._sums)
+            terms = self.objective.terms
+            self._last_step = [
+                (term, value, term.weight.value) for term, value in zip(terms, losses, strict=True)
+            ]
+            for term, value in zip(terms, losses, strict=True):
+                term.weight.after_step(value)
+        return loss
 
     def compute_loss(
         self,
@@ -122,29 +135,27 @@ class UnlearningTrainer(Trainer):
         num_items_in_batch: Tensor | None = None,
     ) -> Tensor:
         assert num_items_in_batch is not None
-        totals = StepTotals(*num_items_in_batch.tolist())
-        forget_rows, retain_rows, substitute_rows = self._rows(inputs)
-        objective = self.objective
+        objective, (rows, substitutes) = self.objective, self._rows(inputs)
         tokens = self._tokens(model, inputs)
-        forget = objective.forget_loss(
-            self._outputs(objective.forget, tokens, inputs, forget_rows, substitute_rows), totals
-        )
-        retain = objective.retain_loss(self._outputs(objective.retain, tokens, inputs, retain_rows), totals)
-        self._step_losses += torch.stack([forget.detach(), retain.detach()])
+        losses = [
+            objective.share(
+                term,
+                self._outputs(term, tokens, inputs, rows[term.side], substitutes),
+                StepTotals(*totals),
+            )
+            for term, totals in zip(objective.terms, num_items_in_batch.tolist(), strict=True)
+        ]
+        self._sums += torch.stack([loss.detach() for loss in losses])
+        weighted = [term.weight.value * loss for term, loss in zip(objective.terms, losses, strict=True)]
         # DDP averages gradients over the processes; each holds a share of the step's sum.
-        return (forget + objective.weight.value * retain) * self.accelerator.num_processes
+        return torch.stack(weighted).sum() * self.accelerator.num_processes
 
     def _outputs(
-        self,
-        loss: Loss | None,
-        tokens: AnswerTokens,
-        inputs: dict[str, Tensor],
-        rows: slice,
-        substitutes: slice = slice(0, 0),
+        self, term: Term, tokens: AnswerTokens, inputs: dict[str, Tensor], rows: slice, substitutes: slice
     ) -> Outputs:
-        """What `loss` sees of these rows: of the trained model, and of the others that it asks for."""
-        needs = loss.needs if loss else frozenset()
-        paired = substitutes if substitutes.stop > substitutes.start else None
+        """What a term's loss sees of its rows: of the trained model, and of the others that it asks for."""
+        needs = term.loss.needs
+        paired = substitutes if term.loss.substitute and substitutes.stop > substitutes.start else None
         original = "original" in needs
         return Outputs(
             tokens.rows(rows.start, rows.stop),
@@ -166,15 +177,12 @@ class UnlearningTrainer(Trainer):
             return answer_tokens(model, inputs, self.objective.hidden_layer)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the losses of the step to what the Trainer logs (once an optimiser step)."""
+        """Add the last step's losses, by their side, and the weights of those that come beside the first."""
         if "loss" in logs:
-            forget, retain = self.accelerator.reduce(self._step_losses, reduction="sum").tolist()
-            logs[f"{self.objective.over}_loss"] = forget
-            if self.objective.retain is not None:
-                logs["retain_loss"] = retain
-                logs["retain_weight"] = self.objective.weight.value
-                self.objective.weight.after_step(retain)
-            self._step_losses = torch.zeros_like(self._step_losses)
+            for number, (term, loss, weight) in enumerate(self._last_step):
+                logs[f"{term.side}_loss"] = logs.get(f"{term.side}_loss", 0.0) + loss
+                if number:
+                    logs[f"{term.side}_weight"] = weight
         super().log(logs, start_time)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
@@ -185,6 +193,33 @@ class UnlearningTrainer(Trainer):
         check_state(folder)
         load_trained(self.accelerator.unwrap_model(model or self.model), folder, way_back(folder))
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self._load_weights(Path(checkpoint))
+
+    def _load_weights(self, checkpoint: Path) -> None:
+        """Go on with the dual variables that the checkpoint's last step led to."""
+        dual = [term for term in self.objective.terms if term.weight.bound is not None]
+        if not dual:
+            return
+        file, remedy = checkpoint / WEIGHTS_FILE, way_back(checkpoint)
+        if file.exists():
+            values = read_object(file, "the state of an objective", ["weights"], remedy)["weights"]
+            numbers = isinstance(values, list) and all(isinstance(value, float) for value in values)
+            if not numbers or len(values) != len(dual):
+                raise broken(file, f"it has no list of {len(dual)} weights", remedy)
+            for term, value in zip(dual, values, strict=True):
+                term.weight.value = value
+            return
+        # A checkpoint from before there was this file: every step is in its log, with the weight before the step.
+        state = read_object(checkpoint / TRAINER_STATE_NAME, "a Trainer's state", ["log_history"], remedy)
+        for term in dual:
+            logged = [entry for entry in state["log_history"] if f"{term.side}_weight" in entry]
+            if logged:
+                term.weight.value = logged[-1][f"{term.side}_weight"]
+                term.weight.after_step(logged[-1][f"{term.side}_loss"])
+
     def _get_output_dir(self, trial: Any) -> str:
         return str(Path(str(self.args.output_dir)) / PARTIAL)
 
@@ -194,24 +229,14 @@ class UnlearningTrainer(Trainer):
         if self.args.should_save:
             name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             staged, final = Path(self._get_output_dir(trial)) / name, Path(str(self.args.output_dir)) / name
+            weights = [term.weight for term in self.objective.terms]
+            dual = [weight.value for weight in weights if weight.bound is not None]
+            if dual:
+                write_json(staged / WEIGHTS_FILE, {"weights": dual})
+            write_checksums(staged)
             for entry in staged.rglob("*"):
                 sync(entry)
             shutil.rmtree(final, ignore_errors=True)
             os.replace(staged, final)
             sync(final.parent)
         self.accelerator.wait_for_everyone()
-
-
-class _RetainWeightOfLog(TrainerCallback):
-    """A resumed run goes on with the retain weight that the last logged step led to."""
-
-    def __init__(self, objective: Objective):
-        self.objective = objective
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        logged = [entry for entry in state.log_history if "retain_weight" in entry]
-        if logged:
-            self.objective.weight.value = logged[-1]["retain_weight"]
-            self.objective.weight.after_step(logged[-1]["retain_loss"])

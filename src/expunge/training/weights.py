@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import BadZipFile, ZipFile
 
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
@@ -55,7 +55,7 @@ def way_back(checkpoint: Path) -> str:
 
 
 def check_state(checkpoint: Path) -> None:
-    """Raise `InputError` where a file that the Trainer itself goes on from is missing or cut short.
+    """Raise `InputError` where a file that the Trainer itself goes on from is missing or damaged.
 
     Without the optimiser's state or the random numbers it would go on all the same, to other weights than those of an
     uninterrupted run.
@@ -68,6 +68,10 @@ def check_state(checkpoint: Path) -> None:
 
 
 def _check_archive(file: Path) -> None:
-    with file.open("rb") as content:
-        if not is_zipfile(content):  # as torch writes; its directory stands at the end
-            raise ValueError("it is cut short")
+    try:
+        with ZipFile(file) as archive:  # as torch writes
+            damaged = archive.testzip()
+    except BadZipFile:  # its directory stands at the end
+        raise ValueError("it is cut short") from None
+    if damaged is not None:
+        raise ValueError(f"{damaged} in it is damaged")

@@ -11,8 +11,8 @@ import torch
 
 from expunge.benchmarks.dialogue import benchmark as dialogue
 from expunge.benchmarks.dialogue.benchmark import DialogueBenchmark, unigram_f1
+from expunge.benchmarks.dialogue.declaration import DIALOGUE, DialogueOptions
 from expunge.benchmarks.dialogue.files import Reply, read_dialogues
-from expunge.benchmarks.registry import BenchmarkSource, open_benchmark
 from expunge.errors import InputError
 from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
 
@@ -62,7 +62,7 @@ def test_every_row_that_is_no_dialogue_is_named(tmp_path: Path) -> None:
     write(tmp_path / "two.jsonl", [{"context": "A", "response": "  "}])
     (tmp_path / "three.jsonl").write_text("")
     with pytest.raises(InputError) as caught:
-        open_benchmark("dialogue", BenchmarkSource(str(tmp_path)), None)  # type: ignore[arg-type]
+        DIALOGUE.open(DialogueOptions(path=str(tmp_path)), None)  # type: ignore[arg-type]
     found = [str(problem) for problem in caught.value.problems]
     assert [Path(text.split(": ")[0]).name for text in found] == [
         "one.jsonl, row 2", "one.jsonl, row 3", "three.jsonl", "two.jsonl, row 1",
@@ -74,7 +74,7 @@ def test_every_row_that_is_no_dialogue_is_named(tmp_path: Path) -> None:
         ("absent.jsonl", "there is no file 'absent.jsonl'"),
     ):
         with pytest.raises(InputError, match=sentence):
-            open_benchmark("dialogue", BenchmarkSource(path), None)  # type: ignore[arg-type]
+            DIALOGUE.open(DialogueOptions(path=path), None)  # type: ignore[arg-type]
 
 
 def test_sets_from_the_hub_are_named_after_their_configuration_too(monkeypatch) -> None:
@@ -108,9 +108,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_replies_are_those_of_a_greedy_loop(tiny_llama, encoder, folder: Path) -> None:
-    benchmark = open_benchmark("dialogue", BenchmarkSource(str(folder), max_new_tokens=4, samples=2), encoder)
+    benchmark = DIALOGUE.open(DialogueOptions(path=str(folder), max_new_tokens=4, samples=2), encoder)
     assert benchmark.data["names"] == ["first", "second"]
-    assert open_benchmark("dialogue", BenchmarkSource(str(folder)), encoder).max_new_tokens == 32
+    assert DIALOGUE.open(DialogueOptions(path=str(folder)), encoder).max_new_tokens == 32
     log = benchmark.evaluate(tiny_llama, encoder)
     assert [len(records) for records in log.sets.values()] == [2, 2]
     for record, row in zip(log.sets["first"], (folder / "first.jsonl").read_text().splitlines(), strict=True):

@@ -17,14 +17,14 @@ from peft import LoraConfig, get_peft_model
 from task_files import CHOICES
 from torch import Tensor
 
-from expunge.benchmarks.registry import BenchmarkSource, open_benchmark
+from expunge.benchmarks.harness.declaration import HARNESS, WMDP, HarnessOptions, TaskOptions
 from expunge.data.encoding import Encoder
 from expunge.errors import InputError
 from expunge.evaluation.log import EvaluationLog, QuestionRecord
 
 
 def harness(task_folder: Path, encoder: Encoder, names: str, samples: int | None = None) -> Any:
-    return open_benchmark("lm-eval", BenchmarkSource(str(task_folder), names, samples=samples), encoder)
+    return HARNESS.open(HarnessOptions(path=str(task_folder), forget=names, samples=samples), encoder)
 
 
 def rows(task_folder: Path, name: str) -> list[dict[str, Any]]:
@@ -207,7 +207,7 @@ def test_tasks_that_cannot_be_measured_are_all_named(encoder, task_folder: Path,
     assert "task letters: it cannot be loaded: FileNotFoundError" in found
     assert "lm-eval has no task 'frases'. Did you mean 'phrases'?" in found
     assert "task last_word: none of its metrics is a mean over questions" in found
-    assert "--forget: no task is named" in sentences(task_folder, encoder, " , ")
+    assert "forget: no task is named" in sentences(task_folder, encoder, " , ")
     assert "there is no folder" in sentences(task_folder / "absent", encoder, "letters")
 
 
@@ -372,4 +372,4 @@ def test_without_lm_eval_the_command_that_installs_it_is_named(encoder, monkeypa
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     with pytest.raises(InputError, match=r"pip install 'expunge\[eval\]'"):
-        open_benchmark("wmdp", BenchmarkSource(), encoder)
+        WMDP.open(TaskOptions(), encoder)

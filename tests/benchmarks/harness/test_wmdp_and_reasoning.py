@@ -10,7 +10,8 @@ import pytest
 import yaml
 from task_files import questions, write_group, write_task
 
-from expunge.benchmarks.registry import BenchmarkSource, open_benchmark
+from expunge.benchmarks.harness.declaration import REASONING as REASONING_SETS
+from expunge.benchmarks.harness.declaration import WMDP, TaskOptions
 from expunge.cli import main
 from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord, read_log
 from expunge.models.fingerprint import fingerprint
@@ -47,7 +48,7 @@ def wmdp_folder(task_folder: Path) -> Path:
 
 
 def test_wmdp_measures_and_scores(tiny_llama, encoder, wmdp_folder: Path) -> None:
-    benchmark = open_benchmark("wmdp", BenchmarkSource(str(wmdp_folder)), encoder)
+    benchmark = WMDP.open(TaskOptions(path=str(wmdp_folder)), encoder)
     log = benchmark.evaluate(tiny_llama, encoder)
     assert (log.benchmark, log.generated) == ("wmdp", True)
     assert {name: len(found) for name, found in log.sets.items()} == {
@@ -66,7 +67,7 @@ def test_wmdp_measures_and_scores(tiny_llama, encoder, wmdp_folder: Path) -> Non
 def test_the_reasoning_sets_count_the_same(tiny_llama, encoder, task_folder: Path) -> None:
     for number, name in enumerate(REASONING):
         write_task(task_folder, name, questions(2 + number, seed=number))
-    benchmark = open_benchmark("reasoning", BenchmarkSource(str(task_folder), samples=5), encoder)
+    benchmark = REASONING_SETS.open(TaskOptions(path=str(task_folder), samples=5), encoder)
     assert [len(found) for found in benchmark.measure(tiny_llama, encoder).sets.values()] == [
         2,
         3,

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from expunge.benchmarks.muse.benchmark import MuseBenchmark
+from expunge.benchmarks.muse.declaration import MUSE, MuseOptions
 from expunge.benchmarks.muse.metrics import muse_metrics
-from expunge.benchmarks.registry import BenchmarkSource, open_benchmark
 from expunge.data.encoding import Encoder, Example
 from expunge.errors import InputError
 from expunge.evaluation.generation import greedy_continuations
@@ -26,7 +26,7 @@ SPLITS = muse_splits()
 
 @pytest.fixture
 def benchmark(tmp_path, encoder) -> MuseBenchmark:
-    return open_benchmark("muse", BenchmarkSource(path=write_muse(tmp_path), samples=3), encoder)
+    return MUSE.open(MuseOptions(path=write_muse(tmp_path), samples=3), encoder)
 
 
 def few_shot(side: str, row: int) -> tuple[str, str]:
@@ -188,8 +188,8 @@ def test_metrics_by_hand():
 
 def test_what_cannot_be_asked_for(encoder):
     with pytest.raises(InputError) as caught:
-        open_benchmark("muse", BenchmarkSource(max_new_tokens=50), encoder)
-    assert [problem.where for problem in caught.value.problems] == ["--data", "--max-new-tokens"]
+        MUSE.open(MuseOptions(max_new_tokens=50), encoder)
+    assert [problem.where for problem in caught.value.problems] == ["path", "max_new_tokens"]
 
 
 def test_a_text_of_one_token_is_refused(tiny_llama, encoder, tmp_path):

@@ -114,7 +114,7 @@ def test_a_holdout_that_is_to_be_forgotten_is_refused(tmp_path):
 @pytest.mark.parametrize("path", ["./absent", "/absent/muse", "absent"])
 def test_a_missing_folder_is_said_once(path):
     (told,) = problems(path)
-    assert told.startswith(f"data.path: there is no folder {path!r}.")
+    assert told.startswith(f"path: there is no folder {path!r}.")
     with pytest.raises(InputError) as caught:
         load_data(MuseData(format="muse", path=path), True)
     assert len(caught.value.problems) == 1
@@ -131,9 +131,7 @@ def test_a_hub_that_does_not_have_it_is_asked_once(monkeypatch, error):
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
     (told,) = problems("muse/newz")
-    assert told.startswith(
-        "data.path: there is no folder 'muse/newz', and no data set of that name could be had"
-    )
+    assert told.startswith("path: there is no folder 'muse/newz', and no data set of that name could be had")
     assert str(error) in told
     assert len(asked) == 1
     for data in (

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from expunge.benchmarks.registry import BenchmarkSource, open_benchmark
 from expunge.benchmarks.tdec.benchmark import TdecBenchmark
+from expunge.benchmarks.tdec.declaration import TDEC, TdecOptions
 from expunge.benchmarks.tdec.files import TokenSequence
 from expunge.cli import main
 from expunge.data.samples import Text
@@ -80,10 +80,10 @@ def test_sequences_that_cannot_be_measured_are_named(encoder) -> None:
 
 
 def test_what_the_command_names_is_checked(encoder, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--data: TDEC needs its sequences"):
-        open_benchmark("tdec", BenchmarkSource(), encoder)
-    with pytest.raises(InputError, match="--forget: 'forget10' is no number"):
-        open_benchmark("tdec", BenchmarkSource(path=str(tmp_path), forget="forget10"), encoder)
+    with pytest.raises(InputError, match="path: TDEC needs its sequences"):
+        TDEC.open(TdecOptions(), encoder)
+    with pytest.raises(InputError, match="forget: 'forget10' is no number"):
+        TDEC.open(TdecOptions(path=str(tmp_path), forget="forget10"), encoder)
 
 
 @pytest.fixture

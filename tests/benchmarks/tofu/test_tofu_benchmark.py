@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
 
-from expunge.benchmarks.registry import BenchmarkSource, open_benchmark
 from expunge.benchmarks.tofu.benchmark import TofuBenchmark
+from expunge.benchmarks.tofu.declaration import TOFU, TofuOptions
 from expunge.benchmarks.tofu.open_unlearning import to_open_unlearning
 from expunge.commands.score import score_tofu
 from expunge.data.encoding import Encoder
@@ -90,11 +89,11 @@ def test_what_is_published_by_default_and_fewer_questions_of_all_but_the_forget_
     rows = tofu_rows()
     last = rows["retain_perturbed.json"]
     rows["retain_perturbed.json"] = [{**last[0], "question": f"w5 w{number}"} for number in range(10, 17)]
-    source = BenchmarkSource(write_tofu(tmp_path, rows), "forget01", samples=3)
-    opened = open_benchmark("tofu", source, encoder)
+    options = TofuOptions(path=str(write_tofu(tmp_path, rows)), forget="forget01", samples=3)
+    opened = TOFU.open(options, encoder)
     assert (opened.max_new_tokens, opened.truth_ratio) == (200, "geometric")
     assert [question.question for question in opened.sets["retain"]] == ["w5 w10", "w5 w12", "w5 w14"]
-    fewer = open_benchmark("tofu", replace(source, samples=1), encoder)
+    fewer = TOFU.open(options.model_copy(update={"samples": 1}), encoder)
     # Forget Quality depends on the number of forget questions, so they are all asked.
     assert [len(part) for part in fewer.sets.values()] == [3, 1, 1, 1]
 

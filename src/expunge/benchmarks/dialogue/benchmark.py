@@ -15,7 +15,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ...data.encoding import Encoder, Example
-from ...errors import InputError, Problem
 from ...evaluation.generation import greedy_continuations
 from ...evaluation.likelihood import answer_losses
 from ...evaluation.log import EvaluationLog, Likelihood, QuestionRecord
@@ -24,8 +23,7 @@ from ...evaluation.set_metrics import perplexity
 from ...models.window import window_of
 from ...storage import hash_rows
 from ..benchmark import Benchmark
-from ..registry import BenchmarkSource
-from .files import NEXT_SPEAKER, Reply, read_dialogues
+from .files import NEXT_SPEAKER, Reply
 
 #: Longest generated reply, in tokens, as Jang et al. generate it.
 MAX_NEW_TOKENS = 32
@@ -125,21 +123,9 @@ class DialogueBenchmark(Benchmark):
         """NaN: dialogues say what a model can do, not what it has forgotten."""
         return math.nan
 
-    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
-        """The mean F1; NaN without generated replies."""
-        names = [name for name in metrics if name.endswith("_f1")]
-        return metrics[names[-1]].value if names else math.nan
-
-
-def open_benchmark(source: BenchmarkSource, encoder: Encoder) -> DialogueBenchmark:
-    """The dialogue sets of `source.path`. Raises `InputError` for what cannot be read."""
-    if source.path is None:
-        raise InputError(
-            Problem("--data", "there are no dialogues.",
-                    "Name a folder with a jsonl file for each set, whose rows hold context and response.")
-        )  # fmt: skip
-    sets = read_dialogues(source.path, "--data")
-    return DialogueBenchmark(sets, source.path, source.max_new_tokens or MAX_NEW_TOKENS, source.samples)
+    def utility_metric(self, metrics: Mapping[str, Metric], *, generated: bool) -> str | None:
+        """The mean F1, or the F1 of the only set; None without generated replies."""
+        return next((name for name in reversed(list(metrics)) if name.endswith("_f1")), None)
 
 
 def _last(example: Example, window: int) -> Example:

@@ -13,7 +13,6 @@ from ...errors import InputError, Problem
 from ...evaluation.log import EvaluationLog, QuestionRecord
 from ...evaluation.metric import Metric, mean_with_interval
 from ..benchmark import Benchmark
-from ..registry import BenchmarkSource
 
 #: Changes when the same log would give other figures; the versions of lm-eval's tasks are added to it.
 METRIC_VERSION = "1"
@@ -25,6 +24,7 @@ class HarnessBenchmark(Benchmark):
     names:   tasks, groups or tags of lm-eval
     include: a folder with task files (YAML) of one's own; its tasks come before lm-eval's of the same name
     samples: at most this many questions of each task, the first ones; None for all
+    named_by: the option that the names follow from, for messages
 
     The log holds a set for each task; a record's `scores` are the task's metrics that are means over questions.
     Figures are `{task}_{metric}`, and `{group}_{metric}` over all questions of a group such as `mmlu`.
@@ -33,14 +33,20 @@ class HarnessBenchmark(Benchmark):
 
     name = "lm-eval"
 
-    def __init__(self, names: Sequence[str], include: str | None = None, samples: int | None = None):
+    def __init__(
+        self,
+        names: Sequence[str],
+        include: str | None = None,
+        samples: int | None = None,
+        named_by: str = "benchmark",
+    ):
         if not names:
             raise InputError(
-                Problem("--forget", "no task is named.", "Name tasks of lm-eval, separated by commas.")
+                Problem(named_by, "no task is named.", "Name tasks of lm-eval, separated by commas.")
             )
         load_tasks = _installed()
         self.samples = samples
-        self.tasks = load_tasks(names, include, samples)
+        self.tasks = load_tasks(names, include, samples, named_by)
         found = ", ".join(f"{name} {number}" for name, number in self.tasks.versions.items())
         self.metric_version = f"{METRIC_VERSION} ({found})"
         self.data = {"path": include, "lm_eval": version("lm_eval"), **self.tasks.describe(samples)}
@@ -86,15 +92,9 @@ class HarnessBenchmark(Benchmark):
         """NaN: these tasks say what a model can do, not what it has forgotten."""
         return math.nan
 
-    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
-        """NaN: which figure counts is for the one who chose the tasks to say."""
-        return math.nan
-
-
-def open_benchmark(source: BenchmarkSource, encoder: Encoder) -> HarnessBenchmark:
-    """The tasks that `source.forget` names, separated by commas; `source.path` is a folder of task files, or None."""
-    names = [name.strip() for name in (source.forget or "").split(",") if name.strip()]
-    return HarnessBenchmark(names, source.path, source.samples)
+    def utility_metric(self, metrics: Mapping[str, Metric], *, generated: bool) -> str | None:
+        """None: which figure counts is for the one who chose the tasks to say."""
+        return None
 
 
 def _installed() -> Any:
@@ -104,7 +104,7 @@ def _installed() -> Any:
         if error.name is None or error.name.partition(".")[0] != "lm_eval":
             raise
         raise InputError(
-            Problem("--benchmark", "it needs lm-evaluation-harness, which is not installed.",
+            Problem("benchmark", "it needs lm-evaluation-harness, which is not installed.",
                     "pip install 'expunge[eval]'")
         ) from None  # fmt: skip
     return load_tasks

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...data.encoding import Encoder
 from ...evaluation.log import EvaluationLog
 from ...evaluation.metric import Metric, mean_of_means
-from ..registry import BenchmarkSource
 from .benchmark import HarnessBenchmark
 
 SETS = (
@@ -32,11 +30,6 @@ class ReasoningBenchmark(HarnessBenchmark):
         accuracies = [[record.scores["acc"] for record in log.sets[name]] for name in SETS]
         return {**found, "reasoning_accuracy": mean_of_means(accuracies)}
 
-    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
+    def utility_metric(self, metrics: Mapping[str, Metric], *, generated: bool) -> str:
         """The mean accuracy."""
-        return metrics["reasoning_accuracy"].value
-
-
-def open_benchmark(source: BenchmarkSource, encoder: Encoder) -> ReasoningBenchmark:
-    """lm-eval's tasks, or those of the same names in the folder `source.path`."""
-    return ReasoningBenchmark(source.path, source.samples)
+        return "reasoning_accuracy"

@@ -54,7 +54,9 @@ class HarnessTasks:
         }
 
 
-def load_tasks(names: Sequence[str], include: str | None, samples: int | None = None) -> HarnessTasks:
+def load_tasks(
+    names: Sequence[str], include: str | None, samples: int | None = None, named_by: str = "benchmark"
+) -> HarnessTasks:
     """Load `names`: tasks, groups or tags of lm-eval, or of the YAML files in the folder `include`, which come first.
 
     Data sets are read now: from local files where a task names such, else from the hub or its cache.
@@ -62,7 +64,7 @@ def load_tasks(names: Sequence[str], include: str | None, samples: int | None = 
     every document, of the first `samples`, that cannot be asked or judged.
     """
     manager = _manager(names, include)
-    problems = [_unknown(name, manager) for name in names if name not in manager.task_index]
+    problems = [_unknown(name, manager, named_by) for name in names if name not in manager.task_index]
     tasks: dict[str, Any] = {}
     figures: dict[str, list[str]] = {}
     versions: dict[str, str] = {}
@@ -99,7 +101,7 @@ def _manager(names: Sequence[str], include: str | None) -> TaskManager:
     if include is not None:
         if not Path(include).is_dir():
             raise InputError(
-                Problem("--data", f"there is no folder {include!r}.",
+                Problem("path", f"there is no folder {include!r}.",
                         "Name a folder with lm-eval's task files (YAML), or none for lm-eval's own tasks.")
             )  # fmt: skip
         own = TaskManager(include_path=include, include_defaults=False)
@@ -114,10 +116,10 @@ def _averages_over_questions(group: Any) -> bool:
     return bool(rules) and all(rule.aggregation == "mean" and rule.weight_by_size for rule in rules)
 
 
-def _unknown(name: str, manager: TaskManager) -> Problem:
+def _unknown(name: str, manager: TaskManager, named_by: str) -> Problem:
     near = ", ".join(repr(other) for other in difflib.get_close_matches(name, manager.all_tasks, n=3))
     return Problem(
-        "--forget", f"lm-eval has no task {name!r}.",
+        named_by, f"lm-eval has no task {name!r}.",
         (f"Did you mean {near}? " if near else "") + "`lm-eval ls tasks` lists them; a YAML file with a mistake in it "
         "is left out.",
     )  # fmt: skip

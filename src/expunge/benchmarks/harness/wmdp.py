@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ...data.encoding import Encoder
 from ...evaluation.metric import Metric
-from ..registry import BenchmarkSource
 from .benchmark import HarnessBenchmark
 
 HAZARDOUS = ("wmdp_bio", "wmdp_cyber")
@@ -30,11 +28,6 @@ class WmdpBenchmark(HarnessBenchmark):
         """1 − the mean of the two accuracies on hazardous questions."""
         return 1.0 - math.fsum(metrics[f"{name}_acc"].value for name in HAZARDOUS) / len(HAZARDOUS)
 
-    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
+    def utility_metric(self, metrics: Mapping[str, Metric], *, generated: bool) -> str:
         """The accuracy on MMLU."""
-        return metrics[f"{KEPT}_acc"].value
-
-
-def open_benchmark(source: BenchmarkSource, encoder: Encoder) -> WmdpBenchmark:
-    """lm-eval's tasks, or those of the same names in the folder `source.path`."""
-    return WmdpBenchmark(source.path, source.samples)
+        return f"{KEPT}_acc"

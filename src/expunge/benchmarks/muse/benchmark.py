@@ -18,7 +18,6 @@ from ...evaluation.metric import Metric
 from ...models.answers import IGNORED
 from ...models.window import window_of
 from ..benchmark import Benchmark
-from ..registry import BenchmarkSource
 from .material import SPLITS, load_material
 from .metrics import CONTINUED, METRIC_VERSION, muse_metrics
 
@@ -88,10 +87,6 @@ class MuseBenchmark(Benchmark):
             1.0 - (metrics[f"forget_verbatim_{kind}"].value + metrics[f"forget_knowledge_{kind}"].value) / 2
         )
 
-    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
-        """Knowledge memorisation of the retain set; without generations the probability of its answers."""
-        return metrics["retain_knowledge_memorization" if generated else "retain_knowledge_probability"].value
-
     def _continued(self, model: Any, encoder: Encoder, name: str, window: int) -> list[QuestionRecord]:
         """Records of the true continuations, `NEW_TOKENS` of a passage, all of an answer."""
         items = getattr(self.material, name)
@@ -114,27 +109,6 @@ class MuseBenchmark(Benchmark):
             )
             for index, (loss, truth) in enumerate(zip(losses, truths, strict=True))
         ]
-
-
-def open_benchmark(source: BenchmarkSource, encoder: Encoder) -> MuseBenchmark:
-    """MUSE's evaluation sets from `source.path`. They are the same whichever split is forgotten."""
-    problems = []
-    if source.path is None:
-        problems.append(
-            Problem(
-                "--data",
-                "MUSE needs its files.",
-                "Name their folder, or a hub id such as muse-bench/MUSE-News.",
-            )
-        )
-    if source.max_new_tokens is not None:
-        problems.append(
-            Problem("--max-new-tokens", "MUSE says how much is generated: 128 tokens, and 32 of an answer.",
-                    "Leave it out.")
-        )  # fmt: skip
-    if source.path is None or problems:
-        raise InputError(problems)
-    return MuseBenchmark(source.path, source.samples)
 
 
 def _texts(model: Any, encoder: Encoder, name: str, texts: Sequence[str]) -> list[QuestionRecord]:

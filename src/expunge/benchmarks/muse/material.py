@@ -58,7 +58,7 @@ def load_material(path: str, samples: int | None = None) -> Material:
 
     def rows(name: str, columns: Sequence[str]) -> list[tuple[str, ...]]:
         try:
-            found = read_split(path, name, columns)
+            found = read_split(path, name, columns, "path")
         except Unreachable:
             raise  # and so would every other split be, after as long a wait
         except InputError as error:

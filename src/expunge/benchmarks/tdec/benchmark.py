@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,15 +16,14 @@ from ...evaluation.metric import Metric, mean_with_interval
 from ...evaluation.set_metrics import answer_metrics
 from ...storage import hash_rows
 from ..benchmark import Benchmark
-from ..registry import BenchmarkSource
 from .extraction import NGRAM, extraction_likelihoods
-from .files import LENGTH, forget_set, held_out_sequences, retain_texts
-
-#: Sequences of a forget set of the challenge.
-FORGET_SET = 32
+from .files import LENGTH
 
 #: The score of a record that `generate` adds.
 EXTRACTION = "extraction_likelihood"
+
+#: What the forget score rests on.
+SCORED = ("forget_extraction_likelihood", "forget_memorization_accuracy")
 
 
 class TdecBenchmark(Benchmark):
@@ -39,7 +37,6 @@ class TdecBenchmark(Benchmark):
 
     name = "tdec"
     metric_version = "1"
-    calibrated = ("forget_extraction_likelihood", "forget_memorization_accuracy")
 
     def __init__(
         self,
@@ -105,38 +102,8 @@ class TdecBenchmark(Benchmark):
 
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
         """1 − the mean of memorisation accuracy and extraction likelihood, of the first alone where not generated."""
-        there = [metrics[name].value for name in self.calibrated if name in metrics]
+        there = [metrics[name].value for name in SCORED if name in metrics]
         return 1.0 - sum(there) / len(there)
-
-    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
-        """retain_probability; NaN without retain text, as nothing then says what is left of the model."""
-        return metrics["retain_probability"].value if "retain_probability" in metrics else math.nan
-
-
-def open_benchmark(source: BenchmarkSource, encoder: Encoder) -> TdecBenchmark:
-    """Forget set number `source.forget` (0 where it is None) of the sequences in `source.path`, and retain texts."""
-    if source.path is None:
-        raise InputError(
-            Problem(
-                "--data", "TDEC needs its sequences.", "Name a folder of npy files, or a file with texts."
-            )
-        )
-    number = source.forget or "0"
-    if not number.isdecimal():
-        raise InputError(
-            Problem("--forget", f"{number!r} is no number.", "Give the number of the forget set, from 0 on.")
-        )
-    forget = forget_set(source.path, int(number), FORGET_SET, "--data")
-    retain = retain_texts(source.retain, "--retain") if source.retain else []
-    data = {"path": source.path, "names": {"forget": f"forget set {number}", "retain": source.retain}}
-    return TdecBenchmark(forget[: source.samples], retain[: source.samples], encoder, data)
-
-
-def open_held_out(source: BenchmarkSource, encoder: Encoder) -> TdecBenchmark:
-    """The same metrics on text that the model never saw, of which `source.path` is a file: they are the thresholds."""
-    assert source.path is not None
-    sequences = held_out_sequences(source.path, encoder, "--calibrate")
-    return TdecBenchmark(sequences[: source.samples], [], encoder, {"path": source.path})
 
 
 def _record(index: int, loss: AnswerLoss) -> QuestionRecord:

@@ -16,10 +16,9 @@ from ...evaluation.log import EvaluationLog, Likelihood, QuestionRecord
 from ...evaluation.metric import Metric
 from ...storage import hash_rows
 from ..benchmark import Benchmark, Workload
-from ..registry import BenchmarkSource
 from .files import Question, load_questions, set_names
 from .logs import read_tofu_log
-from .metrics import METRIC_VERSION, tofu_metrics, wrong_log_probability
+from .metrics import COMPARED, METRIC_VERSION, tofu_metrics, wrong_log_probability
 
 #: Longest generated answer, in tokens, as the TOFU authors generate it.
 MAX_NEW_TOKENS = 200
@@ -38,8 +37,7 @@ class TofuBenchmark(Benchmark):
 
     name = "tofu"
     metric_version = METRIC_VERSION
-    compared = ("forget",)
-    rising = (*Benchmark.rising, "forget_quality", "forget_quality_log10", "forget_truth_ratio")
+    compared = COMPARED
 
     def __init__(
         self,
@@ -129,10 +127,6 @@ class TofuBenchmark(Benchmark):
             return metrics["forget_quality_log10"].value
         return 1.0 - metrics["forget_probability"].value
 
-    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
-        """Model Utility of the nine quantities, or of the six that need no generation."""
-        return metrics["model_utility" if generated else "model_utility_teacher_forced"].value
-
     def _check(self, examples: list[list[Example]], encoder: Encoder) -> None:
         groups = iter(examples)
         problems = [
@@ -147,23 +141,6 @@ class TofuBenchmark(Benchmark):
         ]
         if problems:
             raise InputError(problems)
-
-
-def open_benchmark(source: BenchmarkSource, encoder: Encoder) -> TofuBenchmark:
-    """TOFU's questions from `source.path`, the forget set by its split's name."""
-    if source.path is None:
-        raise InputError(
-            Problem(
-                "--data", "TOFU needs its files.", "Name their folder, or a hub id such as locuslab/TOFU."
-            )
-        )
-    return TofuBenchmark(
-        source.path,
-        source.forget or "forget10",
-        source.truth_ratio or "geometric",
-        max_new_tokens=source.max_new_tokens or MAX_NEW_TOKENS,
-        samples=source.samples,
-    )
 
 
 def _evenly(questions: list[Question], samples: int | None) -> list[Question]:

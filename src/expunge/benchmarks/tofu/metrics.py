@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import log_softmax, logsumexp
@@ -22,6 +23,9 @@ from ...evaluation.set_metrics import answer_metrics, fluency_metrics
 
 #: Changes when the same log would give other figures.
 METRIC_VERSION = "1"
+
+#: Sets whose records Forget Quality compares with those of a reference.
+COMPARED = ("forget",)
 
 #: Average losses of a question's wrong answers, (k,) → log p(wrong).
 TRUTH_RATIOS: Mapping[str, Callable[[np.ndarray], float]] = {
@@ -41,7 +45,7 @@ def wrong_log_probability(kind: str) -> Callable[[np.ndarray], float]:
     """The entry of `TRUTH_RATIOS`; raises InputError for an unknown name."""
     if kind not in TRUTH_RATIOS:
         reason = f"there is no truth ratio {kind!r}."
-        raise InputError(Problem("--truth-ratio", reason, nearest(kind, TRUTH_RATIOS)))
+        raise InputError(Problem("truth_ratio", reason, nearest(kind, TRUTH_RATIOS)))
     return TRUTH_RATIOS[kind]
 
 
@@ -59,6 +63,29 @@ def log_truth_ratios(records: Sequence[QuestionRecord], kind: str = "geometric")
             for record in records
         ]
     )
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Where the truth ratios of a model lie against those of the reference: p-values of one-sided KS tests.
+
+    short:  small when ratios are smaller than the reference's: the right answers are still preferred
+    beyond: small when ratios are larger than the reference's: the right answers are avoided
+    """
+
+    short: float
+    beyond: float
+
+
+def shift(log_ratios: np.ndarray, reference: np.ndarray) -> Shift | None:
+    """Compare log R (n,) of a model with log R (m,) of the reference; None where either has no finite value."""
+    ours, theirs = log_ratios[np.isfinite(log_ratios)], reference[np.isfinite(reference)]
+    if not len(ours) or not len(theirs):
+        return None
+    # scipy's `greater`: the distribution function of the first lies above, so its values are smaller.
+    short = ks_2samp(ours, theirs, alternative="greater").pvalue
+    beyond = ks_2samp(ours, theirs, alternative="less").pvalue
+    return Shift(float(short), float(beyond))
 
 
 def probabilities(name: str, records: Sequence[QuestionRecord]) -> np.ndarray:

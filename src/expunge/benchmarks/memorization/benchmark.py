@@ -8,29 +8,24 @@ there is a holdout: material of the same kind that the model never saw.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..data.columns import Columns
-from ..data.encoding import Encoder, Example
-from ..data.own_files import read_own_set
-from ..data.sample_set import SampleSet
-from ..data.samples import Sample
-from ..data.sets import overlaps
-from ..errors import InputError, Problem
-from ..evaluation.generation import answers_to_prompts
-from ..evaluation.gradient_norm import gradient_norms
-from ..evaluation.likelihood import AnswerLoss, answer_losses
-from ..evaluation.log import EvaluationLog, Likelihood, QuestionRecord
-from ..evaluation.membership import membership_metrics, membership_scores
-from ..evaluation.metric import Metric
-from ..evaluation.set_metrics import answer_metrics, fluency_metrics, rouge_recall
-from ..models.answers import IGNORED
-from ..storage import hash_rows
-from .benchmark import Benchmark, Workload
-from .registry import BenchmarkSource
+from ...data.encoding import Encoder, Example
+from ...data.sample_set import SampleSet
+from ...data.samples import Sample
+from ...errors import InputError, Problem
+from ...evaluation.generation import answers_to_prompts
+from ...evaluation.gradient_norm import gradient_norms
+from ...evaluation.likelihood import AnswerLoss, answer_losses
+from ...evaluation.log import EvaluationLog, Likelihood, QuestionRecord
+from ...evaluation.membership import membership_metrics, membership_scores
+from ...evaluation.metric import Metric
+from ...evaluation.set_metrics import answer_metrics, fluency_metrics, rouge_recall
+from ...models.answers import IGNORED
+from ...storage import hash_rows
+from ..benchmark import Benchmark, Workload
 
 #: Longest generated answer, in tokens.
 MAX_NEW_TOKENS = 200
@@ -82,9 +77,7 @@ class MemorizationBenchmark(Benchmark):
         self.max_new_tokens = max_new_tokens
         self.data = dict(data or {})
         if not forget:
-            raise InputError(
-                Problem("data.forget", "there is nothing in it to forget.", "Give at least one row.")
-            )
+            raise InputError(Problem("forget", "there is nothing in it to forget.", "Give at least one row."))
 
     def forget_part(self) -> MemorizationBenchmark:
         part = copy.copy(self)
@@ -155,10 +148,6 @@ class MemorizationBenchmark(Benchmark):
         """1 − forget_probability."""
         return 1.0 - metrics["forget_probability"].value
 
-    def utility(self, metrics: Mapping[str, Metric], *, generated: bool = False) -> float:
-        """retain_probability; NaN without retain material, as nothing then says what is left of the model."""
-        return metrics["retain_probability"].value if "retain_probability" in metrics else math.nan
-
     @property
     def _attacked(self) -> tuple[str, ...]:
         return (MEMBERS, HOLDOUT) if HOLDOUT in self.sets else ()
@@ -179,36 +168,6 @@ class MemorizationBenchmark(Benchmark):
         for row, text in zip(prompted, texts, strict=True):
             answered[row] = replace(answered[row], generation=text)
         return answered
-
-
-def open_benchmark(source: BenchmarkSource, encoder: Encoder) -> MemorizationBenchmark:
-    """The user's own files or hub splits, their format recognised; the first `source.samples` of each.
-
-    Raises `InputError` with everything that is wrong with any of them.
-    """
-    if source.forget is None:
-        raise InputError(
-            Problem(
-                "--forget",
-                "there is nothing to measure.",
-                "Name a file, a folder, or a hub data set and split.",
-            )
-        )
-    problems: list[Problem] = []
-    sets: dict[str, SampleSet] = {}
-    for side in ("forget", "retain", "holdout"):
-        place = getattr(source, side)
-        if place is None:
-            continue
-        try:
-            named = {f"{role}_column": name for role, name in source.columns.items()}
-            sets[side], _ = read_own_set(place, Columns(**named), f"--{side}")
-        except InputError as error:
-            problems += error.problems
-    problems += overlaps(sets, "--") if not problems else []
-    if problems:
-        raise InputError(problems)
-    return memorization_benchmark(sets, encoder, source.max_new_tokens or MAX_NEW_TOKENS, source.samples)
 
 
 def memorization_benchmark(

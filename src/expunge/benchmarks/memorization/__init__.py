@@ -1,0 +1,1 @@
+"""The benchmark for a user's own data: how much of it the model still has by heart."""

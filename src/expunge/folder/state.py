@@ -1,0 +1,231 @@
+"""What the files of a run folder hold, as types: `run.json`, `continual.json`, lines of `metrics.jsonl`, `steps.jsonl`.
+
+A key that has a default may be absent: a run writes it later, or not at all. Further keys, of a later version, are
+left as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, model_validator
+
+from ..evaluation.metric import Metric
+
+Count = Annotated[StrictInt, Field(ge=0)]
+#: Seconds or operations.
+Amount = Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False)]
+Metrics = dict[str, Metric]
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Phase(Record):
+    """A phase of a run; how long it took and what it needed once it is over."""
+
+    state: Literal["running", "done"]
+    attempts: Count = 0
+    started: str | None = None
+    seconds: Amount | None = None
+    flops: Amount | None = None
+    peak_memory_bytes: Count | None = None
+
+
+class ModelFacts(Record):
+    """The model that is to forget, as it was loaded."""
+
+    path: str
+    revision: str | None = None
+    fingerprint: str
+    parameters: Count
+    dtype: str | None = None
+    bytes: Count
+
+
+class SetFacts(Record):
+    """As `SampleSet.describe` gives it."""
+
+    source: str
+    hash: str
+    n: Count
+
+
+class SurrogateFacts(Record):
+    """The model's own samples that stand in for a retain set."""
+
+    samples: Count
+    drawn: Count
+    rejected: dict[str, Count]
+    folder: str | None = None
+    reused: StrictBool = False
+    held_out: Count
+
+
+class DataFacts(Record):
+    format: str | None = None
+    forget: SetFacts
+    retain: SetFacts | None = None
+    surrogate: SurrogateFacts | None = None
+
+
+class AdapterFacts(Record):
+    """What is trained; without an adapter only how many parameters."""
+
+    initialization: str | None = None
+    rank: Count | None = None
+    alpha: StrictInt | StrictFloat | None = None
+    modules: Count | None = None
+    trainable_parameters: Count | None = None
+    bytes: Count | None = None
+
+
+class TakenImportance(Record):
+    """Of an importance that was not measured anew. reused: the store's file"""
+
+    reused: str
+
+
+class TrainingFacts(Record):
+    """What came of training: the epoch whose model is handed over, and why no later one was trained.
+
+    utility_metric, original_utility: what the utility rule looked at and took its share of; version 0.1.0 said neither
+    """
+
+    steps: Count
+    epochs: Count
+    best_epoch: Count
+    qualified: StrictBool
+    utility_floor: Annotated[StrictFloat, Field(gt=0, le=1)]
+    stopped: str | None
+    utility_metric: str | None = None
+    original_utility: StrictFloat | None = None
+
+
+class Stages(Record):
+    """Metrics by name; None for what was not evaluated."""
+
+    before: Metrics | None = None
+    after: Metrics | None = None
+    reference: Metrics | None = None
+
+
+class Origin(Record):
+    """By which command a run was made, when, and with what; of no use to a run that is gone on with."""
+
+    name: str | None = None
+    versions: dict[str, str] = {}
+    seed: StrictInt | None = None
+    command: list[str] = []
+    started: str | None = None
+    finished: str | None = None
+
+
+class RunState(Origin):
+    """`run.json`."""
+
+    state: Literal["running", "done", "failed"]
+    phases: dict[str, Phase]
+    machine: dict[str, Any] = {}
+    method: str | None = None
+    deliverable: Literal["adapter", "merged", "assistant"] = "adapter"
+    model: ModelFacts
+    data: DataFacts
+    adapter: AdapterFacts
+    metrics: Stages
+    importance: TakenImportance | None = None
+    training: TrainingFacts | None = None
+    error: str | None = None
+
+
+class EpochRow(Record):
+    """A line of `metrics.jsonl`: an epoch that was evaluated. step: the optimiser's, at its end."""
+
+    epoch: Count
+    step: Count
+    forget_loss: StrictFloat | None = None
+    retain_loss: StrictFloat | None = None
+    learning_rate: StrictFloat | None = None
+    seconds: Amount | None = None
+    forget_score: StrictFloat
+    utility: StrictFloat | None
+    qualifies: StrictBool
+    reached: StrictBool
+    stopped: str | None
+    metrics: Metrics
+
+
+class StepRow(Record):
+    """A line of `steps.jsonl`: an optimiser step."""
+
+    step: Count
+    epoch: StrictFloat | None = None
+    forget_loss: StrictFloat | None = None
+    retain_loss: StrictFloat | None = None
+    learning_rate: StrictFloat | None = None
+    grad_norm: StrictFloat | None = None
+    retain_weight: StrictFloat | None = None
+
+
+class AdapterConfig(Record):
+    """What a report takes from `adapter_config.json`, which is PEFT's. r: rank"""
+
+    r: Annotated[StrictInt, Field(ge=1)] | None = None
+
+
+class RequestsData(Record):
+    format: str | None = None
+    forget: Annotated[list[SetFacts], Field(min_length=1)]
+    retain: SetFacts | None = None
+
+
+class Utility(Record):
+    """Of the model before all requests, and after each; None where nothing measures it."""
+
+    original: StrictFloat | None
+    after: list[StrictFloat | None]
+
+
+class RequestFacts(Record):
+    """What came of a request. forget_sets: metrics of each forget set so far, by the number of its request"""
+
+    folder: str
+    adapter: str
+    model: ModelFacts
+    training: TrainingFacts
+    metrics: Stages
+    forget_sets: dict[str, Metrics]
+
+
+class CombinedAdapter(Record):
+    rank: Count
+    bytes: Count
+
+
+class ContinualState(Origin):
+    """`continual.json`."""
+
+    state: Literal["running", "done", "failed"]
+    finished: str | None
+    data: RequestsData
+    utility: Utility
+    requests: list[RequestFacts]
+    adapter: CombinedAdapter | None
+    error: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> ContinualState:
+        """Each request that is over has been measured as the report compares them."""
+        over = len(self.requests)
+        if over > len(self.data.forget):
+            raise ValueError(f"holds {over} requests, but data.forget names {len(self.data.forget)}")
+        if len(self.utility.after) < over:
+            raise ValueError(f"holds {over} requests, but utility.after is of {len(self.utility.after)}")
+        for number, request in enumerate(self.requests, start=1):
+            if request.metrics.before is None or request.metrics.after is None:
+                raise ValueError(f"lacks the metrics of request {number}")
+            for earlier in range(1, number + 1):
+                if str(earlier) not in request.forget_sets:
+                    raise ValueError(f"lacks forget set {earlier} after request {number}")
+        return self

@@ -1,0 +1,22 @@
+"""The weight of a term of the objective: fixed, or the dual variable of a constraint on the term's loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Weight:
+    """λ. With a `bound` it is a dual variable: raised while the loss exceeds the bound, lowered below it.
+
+    After each optimiser step λ ← max(0, λ + rate · (loss − bound)) (dual ascent on loss ≤ bound).
+    """
+
+    value: float = 1.0
+    bound: float | None = None
+    rate: float = 1.0
+
+    def after_step(self, loss: float) -> None:
+        """loss: the term's mean loss of the whole step, over all processes."""
+        if self.bound is not None:
+            self.value = max(0.0, self.value + self.rate * (loss - self.bound))

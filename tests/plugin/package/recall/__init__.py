@@ -1,0 +1,1 @@
+"""A loss, an estimator, two metrics and a benchmark for expunge."""
