@@ -9,6 +9,8 @@ import pytest
 import torch
 from scipy.linalg import eigh
 
+from expunge import attach_adapter
+from expunge.adapters.anchor import ANCHOR, UNLEARN, adapted_layers
 from expunge.errors import InputError
 from expunge.importance import directions
 from expunge.importance.directions import RIDGE, input_directions, leading_directions
@@ -106,3 +108,21 @@ def test_wrong_input_is_named() -> None:
         input_directions(random_model(), [], [random_batch(2)])
     with pytest.raises(InputError, match="30 exceeds the width 24"):
         input_directions(random_model(), [random_batch(2)], None, rank=30)
+
+
+def test_an_adapter_that_starts_there_changes_nothing_and_has_no_anchor() -> None:
+    model, batch = random_model(), random_batch(4)
+    placed = input_directions(model, [batch], [random_batch(4, seed=3)], rank=2)
+    ids = batch["input_ids"]
+    with torch.no_grad():
+        before = model(ids).logits
+        adapted = attach_adapter(model, directions=placed, rank=2, alpha=4)
+        assert torch.equal(adapted(ids).logits, before)
+    layers = adapted_layers(adapted)
+    assert {name.removeprefix("base_model.model.") for name in layers} == placed.keys()
+    for name, layer in layers.items():
+        assert ANCHOR not in layer.lora_A
+        assert not layer.lora_B[UNLEARN].weight.any()
+        assert torch.equal(layer.lora_A[UNLEARN].weight, placed[name.removeprefix("base_model.model.")])
+    with pytest.raises(InputError, match=r"it has shape \(2, 24\), not \(3, 24\)"):
+        attach_adapter(random_model(), directions=placed, rank=3)

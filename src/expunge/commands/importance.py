@@ -7,6 +7,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from ..adapters.settings import DIRECTIONS
 from ..errors import InputError, Problem
 from ..importance import estimators
 from ..progress import say
@@ -28,10 +29,10 @@ def measure_and_store(source: str | Path, overrides: Sequence[str] = ()) -> Path
 
 def _measure_and_store(recipe: Recipe) -> Path:
     chosen = recipe.adapter.initialization
-    if chosen not in estimators:
+    if not recipe.adapter.measured:
         raise InputError(
             Problem("adapter.initialization", f"{chosen!r} needs no importance.",
-                    f"Name an estimator: {', '.join(estimators)}.")
+                    f"Name an estimator: {', '.join(estimators)}; or {DIRECTIONS}.")
         )  # fmt: skip
     job = Job(recipe, Path(recipe.output_folder))
     file = stored_file(job)

@@ -83,7 +83,9 @@ def input_directions(
             found[name] = leading_directions(
                 forget[name] / forget_count, other, rank, seed_for(seed, name, "directions")
             ).cpu()
-    return {name: found[leader] for name, leader in leaders.items()}
+    return {
+        name: found[leader].clone() for name, leader in leaders.items()
+    }  # safetensors stores no tensor twice
 
 
 def leading_directions(forget: Tensor, retain: Tensor | None, rank: int, seed: int = 0) -> Tensor:

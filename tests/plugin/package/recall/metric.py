@@ -1,4 +1,4 @@
-"""`surprise`: how many bits a token of the answer costs the model; `recall`: what the benchmark's figures are called."""
+"""`surprise`: how many bits a token of the answer costs the model; `recall`: the name of the benchmark's figures."""
 
 from __future__ import annotations
 
