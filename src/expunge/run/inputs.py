@@ -22,7 +22,9 @@ from ..methods import method_of
 from ..models.loading import load_config, load_tokenizer
 from ..models.window import vocabulary_of
 from ..recipe.schema import Recipe
+from ..training.settings import TrainingPlan
 from ..training.stopping import read_thresholds
+from ..training.train import paired_dataset
 from .checks import check_inputs, check_window, procedure_of
 from .given_logs import read_given_log
 
@@ -58,6 +60,12 @@ class Inputs:
             read_given_log(self.recipe, side, self.benchmark, self.encoder, complete)
             for side in ("before", "reference")
         )
+
+    @property
+    def training(self) -> TrainingPlan:
+        """The settings of the training, every `auto` as the number that follows from the samples."""
+        walked = paired_dataset(self.objective, self.forget, self.retain, self.substitutes)
+        return self.method.training.plan(len(walked))
 
     def _substitutes(self) -> list[Example]:
         kind, settings = self.objective.substitute, self.recipe.objective

@@ -15,6 +15,7 @@ from ..adapters.anchor import restore
 from ..adapters.loading import load_model
 from ..errors import InputError, Problem
 from ..evaluation.log import EvaluationLog
+from ..folder.epochs import EpochsFolder
 from ..folder.machine import machine
 from ..folder.run import RunFolder
 from ..models.comparison import difference
@@ -162,12 +163,13 @@ class Job(Inputs):
         """What an evaluation log says about the model that it is of."""
         return {"path": path or self.recipe.model.path, "fingerprint": fingerprint(model), "adapter": adapter}
 
-    def record(self, log: EvaluationLog, name: str) -> EvaluationLog:
-        """Give `log` its metrics and write it to `eval/{name}.json`, on the first process."""
+    def record(self, log: EvaluationLog, name: str, folder: EpochsFolder | None = None) -> EvaluationLog:
+        """Give `log` its metrics and write it to `eval/{name}.json` of the run, or of a trial's `folder`, on the first
+        process."""
         if not self.main_process:
             return log
         log.metrics = self.benchmark.all_metrics(log, log if name == "reference" else self.reference_log)
-        self.folder.write_log(name, log)
+        (folder or self.folder).write_log(name, log)
         return log
 
     @property
