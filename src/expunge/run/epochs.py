@@ -86,7 +86,7 @@ def _measure_epoch(job: Job, epoch: int, folder: EpochsFolder) -> tuple[Candidat
     reached = False
     with job.method.handed_over(job.base, job.trained) as model:
         log = job.benchmark.measure(model, job.encoder)
-        if log.finite and job.generates_every_time:
+        if log.finite and job.generates_between_epochs:
             log = job.benchmark.generate(model, job.encoder, log)
     if log.finite and job.main_process:
         log.model = job.model_facts(model, path=job.method.source.path, adapter=f"epoch {epoch}")

@@ -153,6 +153,19 @@ class Job(Inputs):
     def generates_every_time(self) -> bool:
         return self.recipe.evaluation.generate == "every"
 
+    @property
+    def generates_between_epochs(self) -> bool:
+        """Whether answers are generated after every epoch.
+
+        While a rate is looked for that is so only where the utility rule or a threshold looks at them: the trials cost
+        the more, and the chosen epoch gets its answers at the end.
+        """
+        if not self.generates_every_time or not self.method.finds_rate or self.thresholds:
+            return self.generates_every_time
+        before = self.folder.metrics("before")
+        ruled, by_one_pass = (self.benchmark.utility_metric(before, generated=kind) for kind in (True, False))
+        return ruled != by_one_pass
+
     def evaluate(self, model: Any) -> EvaluationLog:
         """The benchmark's log of `model`, with generations unless the recipe says never."""
         if self.recipe.evaluation.generate == "never":
