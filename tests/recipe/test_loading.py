@@ -22,7 +22,11 @@ def test_defaults_are_those_of_the_interface() -> None:
     assert (recipe.adapter.initialization, recipe.adapter.rank, recipe.adapter.alpha) == ("vila", 8, 16)
     assert (recipe.objective.forget, recipe.objective.retain) == ("ihl", "nll")
     assert (recipe.training.batch_size, recipe.training.epochs, recipe.seed) == ("auto", "auto", 42)
-    assert (recipe.training.learning_rate, recipe.training.warmup, recipe.tuning.trials) == ("auto", "auto", 6)
+    assert (recipe.training.learning_rate, recipe.training.warmup, recipe.tuning.trials) == (
+        "auto",
+        "auto",
+        6,
+    )
     assert recipe.benchmark == "tofu"
 
 
