@@ -128,7 +128,7 @@ class TuningFacts(Record):
 class TrainingFacts(Record):
     """What came of training: the epoch whose model is handed over, and why no later one was trained.
 
-    settings: the recipe's, every `auto` as the number that it became; earlier versions did not say
+    settings: of the training, every `auto` as the number that it became; None where the recipe says all of them
     utility_metric, original_utility: what the utility rule looked at and took its share of; version 0.1.0 said neither
     """
 

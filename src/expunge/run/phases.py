@@ -184,7 +184,6 @@ def training(job: Job) -> None:
     last = next(row for row in folder.epochs if row.epoch == measured[-1].epoch)
     folder.update(
         training={
-            "settings": plan.model_dump(mode="json"),
             "steps": last.step,
             "epochs": last.epoch,
             "best_epoch": choice.epoch,
@@ -195,6 +194,7 @@ def training(job: Job) -> None:
             ),
             "original_utility": None if math.isnan(original) else original,
             "stopped": stopped,
+            **({"settings": plan.model_dump(mode="json")} if plan.differs(job.recipe.training) else {}),
         }
     )
     say(

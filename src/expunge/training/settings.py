@@ -107,6 +107,10 @@ class TrainingPlan(Training):
     learning_rate: float = Field(gt=0)
     warmup: str | int
 
+    def differs(self, recipe: Training) -> bool:
+        """Whether the recipe left something open, which is known now."""
+        return self.model_dump() != recipe.model_dump()
+
     def steps_an_epoch(self, samples: int) -> int:
         """Optimiser steps in one pass over the set that an epoch walks through."""
         return math.ceil(samples / self.batch_size)
