@@ -59,9 +59,10 @@ def test_the_best_trial_is_the_run_at_its_rate(auto: dict, tmp_path: Path) -> No
     for file in (WEIGHTS, "steps.jsonl"):
         assert (found.path / file).read_bytes() == (given.path / file).read_bytes(), file
     assert found.state["metrics"] == given.state["metrics"]
-    settings = found.state["training"].pop("settings")
+    training = found.state["training"]
+    settings = training.pop("settings")
     assert (settings["learning_rate"], settings["epochs"], settings["batch_size"]) == (rate, 3, 4)
-    assert found.state["training"] == given.state["training"]  # whose recipe leaves nothing open
+    assert training == given.state["training"]  # whose recipe leaves nothing open
     ours, theirs = (read_json_lines(run.path / "metrics.jsonl") for run in (found, given))
     for one, other in zip(ours, theirs, strict=True):
         for key in ("epoch", "step", "forget_score", "utility", "qualifies", "learning_rate", "stopped"):

@@ -218,7 +218,7 @@ def _surrogate(facts: SurrogateFacts | None) -> str | None:
 
 
 def _training(folder: RunFolder) -> str | None:
-    """The settings as they were used; the recipe's where that is all there is to know, or the run has not got so far."""
+    """The settings as they were used; the recipe's where it leaves none open, or the run has not got so far."""
     facts, recipe = folder.state.training, folder.written_recipe
     used = facts.settings if facts else None
     if used is None and recipe:
