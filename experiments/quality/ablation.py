@@ -87,6 +87,8 @@ class Trial:
             | ({"forget": "ga"} if self.objective == "gd" else {}),
             "training": {
                 "epochs": 5,
+                "batch_size": 32,
+                "warmup": "1 epoch",
                 "learning_rate": self.rate,
                 "learning_rate_scale": self.scale,
                 "micro_batch_size": 16,

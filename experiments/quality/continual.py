@@ -110,6 +110,7 @@ def recipe(options: argparse.Namespace, data: Path) -> dict[str, Any]:
             "epochs": options.epochs,
             "learning_rate": options.rate,
             "batch_size": options.batch,
+            "warmup": "1 epoch",
             "micro_batch_size": 16,
         },
         "evaluation": {"every": options.epochs, "generate": "never", "samples": 100, **reference},

@@ -69,7 +69,13 @@ class Trial:
                 "retain": "none" if self.retain == "none" else self.loss,
                 "retain_weight": self.weight,
             },
-            "training": {"epochs": 5, "learning_rate": self.rate, "micro_batch_size": 16},
+            "training": {
+                "epochs": 5,
+                "batch_size": 32,
+                "warmup": "1 epoch",
+                "learning_rate": self.rate,
+                "micro_batch_size": 16,
+            },
             "evaluation": {
                 "reference": str(
                     logs / "reference.json" if known else shared / "models" / "tofu-tiny" / RETAIN

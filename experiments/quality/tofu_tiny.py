@@ -60,7 +60,13 @@ def recipe(shared: Path, forget: str, objective: str, initialization: str, rate:
         "adapter": {"initialization": initialization, "rank": 8, "alpha": 16},
         "importance": {"batch_size": 16},
         "objective": objective,
-        "training": {"epochs": EPOCHS[forget], "learning_rate": rate, "micro_batch_size": 16},
+        "training": {
+            "epochs": EPOCHS[forget],
+            "batch_size": 32,
+            "warmup": "1 epoch",
+            "learning_rate": rate,
+            "micro_batch_size": 16,
+        },
         "evaluation": {
             "reference": str(shared / "models" / "tofu-tiny" / RETAIN[forget]),
             "max_new_tokens": 60,

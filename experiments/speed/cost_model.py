@@ -29,6 +29,9 @@ from workload import SHAPES, random_llama
 COLUMNS = ["recipe", "phase", "predicted s", "measured s", "time ÷ measured", "predicted memory", "measured memory",
            "memory ÷ measured"]  # fmt: skip
 
+#: Settings that would otherwise follow from the samples, or be searched for.
+FIXED = {"batch_size": 32, "learning_rate": 1e-4, "warmup": "1 epoch"}
+
 
 def recipes(shared: Path, folder: Path) -> dict[str, dict[str, Any]]:
     """Name → recipe: models from 0.7 to 27 M parameters, two architectures, several losses and estimators."""
@@ -41,7 +44,7 @@ def recipes(shared: Path, folder: Path) -> dict[str, dict[str, Any]]:
             "data": tofu,
             "adapter": {"initialization": "factored"},
             "importance": {"batch_size": 16},
-            "training": {"epochs": 2, "batch_size": 40, "micro_batch_size": 20},
+            "training": {**FIXED, "epochs": 2, "batch_size": 40, "micro_batch_size": 20},
             "evaluation": {"generate": "never", "samples": 20, "every": 2},
         },
         "tofu-tiny, vila, npo, generation": {
@@ -49,7 +52,7 @@ def recipes(shared: Path, folder: Path) -> dict[str, dict[str, Any]]:
             "data": tofu,
             "adapter": {"initialization": "vila", "rank": 16},
             "objective": {"forget": "npo"},
-            "training": {"epochs": 1, "micro_batch_size": 8},
+            "training": {**FIXED, "epochs": 1, "micro_batch_size": 8},
             "evaluation": {**few, "generate": "chosen", "max_new_tokens": 40},
         },
         "tofu-tiny, fila, q_v, gd, 100 samples": {
@@ -58,21 +61,21 @@ def recipes(shared: Path, folder: Path) -> dict[str, dict[str, Any]]:
             "adapter": {"initialization": "fila", "targets": "q_v"},
             "importance": {"samples": 100},
             "objective": "gd",
-            "training": {"epochs": 1, "micro_batch_size": 32},
+            "training": {**FIXED, "epochs": 1, "micro_batch_size": 32},
             "evaluation": few,
         },
         "tinystories, pissa, ihl": {
             "model": {"path": str(shared / "models" / "tinystories-656k")},
             "data": tofu,
             "adapter": {"initialization": "pissa"},
-            "training": {"epochs": 2, "micro_batch_size": 8},
+            "training": {**FIXED, "epochs": 2, "micro_batch_size": 8},
             "evaluation": few,
         },
         "27 M, narrow, factored, ihl": {
             "model": {"path": str(_saved(shared, folder, "narrow"))},
             "data": tofu,
             "adapter": {"initialization": "factored"},
-            "training": {"epochs": 1, "micro_batch_size": 8},
+            "training": {**FIXED, "epochs": 1, "micro_batch_size": 8},
             "evaluation": few,
         },
         "26 M, wide, vila, kl": {
@@ -80,7 +83,7 @@ def recipes(shared: Path, folder: Path) -> dict[str, dict[str, Any]]:
             "data": tofu,
             "adapter": {"initialization": "vila"},
             "objective": "kl",
-            "training": {"epochs": 1, "micro_batch_size": 4},
+            "training": {**FIXED, "epochs": 1, "micro_batch_size": 4},
             "evaluation": few,
         },
     }

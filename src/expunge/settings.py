@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
 
 from .errors import Problem, nearest
 
@@ -31,6 +39,14 @@ def _home(value: Any) -> Any:
 
 #: A file, a folder or a hub id; `~` is the user's home.
 Location = Annotated[str, BeforeValidator(_home)]
+
+
+Value = TypeVar("Value")
+#: A value, or `auto`: it follows from the rest of the recipe. What is neither is refused as a value.
+AutoOr = Annotated[
+    Annotated[Value, Tag("value")] | Annotated[Literal["auto"], Tag("auto")],
+    Discriminator(lambda given: "auto" if given == "auto" else "value"),
+]
 
 
 def misfit(where: str, detail: Any) -> Problem:

@@ -21,7 +21,12 @@ def test_defaults_are_those_of_the_interface() -> None:
     assert recipe.data.retain_split == "retain90"
     assert (recipe.adapter.initialization, recipe.adapter.rank, recipe.adapter.alpha) == ("vila", 8, 16)
     assert (recipe.objective.forget, recipe.objective.retain) == ("ihl", "nll")
-    assert (recipe.training.batch_size, recipe.training.epochs, recipe.seed) == (32, 5, 42)
+    assert (recipe.training.batch_size, recipe.training.epochs, recipe.seed) == ("auto", "auto", 42)
+    assert (recipe.training.learning_rate, recipe.training.warmup, recipe.tuning.trials) == (
+        "auto",
+        "auto",
+        6,
+    )
     assert recipe.benchmark == "tofu"
 
 
@@ -87,8 +92,16 @@ def test_a_dumped_recipe_is_read_back_as_the_same(tmp_path: Path) -> None:
     ("warmup", "steps"), [("1 epoch", 13), ("0.5 epochs", 6), ("10%", 6), (7, 7), ("7", 7), (0, 0)]
 )
 def test_warm_up_in_steps(warmup: str | int, steps: int) -> None:
-    recipe = load_recipe({**TOFU, "training": {"warmup": warmup}})
-    assert recipe.training.warmup_steps(13) == steps
+    recipe = load_recipe({**TOFU, "training": {"warmup": warmup, "epochs": 5}})
+    assert recipe.training.plan(400).warmup_steps(13) == steps
+
+
+@pytest.mark.parametrize("key", ["learning_rate", "epochs", "batch_size"])
+def test_what_is_neither_a_value_nor_auto_is_one_problem(key: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_recipe({**TOFU, "training": {key: -1}})
+    (problem,) = caught.value.problems
+    assert (problem.where, "-1" in problem.reason) == (f"recipe: training.{key}", True)
 
 
 def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:

@@ -30,7 +30,6 @@ from expunge.recipe import Recipe, load_recipe
 from expunge.recipe.requests import Requests, load_requests
 from expunge.recipe.shipped import copy_recipe, shipped_recipe, shipped_recipes
 from expunge.run.checks import check_adapter
-from expunge.training.train import steps_an_epoch
 
 _LLAMA: dict[str, Any] = {
     "model_type": "llama", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008,
@@ -222,14 +221,14 @@ def test_hyperparameters(
 
 def test_steps_and_warm_up() -> None:
     for forget, samples in FORGET_SAMPLES.items():
-        training = load_recipe("loku/tofu/phi-1.5", [f"data.forget={forget}"]).training
-        steps = steps_an_epoch(samples, training)
+        training = load_recipe("loku/tofu/phi-1.5", [f"data.forget={forget}"]).training.plan(samples)
+        steps = training.steps_an_epoch(samples)
         assert training.epochs * steps == TOFU_STEPS[forget]
         assert training.warmup_steps(steps) == steps
-    training = load_recipe("loku/tdec/gpt-neo-2.7b").training
-    assert (steps_an_epoch(32, training), training.warmup_steps(1)) == (1, 0)
-    training = load_recipe("vila/wmdp/zephyr-7b-beta/ihl").training
-    assert (steps_an_epoch(2000, training), training.warmup_steps(500)) == (500, 50)
+    training = load_recipe("loku/tdec/gpt-neo-2.7b").training.plan(32)
+    assert (training.steps_an_epoch(32), training.warmup_steps(1)) == (1, 0)
+    training = load_recipe("vila/wmdp/zephyr-7b-beta/ihl").training.plan(2000)
+    assert (training.steps_an_epoch(2000), training.warmup_steps(500)) == (500, 50)
 
 
 def test_every_command_of_the_index_can_be_run(model: Any) -> None:

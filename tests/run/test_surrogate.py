@@ -20,7 +20,7 @@ from expunge.data.rows import read_rows
 from expunge.data.screening import Screen
 from expunge.errors import InputError
 from expunge.recipe import load_recipe
-from expunge.run import phases, surrogate
+from expunge.run import epochs, surrogate
 from expunge.run.job import Job
 from expunge.storage import read_json
 from tiny_models import random_model
@@ -250,7 +250,7 @@ def test_stopped_while_sampling_and_in_training_and_gone_on_with(finished, own, 
     monkeypatch.undo()
     assert not list(store.iterdir())
     assert not Path(own["output"]).exists()
-    monkeypatch.setattr(phases, "build_trainer", interrupted)
+    monkeypatch.setattr(epochs, "build_trainer", interrupted)
     with pytest.raises(KeyboardInterrupt):
         expunge.unlearn(own)
     monkeypatch.undo()

@@ -186,7 +186,7 @@ def test_a_failure_of_something_else_is_recorded_and_gone_on_with(recipe: dict, 
         raise MemoryError("Who is number 1?")
 
     with monkeypatch.context() as changed:
-        changed.setattr("expunge.run.phases.build_trainer", out_of_memory)
+        changed.setattr("expunge.run.epochs.build_trainer", out_of_memory)
         with pytest.raises(MemoryError):
             expunge.unlearn(recipe, ["evaluation.generate=never"])
     state = read_json(Path(recipe["output"]) / "run.json")

@@ -10,7 +10,7 @@ import torch
 from expunge import attach_adapter
 from expunge.adapters.anchor import ANCHOR, UNLEARN, adapted_layers
 from expunge.adapters.attach import uniform_importance
-from expunge.training.learning_rates import learning_rate_factors, scale_learning_rates
+from expunge.training.learning_rates import learning_rate_factors, scale_learning_rates, typical_factor
 from tiny_models import random_model
 
 
@@ -35,6 +35,13 @@ def test_factors_by_hand() -> None:
         wanted = math.sqrt(d_out * 3 / 3 / float(d_out * A.norm() ** 2 + d_in * B.norm() ** 2))
         assert factors[layer.lora_A[UNLEARN].weight] == pytest.approx(wanted, rel=1e-5)
         assert factors[layer.lora_B[UNLEARN].weight] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_typical_factor_is_their_geometric_mean() -> None:
+    model = adapted("pissa")
+    factors = list(learning_rate_factors(model).values())
+    assert typical_factor(model) == pytest.approx(math.prod(factors) ** (1 / len(factors)))
+    assert typical_factor(adapted("default")) == 1.0
 
 
 def test_the_first_update_is_as_large_as_the_defaults() -> None:

@@ -377,3 +377,26 @@ def test_a_damaged_dual_variable_is_named(tmp_path: Path, content: str) -> None:
     trainer.objective = build_objective(ObjectiveSettings(forget="pdu"))
     with pytest.raises(InputError, match=f"{WEIGHTS_FILE}.*Delete"):
         trainer._load_weights(folder)
+
+
+@pytest.mark.parametrize(
+    ("warmup", "rates"),
+    [
+        # four steps, one of warm-up: 1/(w+1), then from the full rate down by thirds
+        ("25%", [1 / 2, 1, 2 / 3, 1 / 3]),
+        ("0%", [1, 3 / 4, 1 / 2, 1 / 4]),
+        # as transformers has it: the first step does nothing
+        (1, [0, 1, 2 / 3, 1 / 3]),
+    ],
+)
+def test_rate_of_every_step(tmp_path: Path, warmup: str | int, rates: list[float]) -> None:
+    _, trainer = train(tmp_path, warmup=warmup, batch_size=8)
+    logged = [entry["learning_rate"] for entry in trainer.state.log_history if "loss" in entry]
+    assert logged == pytest.approx([1e-2 * rate for rate in rates])
+
+
+def test_goes_on_with_a_schedule_without_a_step_at_zero(tmp_path: Path) -> None:
+    settings = {"epochs": 2, "warmup": "50%", "batch_size": 16}
+    whole, _ = train(tmp_path, **settings)
+    resumed, _ = train(tmp_path, **settings, resume=str(saved_steps(tmp_path)[2]))
+    assert all(torch.equal(resumed[name], weight) for name, weight in whole.items())

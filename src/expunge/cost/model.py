@@ -34,7 +34,7 @@ from ..models.processes import device
 from ..run.importance import batches_of, drawn_samples
 from ..run.inputs import Inputs
 from ..run.meter import resident_memory
-from ..training.train import mixed_precision, paired_dataset, steps_an_epoch
+from ..training.train import mixed_precision, paired_dataset
 from .device_speed import DeviceSpeed, decomposition_seconds, free_memory, measure_speed
 from .operations import Work
 from .passes import Batches, Passes
@@ -159,7 +159,11 @@ class CostModel:
                 directed = recipe.adapter.initialization == DIRECTIONS
                 found["importance"] = self._directions() if directed else self._importance()
             found["adapter"] = self._adapter()
-        found["training"] = self._training(workload)
+        training = self._training(workload)
+        if self.method.finds_rate:  # at most: the best trial is the training
+            found["tuning"] = training.times(recipe.tuning.trials)
+        else:
+            found["training"] = training
         if workload and recipe.evaluation.generate == "chosen":
             found["evaluation"] = self._generation(workload)
         if device().type == "cpu":  # what is freed stays with the process
@@ -221,7 +225,7 @@ class CostModel:
 
     def _training_batches(self) -> Batches:
         """The micro-batches of the first epoch, as they will be."""
-        inputs, settings = self.inputs, self.method.training
+        inputs, settings = self.inputs, self.inputs.training
         retain = inputs.retain or (inputs.forget if self.recipe.data.retains_itself else [])
         self.dataset = paired_dataset(inputs.objective, inputs.forget, retain, inputs.substitutes)
         pairs = [
@@ -236,7 +240,7 @@ class CostModel:
         )
 
     def _training(self, workload: Workload | None) -> Cost:
-        settings, batches = self.method.training, self.batches
+        settings, batches = self.inputs.training, self.batches
         one = self.passes.trained(batches.shape, settings.activation_checkpointing)
         work = _all(one, batches)
         work += Work(kernels=float(BATCH_KERNELS)).times(batches.count)
@@ -247,7 +251,7 @@ class CostModel:
             moved=float(OPTIMISER_BYTES * self.trained),
             kernels=float(OPTIMISER_KERNELS * self.trained_tensors),
         )
-        work += optimiser.times(steps_an_epoch(len(self.dataset), settings))
+        work += optimiser.times(settings.steps_an_epoch(len(self.dataset)))
         work += Work(kernels=float(SAVING_KERNELS))
         work = work.times(settings.epochs) + Work(kernels=float(STARTING_KERNELS))
         cost = self._cost(work, self.in_training)

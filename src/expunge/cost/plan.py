@@ -20,7 +20,6 @@ from ..run.continual import check_requests
 from ..run.inputs import Inputs
 from ..run.single import is_begun
 from ..run.surrogate import surrogate_size
-from ..training.train import steps_an_epoch
 from .model import Cost, CostModel
 
 
@@ -72,7 +71,8 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
         unreached = None
         trainable = sum(parameter.numel() for parameter in part.parameters())
         what = [f"weights: all {trainable:,} parameters are trained"]
-    steps = steps_an_epoch(len(walked), recipe.training)
+    training = inputs.training
+    steps = training.steps_an_epoch(len(walked))
     costs = predicted_costs(inputs, model)
     kept, itself = len(data.retain.samples) if data.retain else 0, recipe.data.retains_itself
     if itself:
@@ -82,7 +82,7 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
         "format": data.format,
         "forget_samples": len(data.forget.samples),
         "retain_samples": kept,
-        "steps": steps * recipe.training.epochs,
+        "steps": steps * training.epochs,
         "trainable_parameters": trainable,
         "unreached": unreached.model_dump() if unreached else None,
         "peak_memory_bytes": max((cost.peak_memory_bytes for cost in costs.values()), default=None),
@@ -91,7 +91,12 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
             f"data: {data.format}, {len(data.forget.samples)} samples to forget, "
             f"{kept} to keep{' (sampled from the model itself when it runs)' if itself else ''}, "
             f"longest {longest} tokens",
-            f"training: {recipe.training.epochs} epochs of {steps} steps",
+            f"training: {training.epochs} epochs of {steps} steps, batch {training.batch_size}, learning rate "
+            + (
+                f"found in at most {recipe.tuning.trials} trials"
+                if method.finds_rate
+                else f"{training.learning_rate:g}"
+            ),
             f"method: {recipe.method.name}: {method.formula}",
             *what,
             *_lines(costs),

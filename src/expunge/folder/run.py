@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,19 +18,19 @@ from ..evaluation.metric import Metric
 from ..intact import RESTORE, broken, read_intact, read_object
 from ..recipe import Recipe, dump_recipe, load_recipe
 from ..recipe.loading import load_written_recipe
-from ..storage import read_json, read_json_lines, recorded, write_json, write_json_lines, write_text
+from ..storage import read_json, write_text
 from .agreement import MODEL_BENEATH, RUN, START, check_agreement, recipe_facts
+from .epochs import EpochsFolder
 from .machine import now, say_changed_versions
-from .state import AdapterConfig, EpochRow, Record, RunState, StepRow
+from .state import AdapterConfig, RunState
 from .state_folder import StateFolder
 
 STAGES = ("before", "after", "reference")
 
-Row = TypeVar("Row", bound=Record)
 Content = TypeVar("Content")
 
 
-class RunFolder(StateFolder[RunState]):
+class RunFolder(StateFolder[RunState], EpochsFolder):
     """The files of one run. What is read is held in memory; what is written is on the disk at once.
 
     Raises `InputError` where a file is read that is damaged.
@@ -42,18 +42,16 @@ class RunFolder(StateFolder[RunState]):
     kind = RunState
 
     def __init__(self, path: str | Path):
-        super().__init__(path)
-        self.metrics_file = self.path / "metrics.jsonl"
-        self.steps_file = self.path / "steps.jsonl"
+        StateFolder.__init__(self, path)
+        EpochsFolder.__init__(self, path)
         self.importance_file = self.path / "importance.safetensors"
         self.initial_adapter = self.path / "initial_adapter"
-        self.checkpoints = self.path / "checkpoints"
         self.assistant = self.path / "assistant"
         self.reinforced_adapter = self.path / "reinforced_adapter"
 
-    def evaluation(self, name: str) -> Path:
-        """The evaluation log `before`, `after`, `reference`, `epoch-K` or `request-K`."""
-        return self.path / "eval" / f"{name}.json"
+    def trial(self, number: int) -> EpochsFolder:
+        """The files of a trial, counted from 1."""
+        return EpochsFolder(self.path / "trials" / str(number))
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -65,16 +63,6 @@ class RunFolder(StateFolder[RunState]):
     def written_recipe(self) -> Recipe | None:
         """The recipe to be shown, None where it is missing: a report can do without."""
         return load_written_recipe(self.recipe_file) if self.recipe_file.exists() else None
-
-    @cached_property
-    def epochs(self) -> list[EpochRow]:
-        """The lines of `metrics.jsonl`."""
-        return _rows(EpochRow, self.metrics_file)
-
-    @cached_property
-    def steps(self) -> list[StepRow]:
-        """The lines of `steps.jsonl`."""
-        return _rows(StepRow, self.steps_file)
 
     @cached_property
     def logs(self) -> Mapping[str, EvaluationLog]:
@@ -156,24 +144,6 @@ class RunFolder(StateFolder[RunState]):
         """Record the final metrics of a stage."""
         self.extend("metrics", **{stage: {name: metric.to_json() for name, metric in metrics.items()}})
 
-    def write_epoch(self, row: dict[str, Any], steps: Sequence[dict[str, Any]]) -> None:
-        """Record an epoch, in place of what an earlier attempt said of it and of later ones, and all steps so far."""
-        lines = zip(_lines(self.metrics_file), self.epochs, strict=True)
-        rows = [*(line for line, old in lines if old.epoch < row["epoch"]), row]
-        epochs, taken = (
-            _checked_rows(EpochRow, rows, self.metrics_file),
-            _checked_rows(StepRow, steps, self.steps_file),
-        )
-        write_json_lines(self.steps_file, steps)
-        write_json_lines(self.metrics_file, rows)
-        self.epochs, self.steps = epochs, taken
-
-    def write_log(self, name: str, log: EvaluationLog) -> None:
-        """Write `eval/{name}.json`, which quotes samples, for its owner alone."""
-        file = self.evaluation(name)
-        with recorded(file):
-            write_json(file, log.to_json(), private=True)
-
 
 def read_run_folder(path: str | Path) -> RunFolder:
     """A run folder whose files have all been read, for a report.
@@ -206,15 +176,3 @@ def _read_all(reads: Iterable[Callable[[], Content]]) -> list[Content]:
     if problems:
         raise InputError(problems)
     return contents
-
-
-def _lines(file: Path) -> list[dict[str, Any]]:
-    return read_intact(read_json_lines, file)
-
-
-def _rows(kind: type[Row], file: Path) -> list[Row]:
-    return _checked_rows(kind, _lines(file), file)
-
-
-def _checked_rows(kind: type[Row], rows: Iterable[Any], file: Path) -> list[Row]:
-    return [checked(kind, row, f"{file}, line {number}", RESTORE) for number, row in enumerate(rows, start=1)]

@@ -145,9 +145,48 @@ class TakenImportance(Record):
     reused: str
 
 
+class Trial(Record):
+    """A training at one learning rate, as far as it went.
+
+    state:        kept: at its end the model has the utility that the rule asks for; lost: it has not
+    left:         before its last epoch, since nothing was to be expected of it; stopped says why
+    best_epoch, forget_score, utility, qualified: of the epoch that would be chosen; no epoch where the first one
+                  diverged. The forget score is that of the questions by which trials are compared
+    """
+
+    learning_rate: Annotated[StrictFloat, Field(gt=0)]
+    state: Literal["kept", "lost"]
+    left: StrictBool
+    stopped: str | None
+    epochs: Count
+    best_epoch: Count | None = None
+    forget_score: StrictFloat | None = None
+    utility: StrictFloat | None = None
+    qualified: StrictBool = False
+
+
+class TuningFacts(Record):
+    """How the learning rate was found.
+
+    questions: forget questions by which the trials are compared
+    chosen:    the number of the trial that is handed over, counted from 1; None while they go on
+    """
+
+    questions: Count
+    trials: list[Trial]
+    chosen: Annotated[StrictInt, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _chosen_is_there(self) -> TuningFacts:
+        if self.chosen is not None and self.chosen > len(self.trials):
+            raise ValueError(f"chooses trial {self.chosen}, but holds {len(self.trials)}")
+        return self
+
+
 class TrainingFacts(Record):
     """What came of training: the epoch whose model is handed over, and why no later one was trained.
 
+    settings: of the training, every `auto` as the number that it became; None where the recipe says all of them
     utility_metric, original_utility: what the utility rule looked at and took its share of; version 0.1.0 said neither
     """
 
@@ -159,6 +198,7 @@ class TrainingFacts(Record):
     stopped: str | None
     utility_metric: str | None = None
     original_utility: StrictFloat | None = None
+    settings: dict[str, Any] | None = None
 
 
 class StartFacts(Record):
@@ -212,6 +252,7 @@ class RunState(Origin):
     resumed: list[Resumption] = []
     metrics: Stages
     importance: TakenImportance | None = None
+    tuning: TuningFacts | None = None
     training: TrainingFacts | None = None
     error: str | None = None
 

@@ -60,6 +60,11 @@ class Method(ABC):
         return self.objective().sees("retain")
 
     @property
+    def finds_rate(self) -> bool:
+        """Whether the learning rate is found by trials."""
+        return False
+
+    @property
     def training(self) -> Training:
         return self.recipe.training
 

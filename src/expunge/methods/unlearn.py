@@ -13,5 +13,9 @@ class Unlearn(Method):
     formula = "min over A, B of forget loss + λ · retain loss; W + s·BA − s·B₀A₀"
     paper = "LoKU, VILA, and the papers of the losses"
 
+    @property
+    def finds_rate(self) -> bool:
+        return self.recipe.training.learning_rate == "auto"
+
     def objective(self) -> Objective:
         return build_objective(self.recipe.objective)

@@ -197,7 +197,7 @@ def _problem(where: str, detail: Any, content: Mapping[str, Any]) -> Problem:
     path = [str(part) for part in places if str(part).isidentifier()]
     if detail["type"] == "extra_forbidden" and not str(places[-1]).isidentifier():
         path.append(str(places[-1]))  # an unknown key may be any text
-    path = [part for part in path if part not in ("str", "int", "CustomTemplate")]
+    path = [part for part in path if part not in ("str", "int", "value", "CustomTemplate")]
     key = ".".join(path)
     kind, value = detail["type"], detail.get("input")
     if kind == "extra_forbidden":

@@ -43,7 +43,7 @@ class TaskArithmetic(Method):
 
     @property
     def unused(self) -> frozenset[str]:
-        return frozenset({"objective", "importance"})
+        return frozenset({"objective", "importance", "tuning"})
 
 
 class Retrain(Method):
@@ -60,7 +60,9 @@ class Retrain(Method):
 
     @property
     def unused(self) -> frozenset[str]:
-        return frozenset({"objective", "importance"} | ({"adapter"} if self.weights == "all" else set()))
+        return frozenset(
+            {"objective", "importance", "tuning"} | ({"adapter"} if self.weights == "all" else set())
+        )
 
 
 class LogitDifference(Method):
@@ -77,7 +79,7 @@ class LogitDifference(Method):
 
     @property
     def unused(self) -> frozenset[str]:
-        return frozenset({"objective", "importance"})
+        return frozenset({"objective", "importance", "tuning"})
 
 
 SETTINGS: dict[str, type[Method]] = {

@@ -15,6 +15,7 @@ from ..models.settings import Model
 from ..objectives.settings import ObjectiveSettings
 from ..settings import Location, Section
 from ..training.settings import Stopping, Training
+from ..training.tuning import Tuning
 from .methods import SETTINGS, AnyMethod, Unlearn, method_name
 
 
@@ -45,6 +46,7 @@ class Recipe(Section):
     # Made when it is needed: its losses load torch.
     objective: ObjectiveSettings = Field(default_factory=ObjectiveSettings)
     training: Training = Training()
+    tuning: Tuning = Tuning()
     stopping: Stopping = Stopping()
     evaluation: Evaluation = Evaluation()
     export: list[Literal["adapter", "merged", "assistant"]] = Field(

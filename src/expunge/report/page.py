@@ -19,7 +19,7 @@ from .evidence import Evidence, forget_log_ratios
 from .figures import loss_curves, truth_ratio_distributions, utility_against_forgetting
 from .glossary import glossary
 from .importance_map import importance_map
-from .tables import cost_rows, metric_rows, request_rows
+from .tables import cost_rows, metric_rows, request_rows, trial_rows
 from .verdict import judge, limits
 
 
@@ -48,6 +48,8 @@ def write_report(run_folder: Path, show_text: bool = False) -> Path:
             "losses": loss_curves(folder),
             "importance": importance_map({name: d for name, d in folder.importance.items() if d.ndim == 1}),
         },
+        trials=trial_rows(folder),
+        questions=folder.state.tuning.questions if folder.state.tuning else 0,
         costs=cost_rows(folder),
         storage=storage(folder),
         texts=forget_texts(folder) if show_text else None,

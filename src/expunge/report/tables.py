@@ -8,7 +8,6 @@ from ..benchmarks.measures import AS_REFERENCE, AS_UNSEEN, in_order, label
 from ..evaluation.metric import Metric
 from ..folder.run import STAGES, RunFolder
 from ..folder.state import SetFacts, SurrogateFacts, TrainingFacts
-from ..recipe import Recipe
 from . import quantities
 
 PHASES = {
@@ -17,6 +16,7 @@ PHASES = {
     "importance": "Importance",
     "adapter": "Adapter initialisation",
     "reinforcement": "Reinforced adapter",
+    "tuning": "Finding the learning rate",
     "training": "Unlearning",
     "evaluation": "Evaluation after",
     "export": "Export",
@@ -67,6 +67,37 @@ def _metric_row(name: str, metrics: list[Metric | None]) -> MetricRow:
     if better == AS_REFERENCE and metrics[STAGES.index("reference")] is None:
         better = AS_UNSEEN
     return MetricRow(name, text, better, n, cells)
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """A training at one learning rate. end: whether it kept the utility, and why it ended early where it did"""
+
+    number: int
+    learning_rate: Cell
+    forget_score: Cell
+    utility: Cell
+    best_epoch: str
+    end: str
+    chosen: bool
+
+
+def trial_rows(folder: RunFolder) -> list[TrialRow]:
+    """The trials that looked for the learning rate, from the lowest to the highest."""
+    tuning = folder.state.tuning
+    trials = enumerate(tuning.trials if tuning else (), start=1)
+    return [
+        TrialRow(
+            number,
+            Cell(trial.learning_rate, f"{trial.learning_rate:g}"),
+            Cell(trial.forget_score, quantities.number(trial.forget_score)),
+            Cell(trial.utility, quantities.number(trial.utility)),
+            quantities.count(trial.best_epoch),
+            trial.state + (f" ({trial.stopped})" if trial.stopped else ""),
+            tuning is not None and number == tuning.chosen,
+        )
+        for number, trial in sorted(trials, key=lambda numbered: numbered[1].learning_rate)
+    ]
 
 
 @dataclass(frozen=True)
@@ -125,7 +156,7 @@ def request_rows(folder: RunFolder) -> list[tuple[str, str]]:
         ("Samples of the model itself", _surrogate(data.surrogate)),
         ("Method", method(folder)),
         ("Left out", run.adapter.unreached.line if run.adapter.unreached else None),
-        ("Training", _training(folder.written_recipe)),
+        ("Training", _training(folder)),
         ("Chosen epoch", _chosen(run.training)),
         ("Seed", run.seed),
         (
@@ -187,13 +218,17 @@ def _surrogate(facts: SurrogateFacts | None) -> str | None:
     )
 
 
-def _training(recipe: Recipe | None) -> str | None:
-    if not recipe:
+def _training(folder: RunFolder) -> str | None:
+    """The settings as they were used; the recipe's where it leaves none open, or the run has not got so far."""
+    facts, recipe = folder.state.training, folder.written_recipe
+    used = facts.settings if facts else None
+    if used is None and recipe:
+        used = recipe.training.model_dump(mode="json")
+    if used is None:
         return None
-    training = recipe.training
     return (
-        f"epochs {training.epochs}, batch size {training.batch_size}, learning rate {training.learning_rate}, "
-        f"schedule {training.schedule}"
+        f"epochs {used['epochs']}, batch size {used['batch_size']}, learning rate {used['learning_rate']}, "
+        f"schedule {used['schedule']}"
     )
 
 

@@ -23,7 +23,9 @@ from ..models.fingerprint import tokenizer_digest
 from ..models.loading import load_config, load_tokenizer
 from ..models.window import vocabulary_of
 from ..recipe.schema import Recipe
+from ..training.settings import TrainingPlan
 from ..training.stopping import read_thresholds
+from ..training.train import paired_dataset
 from .checks import check_inputs, check_window, procedure_of
 from .given_logs import given_hash, read_given_log
 
@@ -83,6 +85,12 @@ class Inputs:
             "thresholds": self.thresholds,
             "given_logs": {side: given_hash(self.recipe, side) for side in ("before", "reference")},
         }
+
+    @property
+    def training(self) -> TrainingPlan:
+        """The settings of the training, every `auto` as the number that follows from the samples."""
+        walked = paired_dataset(self.objective, self.forget, self.retain, self.substitutes)
+        return self.method.training.plan(len(walked))
 
     def _substitutes(self) -> list[Example]:
         kind, settings = self.objective.substitute, self.recipe.objective

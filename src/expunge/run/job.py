@@ -15,6 +15,7 @@ from ..adapters.anchor import restore
 from ..adapters.loading import load_model
 from ..errors import InputError, Problem
 from ..evaluation.log import EvaluationLog
+from ..folder.epochs import EpochsFolder
 from ..folder.machine import machine
 from ..folder.run import RunFolder
 from ..models.comparison import difference
@@ -160,6 +161,19 @@ class Job(Inputs):
     def generates_every_time(self) -> bool:
         return self.recipe.evaluation.generate == "every"
 
+    @property
+    def generates_between_epochs(self) -> bool:
+        """Whether answers are generated after every epoch.
+
+        While a rate is looked for that is so only where the utility rule or a threshold looks at them: the trials cost
+        the more, and the chosen epoch gets its answers at the end.
+        """
+        if not self.generates_every_time or not self.method.finds_rate or self.thresholds:
+            return self.generates_every_time
+        before = self.folder.metrics("before")
+        ruled, by_one_pass = (self.benchmark.utility_metric(before, generated=kind) for kind in (True, False))
+        return ruled != by_one_pass
+
     def evaluate(self, model: Any) -> EvaluationLog:
         """The benchmark's log of `model`, with generations unless the recipe says never."""
         if self.recipe.evaluation.generate == "never":
@@ -170,12 +184,13 @@ class Job(Inputs):
         """What an evaluation log says about the model that it is of."""
         return {"path": path or self.recipe.model.path, "fingerprint": fingerprint(model), "adapter": adapter}
 
-    def record(self, log: EvaluationLog, name: str) -> EvaluationLog:
-        """Give `log` its metrics and write it to `eval/{name}.json`, on the first process."""
+    def record(self, log: EvaluationLog, name: str, folder: EpochsFolder | None = None) -> EvaluationLog:
+        """Give `log` its metrics and write it to `eval/{name}.json` of the run, or of a trial's `folder`, on the first
+        process."""
         if not self.main_process:
             return log
         log.metrics = self.benchmark.all_metrics(log, log if name == "reference" else self.reference_log)
-        self.folder.write_log(name, log)
+        (folder or self.folder).write_log(name, log)
         return log
 
     @property

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
@@ -18,7 +16,6 @@ from ..adapters.settings import DIRECTIONS
 from ..errors import RunFailed
 from ..evaluation.log import EvaluationLog
 from ..folder.machine import now
-from ..folder.state import EpochRow
 from ..intact import broken, read_intact
 from ..models.processes import processes
 from ..models.settings import Model
@@ -26,13 +23,14 @@ from ..objectives import Objective, Term, retain_losses
 from ..progress import say
 from ..report import write_model_card, write_report
 from ..storage import atomic_file, atomic_folder, recorded
-from ..training.callback import EpochCallback
-from ..training.selection import UTILITY_SHARE, Candidate
+from ..training.selection import UTILITY_SHARE
 from ..training.stopping import all_reached, check_thresholds
-from ..training.train import build_trainer, saved_steps
+from ..training.train import build_trainer
 from ..training.weights import load_trained
+from .epochs import candidates, original_utility, train_epochs
 from .importance import take_or_measure
 from .job import Job
+from .tuning import found_plan, take_over_best, tuning
 
 
 def run_phases(job: Job) -> None:
@@ -172,55 +170,25 @@ def reinforcement(job: Job) -> None:
 
 def training(job: Job) -> None:
     """Train, evaluating after each epoch, and choose the epoch that is handed over."""
-    settings, folder = job.method.training, job.folder
-    original = job.original_utility
-    if original is None:
-        original = job.benchmark.utility(folder.metrics("before"), generated=job.generates_every_time)
-    stopped = None
-    done = saved_steps(folder.checkpoints)
-    last = max(done, default=0)
-    finished = next((row for row in folder.epochs if row.step == last), None)
-    if finished is None or (finished.epoch < settings.epochs and not finished.stopped):
-        callback = EpochCallback(
-            lambda epoch: _measure_epoch(job, epoch),
-            lambda row, steps: _record_epoch(job, row, steps),
-            original,
-            job.recipe.stopping.utility_floor if job.method.starts_from_original else 0.0,
-            settings.epochs,
-            job.recipe.epochs_between_evaluations,
-            job.callbacks,
-        )
-        trainer = build_trainer(
-            job.trained,
-            job.forget,
-            job.retain,
-            job.substitutes,
-            objective=job.objective,
-            training=settings,
-            seed=job.recipe.seed,
-            pad_token_id=job.encoder.pad_token_id,
-            checkpoints=folder.checkpoints,
-            callbacks=[callback, *job.callbacks],
-        )
-        trainer.train(resume_from_checkpoint=str(done[last]) if last else None)
-        stopped = callback.stopped
-    else:
-        stopped = finished.stopped
+    folder = job.folder
+    take_over_best(job)
+    plan, original = found_plan(job), original_utility(job)
+    stopped = train_epochs(job, plan, folder)
     if not job.main_process:
         return
-    kept = saved_steps(folder.checkpoints)
-    rows = [row for row in folder.epochs if row.step in kept]
-    if not rows:
+    measured = candidates(folder)
+    if not measured:
         guard = "" if job.objective.sees("retain") else " or give a retain loss"
         raise RunFailed(
             f"{stopped} No epoch was finished before, so nothing was exported. Lower training.learning_rate{guard}, "
             "and start anew with another --output."
         )
-    choice = job.method.choose([_candidate(row) for row in rows], original)
+    choice = job.method.choose(measured, original)
+    last = next(row for row in folder.epochs if row.epoch == measured[-1].epoch)
     folder.update(
         training={
-            "steps": rows[-1].step,
-            "epochs": rows[-1].epoch,
+            "steps": last.step,
+            "epochs": last.epoch,
             "best_epoch": choice.epoch,
             "qualified": choice.qualified,
             "utility_floor": UTILITY_SHARE,
@@ -229,6 +197,7 @@ def training(job: Job) -> None:
             ),
             "original_utility": None if math.isnan(original) else original,
             "stopped": stopped,
+            **({"settings": plan.model_dump(mode="json")} if plan.differs(job.recipe.training) else {}),
         }
     )
     say(
@@ -236,38 +205,6 @@ def training(job: Job) -> None:
         + ("" if choice.qualified else " (no epoch keeps 95 % of the utility)")
         + (f". Stopped: {stopped}" if stopped else "")
     )
-
-
-def _measure_epoch(job: Job, epoch: int) -> tuple[Candidate, dict[str, Any]]:
-    metrics: dict[str, Any] = {}
-    score = utility = math.nan
-    reached = False
-    with job.method.handed_over(job.base, job.trained) as model:
-        log = job.benchmark.measure(model, job.encoder)
-        if log.finite and job.generates_every_time:
-            log = job.benchmark.generate(model, job.encoder, log)
-    if log.finite and job.main_process:
-        log.model = job.model_facts(model, path=job.method.source.path, adapter=f"epoch {epoch}")
-        job.record(log, f"epoch-{epoch}")
-        score = job.benchmark.forget_score(log.metrics)
-        utility = job.benchmark.utility(log.metrics, generated=job.generates_every_time)
-        reached = all_reached(job.thresholds, log.metrics)
-        metrics = {name: metric.to_json() for name, metric in log.metrics.items()}
-    if processes().num_processes > 1:
-        shared = torch.tensor([score, utility, reached], dtype=torch.float64, device=processes().device)
-        torch.distributed.broadcast(shared, src=0)
-        score, utility, reached = shared.tolist()
-    return Candidate(epoch, score, utility, bool(reached)), metrics
-
-
-def _candidate(row: EpochRow) -> Candidate:
-    utility = math.nan if row.utility is None else row.utility
-    return Candidate(row.epoch, row.forget_score, utility, row.reached)
-
-
-def _record_epoch(job: Job, row: dict[str, Any], steps: list[dict[str, Any]]) -> None:
-    if job.main_process:
-        job.folder.write_epoch(row, steps)
 
 
 def _best_epoch(job: Job) -> int:
@@ -325,6 +262,7 @@ PHASES: dict[str, Callable[[Job], None]] = {
     "importance": importance,
     "adapter": adapter,
     "reinforcement": reinforcement,
+    "tuning": tuning,
     "training": training,
     "evaluation": evaluation,
     "export": export,
@@ -336,4 +274,5 @@ ONLY_WHERE: dict[str, Callable[[Job], bool]] = {
     "importance": lambda job: job.recipe.adapter.measured,
     "adapter": lambda job: job.method.adapts,
     "reinforcement": lambda job: job.objective.needs("reinforced"),
+    "tuning": lambda job: job.method.finds_rate,
 }

@@ -38,7 +38,8 @@ def unlearn(
                that is evaluated they get `on_evaluate(args, state, control, metrics={forget_score, utility, qualifies,
                and the value of every metric})`, utility None where nothing says what is left. Who sets
                `control.should_training_stop` there ends the training after this epoch. Of several processes each has
-               its callbacks, which have to decide alike; the values of the metrics are with the first alone
+               its callbacks, which have to decide alike; the values of the metrics are with the first alone. Where the
+               learning rate is looked for they are told of every trial, one training after another
 
     Raises `InputError` for wrong input, before anything is written, and `RunFailed` where training diverged before
     its first epoch was over.

@@ -24,6 +24,7 @@ class EpochCallback(TrainerCallback):
     record:   writes the epoch's row and the rows of all steps so far
     every:    evaluate after every so many epochs, and after the last of `epochs`
     original_utility, utility_floor: training ends where utility falls under floor · original
+    leave:    why no further epoch is worth its time; None where one is
     listeners: are told of every evaluation by the Trainer's event `on_evaluate`, and may end the training there
     """
 
@@ -36,6 +37,7 @@ class EpochCallback(TrainerCallback):
         epochs: int,
         every: int = 1,
         listeners: Sequence[TrainerCallback] = (),
+        leave: Callable[[Candidate], str | None] = lambda candidate: None,
     ):
         self.evaluate = evaluate
         self.record = record
@@ -44,6 +46,7 @@ class EpochCallback(TrainerCallback):
         self.epochs = epochs
         self.every = every
         self.listeners = listeners
+        self.leave = leave
         self.stopped: str | None = None
         self._recorded = time.monotonic()
 
@@ -131,7 +134,7 @@ class EpochCallback(TrainerCallback):
             )
         if candidate.reached:
             return f"The thresholds of the recipe were reached after epoch {candidate.epoch}."
-        return None
+        return self.leave(candidate)
 
     def _say(self, candidate: Candidate, step: dict[str, Any]) -> None:
         losses = "".join(

@@ -52,16 +52,17 @@ def finetune(
     Returns a row for each step: step, epoch, loss in nats a token, learning_rate, grad_norm. Several processes that
     call it alike share the batches. Raises `RunFailed` where the loss is no longer a number.
     """
+    plan = training.plan(len(examples)).model_copy(update={"learning_rate_scale": "none"})
     trainer = build_trainer(
         model,
         examples,
         [],
         objective=Objective([Term(retain_losses["nll"])]),
-        training=training.model_copy(update={"learning_rate_scale": "none"}),
+        training=plan,
         seed=seed,
         pad_token_id=pad_token_id,
         checkpoints=checkpoints,
-        callbacks=[_Course(training.epochs)],
+        callbacks=[_Course(plan.epochs)],
         trainer_class=_FinetuningTrainer,
     )
     done = saved_steps(checkpoints)

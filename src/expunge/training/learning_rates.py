@@ -13,6 +13,7 @@ It is 1 for the default itself.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -29,6 +30,12 @@ def learning_rate_factors(model: PeftModel) -> dict[nn.Parameter, float]:
         factor = _factor(layer) if ANCHOR in layer.lora_A else 1.0
         factors[layer.lora_A[UNLEARN].weight] = factors[layer.lora_B[UNLEARN].weight] = factor
     return factors
+
+
+def typical_factor(model: PeftModel) -> float:
+    """The geometric mean of the layers' factors: by what the rate of the default's start suits this one."""
+    logs = [math.log(factor) for factor in learning_rate_factors(model).values()]
+    return math.exp(sum(logs) / len(logs))
 
 
 def _factor(layer: Any) -> float:

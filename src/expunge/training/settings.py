@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ..settings import Location, Section
+from ..settings import AutoOr, Location, Section
+
+#: What `auto` stands for: the largest batch and the largest share of an epoch's samples in it, the fewest optimiser
+#: steps and epochs, the warm-up, and the rate where none is searched.
+LARGEST_BATCH, BATCH_SHARE = 32, 4
+FEWEST_STEPS, FEWEST_EPOCHS = 40, 5
+WARMUP = "10%"
+LEARNING_RATE = 1e-4
+
+Positive = Annotated[int, Field(ge=1)]
 
 
 class Training(Section):
-    epochs: int = Field(5, ge=1)
-    batch_size: int = Field(32, ge=1, description="forget samples an optimiser step, over all processes")
-    micro_batch_size: int = Field(8, ge=1, description="forget samples a forward pass on each process")
-    learning_rate: float = Field(1e-4, gt=0)
+    epochs: AutoOr[Positive] = Field(
+        "auto", description="auto: as many as give 40 optimiser steps, and at least 5"
+    )
+    batch_size: AutoOr[Positive] = Field(
+        "auto",
+        description="forget samples an optimiser step, over all processes; auto: the power of two that is at most a "
+        "quarter of the samples that an epoch walks through, and 32",
+    )
+    micro_batch_size: int = Field(
+        8, ge=1, description="forget samples a forward pass on each process, at most those of a step"
+    )
+    learning_rate: AutoOr[Annotated[float, Field(gt=0)]] = Field(
+        "auto",
+        description="auto: found by trials (see the section tuning); with task_arithmetic, retrain and uld, and by "
+        "`expunge finetune`, 1e-4",
+    )
     learning_rate_scale: Literal["none", "initialization"] = Field(
         "none",
         description="initialization: each layer's rate is scaled so that its first update is as large as with LoRA's "
@@ -22,7 +44,11 @@ class Training(Section):
     )
     weight_decay: float = Field(0.01, ge=0)
     schedule: Literal["linear", "constant", "cosine"] = "linear"
-    warmup: str | int = Field("1 epoch", description="'1 epoch', '10%', or a number of steps")
+    warmup: str | int = Field(
+        "auto",
+        description="'1 epoch' or a number of steps, the first of which has the rate 0; or '10%' of the steps, none of "
+        "which has; auto: 10%",
+    )
     max_grad_norm: float = Field(1.0, ge=0, description="0: gradients are not clipped")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 for a bf16 model on a GPU"
@@ -40,17 +66,54 @@ class Training(Section):
     def _warmup_form(cls, value: str | int) -> str | int:
         if isinstance(value, int) and value < 0:
             raise ValueError("a number of steps cannot be negative")
-        if isinstance(value, str) and not re.fullmatch(r"\d+(\.\d+)? epochs?|\d+(\.\d+)?%|\d+", value):
+        if isinstance(value, str) and not re.fullmatch(r"auto|\d+(\.\d+)? epochs?|\d+(\.\d+)?%|\d+", value):
             raise ValueError("write '1 epoch', '10%' or a number of steps")
         return value
 
     @model_validator(mode="after")
     def _batches_fit(self) -> Training:
+        if self.batch_size == "auto":
+            return self
         if self.batch_size % self.micro_batch_size and self.micro_batch_size < self.batch_size:
             raise ValueError(
                 f"batch_size {self.batch_size} is no multiple of micro_batch_size {self.micro_batch_size}"
             )
         return self
+
+    def plan(self, samples: int) -> TrainingPlan:
+        """These settings for an epoch of so many samples: every `auto` is a number."""
+        batch, micro, epochs = self.batch_size, self.micro_batch_size, self.epochs
+        if batch == "auto":
+            batch = _power_of_two(min(LARGEST_BATCH, samples // BATCH_SHARE))
+            if batch % micro:
+                micro = _power_of_two(min(micro, batch))
+        if epochs == "auto":
+            epochs = max(FEWEST_EPOCHS, math.ceil(FEWEST_STEPS / math.ceil(samples / batch)))
+        numbers = {
+            "epochs": epochs,
+            "batch_size": batch,
+            "micro_batch_size": micro,
+            "learning_rate": LEARNING_RATE if self.learning_rate == "auto" else self.learning_rate,
+            "warmup": WARMUP if self.warmup == "auto" else self.warmup,
+        }
+        return TrainingPlan(**{**self.model_dump(), **numbers})
+
+
+class TrainingPlan(Training):
+    """Training settings without an `auto`."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    warmup: str | int
+
+    def differs(self, recipe: Training) -> bool:
+        """Whether the recipe left something open, which is known now."""
+        return self.model_dump() != recipe.model_dump()
+
+    def steps_an_epoch(self, samples: int) -> int:
+        """Optimiser steps in one pass over the set that an epoch walks through."""
+        return math.ceil(samples / self.batch_size)
 
     def warmup_steps(self, steps_an_epoch: int) -> int:
         """The warm-up in optimiser steps."""
@@ -60,6 +123,16 @@ class Training(Section):
         if text.endswith("%"):
             return round(float(text[:-1]) / 100 * steps_an_epoch * self.epochs)
         return int(text)
+
+    @property
+    def first_step_at_zero(self) -> bool:
+        """Whether a warm-up begins with a step at the rate 0, as transformers' schedules and the papers' runs do."""
+        return not str(self.warmup).endswith("%")
+
+
+def _power_of_two(limit: int) -> int:
+    """The largest that is at most `limit`, and 1 under it."""
+    return 1 << (max(1, limit).bit_length() - 1)
 
 
 class Stopping(Section):

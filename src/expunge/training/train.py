@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..models.processes import cpu_only, processes
 from ..objectives import Objective, Weight
 from ..objectives.settings import ObjectiveSettings
 from .learning_rates import learning_rate_factors
-from .settings import Training
+from .settings import Training, TrainingPlan
 from .trainer import UnlearningTrainer
 
 
@@ -55,29 +54,32 @@ def build_trainer(
     trainer_class: type[UnlearningTrainer] = UnlearningTrainer,
 ) -> UnlearningTrainer:
     """A trainer that walks `training.epochs` times through the forget set, or that of the objective, saving each time.
+    What `training` leaves to `auto` follows from the samples.
 
     model: with an adapter; without one all its weights are trained
     substitutes: another answer to each forget example's question, where the forget loss asks for them
     """
-    micro, accumulated = _micro_batches(training)
+    dataset = paired_dataset(objective, forget, retain, substitutes)
+    plan = training.plan(len(dataset))
+    micro, accumulated = _micro_batches(plan)
+    warmup = plan.warmup_steps(plan.steps_an_epoch(len(dataset)))
     if objective.last_block is not None:  # several processes would wait for the other blocks' gradients
         transformer_blocks(model)[objective.last_block + 1 :].requires_grad_(False)
     if save:
         # For the owner alone: torch writes the optimiser's averages of the gradients for everyone to read.
         checkpoints.mkdir(mode=0o700, parents=True, exist_ok=True)
-    dataset = paired_dataset(objective, forget, retain, substitutes)
     arguments = _Arguments(
         output_dir=str(checkpoints),
-        num_train_epochs=training.epochs,
+        num_train_epochs=plan.epochs,
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=accumulated,
-        learning_rate=training.learning_rate,
-        weight_decay=training.weight_decay,
-        lr_scheduler_type=training.schedule,
-        warmup_steps=training.warmup_steps(steps_an_epoch(len(dataset), training)),
-        max_grad_norm=training.max_grad_norm,
+        learning_rate=plan.learning_rate,
+        weight_decay=plan.weight_decay,
+        lr_scheduler_type=plan.schedule,
+        warmup_steps=warmup if plan.first_step_at_zero else warmup + 1,
+        max_grad_norm=plan.max_grad_norm,
         use_cpu=cpu_only(),
-        activation_checkpointing=training.activation_checkpointing,
+        activation_checkpointing=plan.activation_checkpointing,
         seed=seed,
         logging_strategy="steps",
         logging_steps=1,
@@ -86,20 +88,21 @@ def build_trainer(
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=torch.cuda.is_available(),
-        report_to=training.report_to or "none",
+        report_to=plan.report_to or "none",
         disable_tqdm=True,
     )
     weight = model.get_input_embeddings().weight
-    scaled = training.learning_rate_scale == "initialization"
+    scaled = plan.learning_rate_scale == "initialization"
     trainer = trainer_class(
         model,
         objective,
         dataset,
         arguments,
         pad_token_id=pad_token_id,
-        step_size=training.batch_size,
+        step_size=plan.batch_size,
         rate_factors=learning_rate_factors(model) if scaled else None,
-        mixed_precision=mixed_precision(training.precision, weight.device, weight.dtype),
+        first_step_at_zero=plan.first_step_at_zero,
+        mixed_precision=mixed_precision(plan.precision, weight.device, weight.dtype),
         callbacks=callbacks,
     )
     _refuse_shards(trainer)
@@ -129,11 +132,6 @@ def paired_dataset(
     return PairedDataset(forget, kept, substitutes if objective.substitute else ())
 
 
-def steps_an_epoch(samples: int, training: Training) -> int:
-    """Optimiser steps in one pass over the set that an epoch walks through."""
-    return math.ceil(samples / training.batch_size)
-
-
 def saved_steps(checkpoints: Path) -> dict[int, Path]:
     """Optimiser step → its complete checkpoint."""
     matches = {
@@ -142,7 +140,7 @@ def saved_steps(checkpoints: Path) -> dict[int, Path]:
     return {int(match.group(1)): path for path, match in matches.items() if match}
 
 
-def _micro_batches(training: Training) -> tuple[int, int]:
+def _micro_batches(training: TrainingPlan) -> tuple[int, int]:
     """Samples of a forward pass on each process, and how many passes make a step."""
     count = processes().num_processes
     micro = min(training.micro_batch_size, max(1, training.batch_size // count))

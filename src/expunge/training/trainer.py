@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -57,6 +58,7 @@ class UnlearningTrainer(Trainer):
         pad_token_id: int,
         step_size: int,
         rate_factors: dict[torch.nn.Parameter, float] | None = None,
+        first_step_at_zero: bool = True,
         mixed_precision: bool = False,
         callbacks: list[TrainerCallback] | None = None,
     ):
@@ -71,6 +73,7 @@ class UnlearningTrainer(Trainer):
         self.objective = objective
         self.step_size = step_size
         self.rate_factors = rate_factors
+        self.first_step_at_zero = first_step_at_zero
         self.mixed_precision = mixed_precision
         self.loss_is_scaled_for_ga = True
         #: Of each term: its loss in the step that is going on, then the last finished step's and the weight there.
@@ -93,6 +96,15 @@ class UnlearningTrainer(Trainer):
         if self.rate_factors is not None:
             scale_learning_rates(optimizer, self.rate_factors)
         return optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
+        """Without a step at the rate 0 the schedule is one that is a step longer, from its second step on."""
+        if self.first_step_at_zero:
+            return super().create_scheduler(num_training_steps, optimizer)
+        longer = super().create_scheduler(num_training_steps + 1, optimizer)
+        share = longer.lr_lambdas[0]  # of the full rate; the same for every group of parameters
+        self.lr_scheduler = LambdaLR(longer.optimizer, lambda step: share(step + 1))
+        return self.lr_scheduler
 
     def _rows(self, batch: dict[str, Tensor]) -> tuple[dict[str, slice], slice]:
         """Which rows of a batch are the examples of each side, and which the substitutes."""

@@ -1,0 +1,107 @@
+"""Training, and what is measured after each of its epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..folder.epochs import EpochsFolder
+from ..folder.state import EpochRow
+from ..models.processes import processes
+from ..training.callback import EpochCallback
+from ..training.selection import Candidate
+from ..training.settings import TrainingPlan
+from ..training.stopping import all_reached
+from ..training.train import build_trainer, saved_steps
+from .job import Job
+
+
+def train_epochs(
+    job: Job,
+    plan: TrainingPlan,
+    folder: EpochsFolder,
+    leave: Callable[[Candidate], str | None] = lambda candidate: None,
+) -> str | None:
+    """Train the job's model from step 0, or go on from the last checkpoint in `folder`, and measure after each epoch.
+
+    leave: why no further epoch is worth its time; None where one is
+
+    Returns why training ended before its last epoch, None where it did not.
+    """
+    done = saved_steps(folder.checkpoints)
+    last = max(done, default=0)
+    finished = next((row for row in folder.epochs if row.step == last), None)
+    if finished is not None and (finished.epoch >= plan.epochs or finished.stopped):
+        return finished.stopped
+    callback = EpochCallback(
+        lambda epoch: _measure_epoch(job, epoch, folder),
+        lambda row, steps: _record_epoch(job, folder, row, steps),
+        original_utility(job),
+        job.recipe.stopping.utility_floor if job.method.starts_from_original else 0.0,
+        plan.epochs,
+        job.recipe.epochs_between_evaluations,
+        job.callbacks,
+        leave,
+    )
+    trainer = build_trainer(
+        job.trained,
+        job.forget,
+        job.retain,
+        job.substitutes,
+        objective=job.method.objective(),  # a dual variable starts anew with every training
+        training=plan,
+        seed=job.recipe.seed,
+        pad_token_id=job.encoder.pad_token_id,
+        checkpoints=folder.checkpoints,
+        callbacks=[callback, *job.callbacks],
+    )
+    trainer.train(resume_from_checkpoint=str(done[last]) if last else None)
+    return callback.stopped
+
+
+def original_utility(job: Job) -> float:
+    """What the utility rule takes its share of; NaN where nothing measures it."""
+    if job.original_utility is not None:
+        return job.original_utility
+    return job.benchmark.utility(job.folder.metrics("before"), generated=job.generates_every_time)
+
+
+def candidates(folder: EpochsFolder) -> list[Candidate]:
+    """The epochs that can be handed over: those that were measured, and have their checkpoint."""
+    kept = saved_steps(folder.checkpoints)
+    return [_candidate(row) for row in folder.epochs if row.step in kept]
+
+
+def _candidate(row: EpochRow) -> Candidate:
+    utility = math.nan if row.utility is None else row.utility
+    return Candidate(row.epoch, row.forget_score, utility, row.reached)
+
+
+def _measure_epoch(job: Job, epoch: int, folder: EpochsFolder) -> tuple[Candidate, dict[str, Any]]:
+    metrics: dict[str, Any] = {}
+    score = utility = math.nan
+    reached = False
+    with job.method.handed_over(job.base, job.trained) as model:
+        log = job.benchmark.measure(model, job.encoder)
+        if log.finite and job.generates_between_epochs:
+            log = job.benchmark.generate(model, job.encoder, log)
+    if log.finite and job.main_process:
+        log.model = job.model_facts(model, path=job.method.source.path, adapter=f"epoch {epoch}")
+        job.record(log, f"epoch-{epoch}", folder)
+        score = job.benchmark.forget_score(log.metrics)
+        utility = job.benchmark.utility(log.metrics, generated=job.generates_every_time)
+        reached = all_reached(job.thresholds, log.metrics)
+        metrics = {name: metric.to_json() for name, metric in log.metrics.items()}
+    if processes().num_processes > 1:
+        shared = torch.tensor([score, utility, reached], dtype=torch.float64, device=processes().device)
+        torch.distributed.broadcast(shared, src=0)
+        score, utility, reached = shared.tolist()
+    return Candidate(epoch, score, utility, bool(reached)), metrics
+
+
+def _record_epoch(job: Job, folder: EpochsFolder, row: dict[str, Any], steps: list[dict[str, Any]]) -> None:
+    if job.main_process:
+        folder.write_epoch(row, steps)

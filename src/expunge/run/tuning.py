@@ -1,0 +1,188 @@
+"""`training.learning_rate: auto`: trials at one rate after another, and the best of them taken over as the training."""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import shutil
+from dataclasses import replace
+from functools import partial
+
+from transformers import set_seed
+
+from ..adapters.anchor import load_weights
+from ..evaluation.log import EvaluationLog
+from ..folder.epochs import EpochsFolder
+from ..folder.state import Trial, TuningFacts
+from ..models.processes import processes
+from ..progress import say
+from ..storage import atomic_file, recorded
+from ..training.learning_rates import typical_factor
+from ..training.selection import Candidate
+from ..training.settings import TrainingPlan
+from ..training.tuning import FEWEST_TO_HALVE, FIRST_RATE, LOST_SHARE, UNMOVED, Tried, next_rate
+from .epochs import candidates, original_utility, train_epochs
+from .job import Job
+
+FORGET = "forget"
+
+
+def tuning(job: Job) -> None:
+    """Try learning rates until the highest that keeps the utility is known closely enough, or the trials are spent.
+
+    Importance, baseline and step 0 are those of the run. Where nothing measures the utility there is no such rate, and
+    one trial at the first one is all.
+    """
+    earlier = job.folder.state.tuning
+    trials = list(earlier.trials) if earlier else []
+    first = FIRST_RATE
+    if job.recipe.training.learning_rate_scale == "none":
+        first *= typical_factor(job.trained)
+    most = job.recipe.tuning.trials
+    if math.isnan(original_utility(job)):
+        most = 1
+        say("  Nothing measures the utility, so no rate can be found by it: the first one is used.")
+    while len(trials) < most:
+        rate = next_rate(first, [Tried(trial.learning_rate, trial.state == "kept") for trial in trials])
+        if rate is None:
+            break
+        number = len(trials) + 1
+        say(f"  trial {number} of at most {most}: learning rate {rate:g}")
+        trials.append(_try(job, number, rate))
+        _record(job, trials)
+        gc.collect()  # the trainer's cycles hold its optimiser
+    chosen = _best(trials)
+    _record(job, trials, chosen)
+    say(f"  chosen: learning rate {trials[chosen - 1].learning_rate:g}, of trial {chosen}")
+
+
+def found_plan(job: Job) -> TrainingPlan:
+    """The settings of the run's training, with the rate that was found where one was looked for."""
+    facts = job.folder.state.tuning
+    if facts is None or facts.chosen is None:
+        return job.training
+    rate = facts.trials[facts.chosen - 1].learning_rate
+    return job.training.model_copy(update={"learning_rate": rate})
+
+
+def take_over_best(job: Job) -> None:
+    """Put what the chosen trial left where the run's training would have: it is that training."""
+    facts = job.folder.state.tuning
+    if facts is None or facts.chosen is None:
+        return
+    if job.main_process:
+        trial = job.folder.trial(facts.chosen)
+        if trial.checkpoints.exists():  # the last thing to be moved
+            for row in trial.epochs:
+                _copy_log(trial, job.folder, f"epoch-{row.epoch}")
+            for source, target in (
+                (trial.steps_file, job.folder.steps_file),
+                (trial.metrics_file, job.folder.metrics_file),
+            ):
+                if source.exists():
+                    with atomic_file(target) as part:
+                        shutil.copyfile(source, part)
+            os.replace(trial.checkpoints, job.folder.checkpoints)
+    processes().wait_for_everyone()
+    job.folder.reload()
+
+
+def _copy_log(trial: EpochsFolder, run: EpochsFolder, name: str) -> None:
+    target = run.evaluation(name)
+    with recorded(target), atomic_file(target, private=True) as part:
+        shutil.copyfile(trial.evaluation(name), part)
+
+
+def _try(job: Job, number: int, rate: float) -> Trial:
+    """Train from step 0 at this rate, as far as it is worth its time."""
+    plan = job.training.model_copy(update={"learning_rate": rate})
+    set_seed(job.recipe.seed)
+    load_weights(job.trained, job.folder.initial_adapter)
+    leave = partial(_reason_to_leave, job, plan)
+    stopped = train_epochs(job, plan, job.folder.trial(number), leave)
+    processes().wait_for_everyone()
+    folder = job.folder.trial(number)  # read anew: the first process has written it
+    original, measured = original_utility(job), candidates(folder)
+    # A loss that is no number ends a training without a row that says so.
+    diverged = stopped is not None and (not folder.epochs or folder.epochs[-1].stopped is None)
+    kept = bool(measured) and not diverged and measured[-1].qualifies(original)
+    if not measured:
+        return Trial(learning_rate=rate, state="lost", left=False, stopped=stopped, epochs=0)
+    compared = [replace(epoch, forget_score=_compared_score(job, folder, epoch)) for epoch in measured]
+    choice = job.method.choose(compared, original)
+    best = next(epoch for epoch in compared if epoch.epoch == choice.epoch)
+    return Trial(
+        learning_rate=rate,
+        state="kept" if kept else "lost",
+        left=leave(measured[-1]) is not None,
+        stopped=stopped,
+        epochs=measured[-1].epoch,
+        best_epoch=best.epoch,
+        forget_score=best.forget_score,
+        utility=None if math.isnan(best.utility) else best.utility,
+        qualified=choice.qualified,
+    )
+
+
+def _reason_to_leave(job: Job, plan: TrainingPlan, epoch: Candidate) -> str | None:
+    """Why a trial is not worth its further epochs, once a third of them are over."""
+    if not plan.epochs / 3 <= epoch.epoch < plan.epochs:
+        return None
+    original = original_utility(job)
+    if epoch.utility < LOST_SHARE * original:
+        return f"left: the utility fell to {epoch.utility / original:.0%} of the original's"
+    if abs(epoch.forget_score - job.benchmark.forget_score(job.folder.metrics("before"))) < UNMOVED:
+        return "left: the forget score had not moved"
+    return None
+
+
+def _compared_score(job: Job, folder: EpochsFolder, epoch: Candidate) -> float:
+    """The epoch's forget score by the questions that trials are compared by."""
+    log = job.benchmark.read_log(folder.evaluation(f"epoch-{epoch.epoch}"))
+    if _questions(job, log) == len(log.sets[FORGET]):
+        return epoch.forget_score
+    reference = job.reference_log
+    metrics = job.benchmark.all_metrics(
+        _halved(log, job.recipe.seed), reference and _halved(reference, job.recipe.seed)
+    )
+    return job.benchmark.forget_score(metrics)
+
+
+def _questions(job: Job, log: EvaluationLog) -> int:
+    """How many forget questions trials are compared by: all, or one half of many."""
+    there = len(log.sets[FORGET])
+    return there if there < FEWEST_TO_HALVE else len(log.sets[FORGET][job.recipe.seed % 2 :: 2])
+
+
+def _halved(log: EvaluationLog, seed: int) -> EvaluationLog:
+    """The log with every other forget question: the first, third, … of an even seed, the others of an odd one."""
+    return replace(log, sets={**log.sets, FORGET: log.sets[FORGET][seed % 2 :: 2]})
+
+
+def _best(trials: list[Trial]) -> int:
+    """The number of the trial to hand over: the best forgotten of those that keep the utility.
+
+    One that was left comes after all that were not: what it would have become is not known. Where none keeps the
+    utility, the one that keeps most.
+    """
+
+    def merit(number: int) -> tuple[bool, bool, float]:
+        trial = trials[number - 1]
+        value = trial.forget_score if trial.qualified else trial.utility
+        return trial.qualified, not trial.left, -math.inf if value is None else value
+
+    return max(range(1, len(trials) + 1), key=merit)
+
+
+def _record(job: Job, trials: list[Trial], chosen: int | None = None) -> None:
+    """Write down how far the search has come, and keep the checkpoints of the best trial alone."""
+    if not job.main_process:
+        return
+    best = _best(trials)
+    for number in range(1, len(trials) + 1):
+        if number != best:
+            shutil.rmtree(job.folder.trial(number).checkpoints, ignore_errors=True)
+    before = job.benchmark.read_log(job.folder.evaluation("before"))
+    facts = TuningFacts(questions=_questions(job, before), trials=trials, chosen=chosen)
+    job.folder.update(tuning=facts.model_dump(mode="json"))

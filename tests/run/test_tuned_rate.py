@@ -1,0 +1,132 @@
+"""`learning_rate: auto`: the trials, what is taken over from the best of them, and a kill in between."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import expunge
+from expunge.run.result import Run
+from expunge.storage import read_json, read_json_lines
+
+WEIGHTS = "adapter/adapter_model.safetensors"
+
+
+pytestmark = [pytest.mark.slow, pytest.mark.shared]
+
+
+@pytest.fixture
+def auto(shared: Path, tmp_path: Path) -> dict:
+    """Eight questions to forget of a model that knows them: trials of six steps."""
+    for name, source, rows in (("forget", "forget01", 8), ("retain", "retain99", 20)):
+        lines = (shared / "data" / "tofu" / f"{source}.json").read_text().splitlines()[:rows]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    return {
+        "model": {"path": str(shared / "models" / "tofu-tiny" / "full")},
+        "data": {side: str(tmp_path / f"{side}.jsonl") for side in ("forget", "retain")},
+        "adapter": {"initialization": "default"},
+        "training": {"epochs": 3, "batch_size": 4, "micro_batch_size": 4, "warmup": 0},
+        "tuning": {"trials": 3},
+        "evaluation": {"max_new_tokens": 10},
+        "output": str(tmp_path / "run"),
+    }
+
+
+def trials(run: Path) -> list[dict[str, Any]]:
+    return read_json(run / "run.json")["tuning"]["trials"]
+
+
+def test_the_best_trial_is_the_run_at_its_rate(auto: dict, tmp_path: Path) -> None:
+    found = expunge.unlearn(auto)
+    tuning = found.state["tuning"]
+    assert len(tuning["trials"]) == 3
+    assert tuning["questions"] == 8  # all: fewer than 40
+    assert tuning["trials"][0]["learning_rate"] == 2e-3  # the default's start: no factor
+    chosen = tuning["trials"][tuning["chosen"] - 1]
+    rate = chosen["learning_rate"]
+    given = expunge.unlearn(auto, [f"training.learning_rate={rate}"], output=tmp_path / "given")
+    assert "tuning" not in given.state["phases"]
+    for file in (WEIGHTS, "steps.jsonl"):
+        assert (found.path / file).read_bytes() == (given.path / file).read_bytes(), file
+    assert found.state["metrics"] == given.state["metrics"]
+    training = found.state["training"]
+    settings = training.pop("settings")
+    assert (settings["learning_rate"], settings["epochs"], settings["batch_size"]) == (rate, 3, 4)
+    assert training == given.state["training"]  # whose recipe leaves nothing open
+    ours, theirs = (read_json_lines(run.path / "metrics.jsonl") for run in (found, given))
+    for one, other in zip(ours, theirs, strict=True):
+        for key in ("epoch", "step", "forget_score", "utility", "qualifies", "learning_rate", "stopped"):
+            assert one[key] == other[key], key
+    assert not any(
+        (found.path / "trials").glob("*/checkpoints")
+    )  # of others than the chosen one, which has moved
+    qualified = [trial for trial in tuning["trials"] if trial["qualified"] and not trial["left"]]
+    assert chosen["forget_score"] == max(trial["forget_score"] for trial in qualified)
+    assert (chosen["forget_score"], chosen["utility"]) == (found.score, found.utility)
+
+
+def test_killed_in_the_middle_of_a_trial(auto: dict, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(auto))
+
+    def start(output: Path, *options: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "expunge", "run", str(file), "--output", str(output), *options]
+        return subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )  # fmt: skip
+
+    def in_second_trial(output: Path) -> bool:
+        lines = output / "trials" / "2" / "metrics.jsonl"
+        return lines.exists() and len(lines.read_text().splitlines()) == 1
+
+    killed = tmp_path / "killed"
+    process = start(killed)
+    deadline = time.monotonic() + 300
+    while not in_second_trial(killed) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(trials(killed)) == 1
+    whole = Run(tmp_path / "whole")
+    for output, options in ((whole.path, ()), (killed, ("--resume",))):
+        assert start(output, *options).wait(timeout=300) == 0
+    assert trials(killed) == trials(whole.path)
+    assert (killed / WEIGHTS).read_bytes() == (whole.path / WEIGHTS).read_bytes()
+    assert read_json(killed / "run.json")["phases"]["tuning"]["attempts"] == 2
+
+
+def test_many_questions_are_halved(auto: dict, tmp_path: Path) -> None:
+    """Trials are compared by every other question: of seed 42 the first, third, …"""
+    rows = [{"question": f"What is {n}?", "answer": f"It is SECRET{n}."} for n in range(40)]
+    forget = tmp_path / "forget.jsonl"
+    forget.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = expunge.unlearn(
+        auto, [f"data.forget={forget}", "training.epochs=1", "training.batch_size=20", "training.micro_batch_size=20",
+               "tuning.trials=1", "evaluation.generate=never"]
+    )  # fmt: skip
+    tuning = run.state["tuning"]
+    assert tuning["questions"] == 20
+    log = read_json(run.evaluation("epoch-1"))
+    every_other = [
+        math.exp(-row["answer"]["loss"] / row["answer"]["tokens"]) for row in log["sets"]["forget"][::2]
+    ]
+    assert tuning["trials"][0]["forget_score"] == pytest.approx(1 - sum(every_other) / 20, abs=1e-12)
+    assert tuning["trials"][0]["forget_score"] != run.score
+
+
+def test_without_a_utility_the_first_rate_is_used(auto: dict, capsys: pytest.CaptureFixture) -> None:
+    del auto["data"]["retain"]
+    run = expunge.unlearn(auto, ["objective.retain=none", "evaluation.generate=never"])
+    assert [trial["learning_rate"] for trial in run.state["tuning"]["trials"]] == [2e-3]
+    assert "no rate can be found" in capsys.readouterr().err

@@ -1,0 +1,65 @@
+"""The settings that follow from the request's size, and the order in which learning rates are tried."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from expunge.training.settings import Training
+from expunge.training.tuning import Tried, next_rate
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch", "epochs"),
+    # steps an epoch: 1, 4, 5, 5, 7, 13 → 40 or more in all, and 5 epochs at least
+    [(1, 1, 40), (3, 1, 14), (8, 2, 10), (40, 8, 8), (100, 16, 6), (400, 32, 5)],
+)
+def test_small_requests_get_small_batches_and_enough_steps(samples: int, batch: int, epochs: int) -> None:
+    plan = Training().plan(samples)
+    assert (plan.batch_size, plan.epochs) == (batch, epochs)
+    assert plan.micro_batch_size == min(8, batch)
+    assert plan.epochs * plan.steps_an_epoch(samples) >= 40
+    assert plan.learning_rate == 1e-4
+    assert not plan.first_step_at_zero
+
+
+def test_what_is_given_stays() -> None:
+    given = Training(epochs=3, batch_size=6, micro_batch_size=3, learning_rate=2e-3, warmup="1 epoch")
+    plan = given.plan(8)
+    assert plan.model_dump() == given.model_dump()
+    assert plan.first_step_at_zero
+    assert plan.plan(8) == plan
+    assert Training(batch_size=6, micro_batch_size=6).plan(12).epochs == 20  # 2 steps an epoch
+
+
+def test_micro_batches_of_one_s_own_divide_the_batch() -> None:
+    plan = Training(micro_batch_size=6).plan(64)
+    assert (plan.batch_size, plan.micro_batch_size) == (16, 4)
+
+
+def searched(first: float, border: float, trials: int = 20) -> list[float]:
+    """The rates that are tried where those up to `border` keep the utility."""
+    tried: list[Tried] = []
+    while len(tried) < trials and (rate := next_rate(first, tried)) is not None:
+        tried.append(Tried(rate, rate <= border))
+    return [trial.learning_rate for trial in tried]
+
+
+def test_doubled_then_bisected_on_the_logarithm() -> None:
+    # 4e-3 keeps, 8e-3 does not: √(4·8) = 5.66, √(4·5.66) = 4.76, and 5.66 / 4.76 < 1.2
+    assert searched(1e-3, 5e-3) == [1e-3, 2e-3, 4e-3, 8e-3, 5.66e-3, 4.76e-3]
+
+
+def test_halved_where_the_first_is_too_high() -> None:
+    # √(2.5·5) = 3.54 keeps, √(3.54·5) = 4.21
+    assert searched(1e-2, 4e-3) == [1e-2, 5e-3, 2.5e-3, 3.54e-3, 4.21e-3]
+
+
+def test_the_border_is_met_from_any_start() -> None:
+    for first in (1e-5, 3e-4, 2e-3, 0.5):
+        rates = searched(first, 7e-3, 40)
+        kept = max(rate for rate in rates if rate <= 7e-3)
+        lost = min(rate for rate in rates if rate > 7e-3)
+        assert kept <= 7e-3 < lost <= 1.2 * kept * (1 + 1e-12)
+        assert math.isclose(rates[0], first)
