@@ -28,6 +28,11 @@ RecipeFile = Annotated[Path, typer.Argument(help="recipe (YAML), or the name of 
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value, over what the recipe says")]
 #: The exit code after Ctrl-C, as shells have it: 128 + SIGINT.
 INTERRUPTED = 130
+#: With --strict, where the forget set is not forgotten with the utility kept.
+NOT_AS_ASKED = 3
+Strict = Annotated[
+    bool, typer.Option("--strict", help="exit code 3 unless it is forgotten, with the utility kept")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout, nothing else there")]
 
 
@@ -43,12 +48,13 @@ def _version(
 @app.command()
 def quickstart(
     output: Annotated[Path, typer.Option(help="run folder")] = Path("runs/quickstart"),
+    strict: Strict = False,
 ) -> None:
     """A tiny model forgets a few invented people: no network, no GPU; ends with the report's path."""
     from .quickstart.run import run_quickstart
 
     finished = run_quickstart(output)
-    _summary(finished)
+    _summary(finished, strict)
 
 
 @app.command()
@@ -57,12 +63,16 @@ def run(
     overrides: Overrides = None,
     output: Annotated[Path | None, typer.Option(help="run folder, in place of the recipe's")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
+    strict: Strict = False,
 ) -> None:
-    """Unlearn: importance → adapter → training → evaluation → export → report."""
+    """Unlearn: importance → adapter → training → evaluation → export → report; ends with the verdict.
+
+    The exit code is 1 where nothing was forgotten.
+    """
     from .run.unlearn import unlearn
 
     finished = unlearn(recipe, overrides or [], output=output, resume=resume)
-    _summary(finished)
+    _summary(finished, strict)
 
 
 @app.command()
@@ -318,19 +328,30 @@ def _metrics(metrics: dict[str, Any], as_json: bool, more: dict[str, Any] | None
         print(f"{name:<{width}} {metric.value:<14.6g} N = {metric.n}{interval}")
 
 
-def _summary(run: Any) -> None:
-    """Before, after and reference on stderr, the report's path on stdout; of several processes the first speaks."""
-    if not _first_process():
-        return
-    sides = {name: values for name, values in run.metrics.items() if values}
-    names = [name for name in sides["after"] if name in sides["before"]]
+def _summary(run: Any, strict: bool) -> None:
+    """Before, after, reference and the verdict on stderr, the report's path on stdout; of several processes the first
+    speaks. Raises `typer.Exit` where the run's result is not what was asked for."""
+    verdict = run.verdict
+    if _first_process():
+        _figures(run.metrics)
+        print(f"Verdict: {verdict.line}", file=sys.stderr)
+        print(run.report)
+    if strict and not verdict.satisfied:
+        raise typer.Exit(NOT_AS_ASKED)
+    if run.forgot_nothing:
+        raise typer.Exit(1)
+
+
+def _figures(metrics: dict[str, Any]) -> None:
+    """A line a metric, as every stage has it."""
+    sides = {name: values for name, values in metrics.items() if values}
+    names = [name for name in sides["before"] if name in sides.get("after", sides["before"])]
     print(f"{'':<32}" + "".join(f"{side:>14}" for side in sides), file=sys.stderr)
     for name in names:
         cells = [
             f"{sides[side][name]['value']:>14.4g}" if name in sides[side] else f"{'':>14}" for side in sides
         ]
         print(f"{name:<32}" + "".join(cells), file=sys.stderr)
-    print(run.report)
 
 
 def _first_process() -> bool:
@@ -341,7 +362,8 @@ def _first_process() -> bool:
 
 
 def main() -> None:
-    """Entry point: 0 done, 1 failed while running, 2 the user's input is wrong, 130 interrupted."""
+    """Entry point: 0 done, 1 failed while running or forgot nothing, 2 the user's input is wrong, 3 by --strict not
+    forgotten with the utility kept, 130 interrupted."""
     # PEFT asks transformers for an attribute under its old name on every call; users can do nothing about it.
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,11 +12,14 @@ from transformers import set_seed
 
 from ..adapters.anchor import REINFORCED, UNLEARN, adapted_layers, reinforced_config, save_adapter
 from ..adapters.attach import attach_adapter, uniform_importance
+from ..adapters.change import is_unchanged
 from ..adapters.loading import load_model
 from ..adapters.low_rank import official_low_rank, weighted_low_rank
 from ..errors import RunFailed
 from ..evaluation.log import EvaluationLog
+from ..evaluation.metric import Metric
 from ..folder.machine import now
+from ..folder.run import read_run_folder
 from ..folder.state import EpochRow
 from ..importance import estimators
 from ..intact import broken, read_intact
@@ -25,9 +28,13 @@ from ..models.settings import Model
 from ..objectives import Objective, Term, retain_losses
 from ..progress import say
 from ..report import write_model_card, write_report
+from ..report.evidence import Evidence
+from ..report.forgetting import clearly_unknown
+from ..report.page import gather_evidence
+from ..report.verdict import LEAST_FOR_UTILITY, MORE_UTILITY, judge
 from ..storage import atomic_file, atomic_folder, recorded
 from ..training.callback import EpochCallback
-from ..training.selection import UTILITY_SHARE, Candidate
+from ..training.selection import UTILITY_SHARE, Candidate, Futile
 from ..training.stopping import all_reached, check_thresholds
 from ..training.train import build_trainer, saved_steps
 from ..training.weights import load_trained
@@ -44,6 +51,8 @@ def run_phases(job: Job) -> None:
         (name, phase) for name, phase in PHASES.items() if name not in ONLY_WHERE or ONLY_WHERE[name](job)
     ]
     for number, (name, phase) in enumerate(phases, start=1):
+        if job.folder.state.ended and name != "report" and not job.folder.done(name):
+            continue
         title = f"[{number}/{len(phases)}] {name}"
         if job.folder.done(name):
             say(f"{title}: done before, {job.folder.state.phases[name].seconds or 0:.1f} s")
@@ -61,7 +70,10 @@ def run_phases(job: Job) -> None:
         if not job.main_process:
             job.folder.reload()
     if job.main_process:
-        job.folder.update(state="done", finished=job.folder.state.finished or now())
+        verdict = judge(gather_evidence(read_run_folder(job.folder.path)))
+        job.folder.update(
+            state="done", finished=job.folder.state.finished or now(), verdict=verdict.to_json()
+        )
         # The report shows the costs of every phase, its own included.
         write_report(job.folder.path)
 
@@ -75,6 +87,27 @@ def baseline(job: Job) -> None:
     log.model = job.model_facts(job.base)
     _record_metrics(job, "before", job.record(log, "before"))
     _check_thresholds(job, log)
+    if job.main_process:
+        _look_at_the_request(job)
+
+
+def _look_at_the_request(job: Job) -> None:
+    """Say what cannot be judged later, and end the run where the model clearly never knew the forget set."""
+    before, reference = (job.folder.metrics(stage) for stage in ("before", "reference"))
+    name = job.benchmark.utility_metric(before, generated=job.generates_every_time)
+    if name is not None and before[name].n < LEAST_FOR_UTILITY:
+        say(
+            f"  The utility is measured on {before[name].n} samples: too few to say that it is kept. {MORE_UTILITY}"
+        )
+    evidence = Evidence(
+        before=before, reference=reference, surrogate=job.surrogate.facts if job.surrogate else {}
+    )
+    unknown = clearly_unknown(evidence) if job.method.starts_from_original else None
+    if not unknown:
+        return
+    say(f"  There is nothing to forget: {unknown}.")
+    if job.recipe.stopping.nothing_to_forget == "stop":
+        job.folder.update(ended="nothing to forget")
 
 
 def _check_thresholds(job: Job, before: EvaluationLog) -> None:
@@ -214,20 +247,30 @@ def training(job: Job) -> None:
             "and start anew with another --output."
         )
     choice = job.method.choose([_candidate(row) for row in rows], original)
+    nothing = choice.epoch is None
     folder.update(
+        ended="nothing was forgotten" if nothing else None,
         training={
             "steps": rows[-1].step,
             "epochs": rows[-1].epoch,
             "best_epoch": choice.epoch,
             "qualified": choice.qualified,
+            "futile": rows[-1].futile if nothing else None,
+            "aims": job.objective.aims,
             "utility_floor": UTILITY_SHARE,
             "utility_metric": job.benchmark.utility_metric(
                 folder.metrics("before"), generated=job.generates_every_time
             ),
             "original_utility": None if math.isnan(original) else original,
             "stopped": stopped,
-        }
+        },
     )
+    if nothing:
+        say(
+            "  Nothing was forgotten, so nothing is handed over."
+            + (f" Stopped: {stopped}" if stopped else "")
+        )
+        return
     say(
         f"  chosen: epoch {choice.epoch}"
         + ("" if choice.qualified else " (no epoch keeps 95 % of the utility)")
@@ -239,6 +282,7 @@ def _measure_epoch(job: Job, epoch: int) -> tuple[Candidate, dict[str, Any]]:
     metrics: dict[str, Any] = {}
     score = utility = math.nan
     reached = False
+    futile: Futile | None = None
     with job.method.handed_over(job.base, job.trained) as model:
         log = job.benchmark.measure(model, job.encoder)
         if log.finite and job.generates_every_time:
@@ -246,20 +290,30 @@ def _measure_epoch(job: Job, epoch: int) -> tuple[Candidate, dict[str, Any]]:
     if log.finite and job.main_process:
         log.model = job.model_facts(model, path=job.method.source.path, adapter=f"epoch {epoch}")
         job.record(log, f"epoch-{epoch}")
-        score = job.benchmark.forget_score(log.metrics)
+        score = job.benchmark.score(log.metrics, job.objective.aims)
         utility = job.benchmark.utility(log.metrics, generated=job.generates_every_time)
         reached = all_reached(job.thresholds, log.metrics)
+        futile = _futile(job, log.metrics)
         metrics = {name: metric.to_json() for name, metric in log.metrics.items()}
     if processes().num_processes > 1:
         shared = torch.tensor([score, utility, reached], dtype=torch.float64, device=processes().device)
         torch.distributed.broadcast(shared, src=0)
         score, utility, reached = shared.tolist()
-    return Candidate(epoch, score, utility, bool(reached)), metrics
+    return Candidate(epoch, score, utility, bool(reached), futile), metrics
+
+
+def _futile(job: Job, metrics: Mapping[str, Metric]) -> Futile | None:
+    """Why the model in training forgets nothing, as far as that can be told of the method; None where it does."""
+    if not job.method.starts_from_original:
+        return None
+    if job.method.adapts and is_unchanged(job.trained):
+        return "unchanged"
+    return None if job.benchmark.forgets_more(metrics, job.folder.metrics("before")) else "no better"
 
 
 def _candidate(row: EpochRow) -> Candidate:
     utility = math.nan if row.utility is None else row.utility
-    return Candidate(row.epoch, row.forget_score, utility, row.reached)
+    return Candidate(row.epoch, row.forget_score, utility, row.reached, row.futile)
 
 
 def _record_epoch(job: Job, row: dict[str, Any], steps: list[dict[str, Any]]) -> None:
@@ -269,8 +323,8 @@ def _record_epoch(job: Job, row: dict[str, Any], steps: list[dict[str, Any]]) ->
 
 def _best_epoch(job: Job) -> int:
     training = job.folder.state.training
-    if training is None:
-        raise broken(job.folder.state_file, "it lacks training, though that phase is done")
+    if training is None or training.best_epoch is None:
+        raise broken(job.folder.state_file, "it lacks the best epoch of training, though that phase is done")
     return training.best_epoch
 
 

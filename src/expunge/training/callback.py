@@ -96,6 +96,7 @@ class EpochCallback(TrainerCallback):
             "seconds": seconds,
             **judged,
             "reached": candidate.reached,
+            "futile": candidate.futile,
             "stopped": self.stopped,
             "metrics": metrics,
         }
