@@ -113,7 +113,7 @@ class RunFolder(StateFolder[RunState]):
 
     @property
     def last_stage(self) -> str:
-        """The stage whose figures are those of the model that the run leaves: the original where it ended without one."""
+        """Whose figures are those of the model that the run leaves: the original's where it hands over none."""
         return "before" if self.state.ended else "after"
 
     @property

@@ -160,6 +160,12 @@ class RunState(Origin):
     verdict: Judgement | None = None
     error: str | None = None
 
+    @model_validator(mode="after")
+    def _an_epoch_was_chosen(self) -> RunState:
+        if self.training and self.training.best_epoch is None and not self.ended:
+            raise ValueError("names no epoch in training.best_epoch, and does not say how the run ended without")
+        return self
+
 
 class EpochRow(Record):
     """A line of `metrics.jsonl`: an epoch that was evaluated. step: the optimiser's, at its end; futile: why it forgets
@@ -225,6 +231,12 @@ class RequestFacts(Record):
     training: TrainingFacts | None
     metrics: Stages
     forget_sets: dict[str, Metrics]
+
+    @model_validator(mode="after")
+    def _left_an_adapter(self) -> RequestFacts:
+        if not self.ended and (self.adapter is None or self.training is None):
+            raise ValueError("names no adapter or no training, and does not say how the request ended without")
+        return self
 
 
 class CombinedAdapter(Record):

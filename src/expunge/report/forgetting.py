@@ -195,8 +195,8 @@ def beneath_the_answers(evidence: Evidence) -> tuple[bool, Finding] | None:
     )
     if after.value > HALF_WAY * before.value:
         text = (
-            "The loss aims at what the model writes, and the verdict rests on that. The true answers are still more than "
-            f"half as probable as before ({figures}): what is no longer said may still be there to be drawn out."
+            "The loss aims at what the model writes, and the verdict rests on that. The true answers are still more "
+            f"than half as probable as before ({figures}): what is no longer said may still be there to be drawn out."
         )
         return True, Finding(Tone.CAUTION, "Still probable", text)
     text = f"The true answers have become improbable as well ({figures})."

@@ -20,7 +20,7 @@ from .quantities import count, number, percent
 
 #: Samples below which a share of the utility is not judged.
 LEAST_FOR_UTILITY = 30
-MORE_UTILITY = "Give more retain data, of which a fifth is kept to measure on, or data.retain: self, which has the model write it."
+MORE_UTILITY = "Give more retain data, or data.retain: self, which has the model write it."
 STRONGER = "more training.epochs, or a higher training.learning_rate"
 
 

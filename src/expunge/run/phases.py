@@ -249,7 +249,7 @@ def training(job: Job) -> None:
     choice = job.method.choose([_candidate(row) for row in rows], original)
     nothing = choice.epoch is None
     folder.update(
-        ended="nothing was forgotten" if nothing else None,
+        **({"ended": "nothing was forgotten"} if nothing else {}),
         training={
             "steps": rows[-1].step,
             "epochs": rows[-1].epoch,

@@ -45,8 +45,10 @@ class Run:
 
     @property
     def utility(self) -> float | None:
-        """The utility after the chosen epoch, as the utility rule saw it; None where nothing says what is left, and where
-        no model was handed over."""
+        """The utility after the chosen epoch, as the utility rule saw it; None where nothing says what is left.
+
+        None as well where no model was handed over.
+        """
         chosen = self._chosen_epoch
         return None if chosen is None else chosen.utility
 
@@ -118,7 +120,8 @@ class Run:
         An adapter by PEFT on its base, the adapters of earlier runs added to it; a merged model by itself; an assistant
         beside the original (see `load_assisted`).
 
-        Raises `InputError` where the run has not got to its export or forgot nothing, and where the base is another one by now.
+        Raises `InputError` where the run has not got to its export or forgot nothing, and where the base is another
+        one by now.
         """
         folder = RunFolder(self.path)
         if (problem := folder.without_export) is not None:
