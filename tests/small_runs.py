@@ -17,7 +17,7 @@ from expunge.data.templates import choose_template
 from small_recipe import small_recipe
 from tiny_models import random_model
 
-TEACHING_STEPS, TEACHING_RATE = 100, 1e-2
+TEACHING_STEPS, TEACHING_RATE = 60, 1e-2
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,9 @@ def assert_close(ours: Path, theirs: Path) -> None:
         torch.testing.assert_close(ours[name], weight, rtol=0, atol=TOLERANCE * float(weight.abs().max()))
 
 
-def test_a_killed_run_ends_as_the_one_that_was_not(tmp_path: Path) -> None:
+def test_a_killed_run_ends_as_the_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The version that wrote it handed over epochs that forget nothing, as this one's of a random model.
+    monkeypatch.setattr("expunge.run.phases._futile", lambda job, metrics: None)
     folder = copied("killed", tmp_path)
     assert read_json(folder / "run.json")["state"] == "running"
     run = expunge.unlearn(HERE / "recipe.yaml", output=folder, resume=True)
