@@ -10,8 +10,7 @@ import pytest
 import torch
 
 import tokenizer_families
-from expunge.data.encoding import collate
-from expunge.data.encoding import Encoder
+from expunge.data.encoding import Encoder, collate
 from expunge.data.samples import QuestionAnswer
 from expunge.data.templates import choose_template
 from small_recipe import small_recipe

@@ -48,9 +48,7 @@ def assert_close(ours: Path, theirs: Path) -> None:
         torch.testing.assert_close(ours[name], weight, rtol=0, atol=TOLERANCE * float(weight.abs().max()))
 
 
-def test_a_killed_run_ends_as_the_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The version that wrote it handed over epochs that forget nothing, as this one's of a random model.
-    monkeypatch.setattr("expunge.run.phases._futile", lambda job, metrics: None)
+def test_a_killed_run_ends_as_the_one_that_was_not(tmp_path: Path) -> None:
     folder = copied("killed", tmp_path)
     assert read_json(folder / "run.json")["state"] == "running"
     run = expunge.unlearn(HERE / "recipe.yaml", output=folder, resume=True)
@@ -63,8 +61,7 @@ def test_a_killed_run_ends_as_the_one_that_was_not(tmp_path: Path, monkeypatch: 
     for part in ("checkpoints/checkpoint-6", "adapter"):
         assert_close(folder / part, FOLDERS / "finished" / part)
     theirs = read_json(FOLDERS / "finished" / "run.json")
-    added = {"futile": None, "aims": "probabilities"}
-    assert run.state["training"] == {**theirs["training"], **added}
+    assert run.state["training"].items() >= theirs["training"].items()
     theirs = {**theirs, "training": run.state["training"], "verdict": run.verdict.to_json()}
     assert list(run.state) == list(theirs)
     assert {key: list(value) for key, value in run.state.items() if isinstance(value, dict)} == {

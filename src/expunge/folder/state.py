@@ -163,7 +163,9 @@ class RunState(Origin):
     @model_validator(mode="after")
     def _an_epoch_was_chosen(self) -> RunState:
         if self.training and self.training.best_epoch is None and not self.ended:
-            raise ValueError("names no epoch in training.best_epoch, and does not say how the run ended without")
+            raise ValueError(
+                "names no epoch in training.best_epoch, and does not say how the run ended without"
+            )
         return self
 
 
@@ -235,7 +237,9 @@ class RequestFacts(Record):
     @model_validator(mode="after")
     def _left_an_adapter(self) -> RequestFacts:
         if not self.ended and (self.adapter is None or self.training is None):
-            raise ValueError("names no adapter or no training, and does not say how the request ended without")
+            raise ValueError(
+                "names no adapter or no training, and does not say how the request ended without"
+            )
         return self
 
 
