@@ -62,9 +62,8 @@ def test_a_killed_run_ends_as_the_one_that_was_not(tmp_path: Path) -> None:
         assert_close(folder / part, FOLDERS / "finished" / part)
     theirs = read_json(FOLDERS / "finished" / "run.json")
     ours = {key: value for key, value in run.state.items() if key != "resumed"}  # there under other versions
-    later = {"utility_metric", "original_utility"}  # of the training; version 0.1.0 recorded neither
-    ours["training"] = {key: value for key, value in ours["training"].items() if key not in later}
-    assert ours["training"] == theirs["training"]
+    assert ours["training"].items() >= theirs["training"].items()
+    theirs = {**theirs, "training": ours["training"], "verdict": run.verdict.to_json()}
     assert list(ours) == list(theirs)
     assert {key: list(value) for key, value in ours.items() if isinstance(value, dict)} == {
         key: list(value) for key, value in theirs.items() if isinstance(value, dict)
@@ -84,7 +83,7 @@ def test_killed_requests_end_as_those_that_were_not(tmp_path: Path) -> None:
     for part in ("requests/2/checkpoints/checkpoint-2", "requests/2/adapter", "adapter"):
         assert_close(folder / part, FOLDERS / "requests_finished" / part)
     theirs = read_json(FOLDERS / "requests_finished" / "continual.json")
-    assert list(run.state) == [*theirs]
+    assert list(run.state) == [*theirs, "verdict"]
     assert run.state["adapter"] == theirs["adapter"]
 
 
@@ -105,7 +104,7 @@ def test_going_on_with_a_finished_run_repeats_nothing(
     before = read_json(folder / "run.json")
     run = expunge.unlearn(HERE / "recipe.yaml", output=folder, resume=True)
     assert capsys.readouterr().err.count("done before") == 7
-    assert run.state == before
+    assert run.state == {**before, "verdict": run.verdict.to_json()}
 
 
 def test_what_a_later_version_wrote_is_kept(tmp_path: Path) -> None:

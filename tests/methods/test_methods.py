@@ -69,7 +69,8 @@ def task_arithmetic(start) -> expunge.Run:
 
 @pytest.fixture(scope="module")
 def uld(start) -> expunge.Run:
-    return start({"name": "uld", "layers": 1})
+    # With the default weight of the retain loss so small an assistant learns nothing of the forget set.
+    return start({"name": "uld", "layers": 1, "retain_weight": 0.1}, "stopping.utility_floor=0")
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,12 @@ def measured(model: Any, tokenizer_folder: Path, data_folder: Path, name: str = 
 
 def logged_losses(run: expunge.Run, name: str = "after") -> list[float]:
     return [row["answer"]["loss"] for row in read_json(run.path / "eval" / f"{name}.json")["sets"]["forget"]]
+
+
+def by_epoch(steps: list[dict[str, Any]]) -> list[tuple[float, float]]:
+    """The forget loss of the first epoch's steps, each with that of the second epoch's step of as many samples."""
+    losses = [step["forget_loss"] for step in steps]
+    return list(zip(losses[:2], losses[2:], strict=True))
 
 
 def probability(run: expunge.Run, side: str) -> float:
@@ -126,7 +133,7 @@ class TestTaskArithmetic:
         self, task_arithmetic: expunge.Run
     ) -> None:
         steps = read_json_lines(task_arithmetic.path / "steps.jsonl")
-        assert steps[-1]["forget_loss"] < steps[0]["forget_loss"]
+        assert all(later < first for first, later in by_epoch(steps))
         assert "retain_loss" not in steps[0]
         assert probability(task_arithmetic, "after") < probability(task_arithmetic, "before")
 
@@ -161,10 +168,11 @@ class TestLogitDifference:
     def test_the_assistant_learns_the_forget_set_and_unlearns_the_retain_set(self, uld: expunge.Run) -> None:
         """On the retain set its loss is the cross entropy to the uniform distribution, which is at least log V."""
         steps = read_json_lines(uld.path / "steps.jsonl")
-        assert steps[-1]["forget_loss"] < steps[0]["forget_loss"]
+        assert all(later < first for first, later in by_epoch(steps))
         vocabulary = base(Path(uld.state["model"]["path"])).config.vocab_size
-        assert all(math.log(vocabulary) < step["retain_loss"] < math.log(vocabulary) + 1 for step in steps)
-        assert {step["retain_weight"] for step in steps} == {6.5}
+        assert all(math.log(vocabulary) < step["retain_loss"] for step in steps)
+        assert steps[-1]["retain_loss"] < steps[0]["retain_loss"]
+        assert {step["retain_weight"] for step in steps} == {0.1}
         assert uld.state["adapter"]["trainable_parameters"] == 2 * (4 * 48 + 3 * 64)  # one block of two
 
     def test_eval_takes_the_assistant_in_the_place_of_an_adapter(

@@ -9,6 +9,7 @@ import pytest
 from expunge.benchmarks.tofu.metrics import Shift
 from expunge.evaluation.metric import Metric
 from expunge.report.evidence import Evidence, Forgetting, Tone
+from expunge.report.forgetting import clearly_unknown
 from expunge.report.verdict import judge, limits
 
 
@@ -331,3 +332,180 @@ def test_the_utility_is_the_one_that_the_runs_rule_used():
     assert text(found, "Utility kept").startswith(
         "Model utility without generated answers (teacher-forced): 0.740 before, 0.720 after"
     )
+
+
+def test_the_line_and_what_run_json_has_of_it():
+    """Strong enough and as good: nothing against it, nothing to try."""
+    good = judge(evidence(figures(0.09, p=0.23, ks=0.07)))
+    assert good.satisfied
+    assert good.line == good.headline == "Forgotten, and the model's utility is kept."
+    assert good.to_json() == {
+        "forgetting": "forgotten", "utility_kept": True, "headline": good.headline, "against": [], "next": [],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("after", "word", "against", "following"),
+    [
+        (
+            figures(0.95, p=1e-20, ks=0.38), "not forgotten", ["the forget set is still recalled"],
+            ["more training.epochs, or a higher training.learning_rate"],
+        ),
+        (
+            figures(0.3, p=1e-6, ks=0.2), "partly", ["a part of the forget set is still recalled"],
+            ["more training.epochs, or a higher training.learning_rate"],
+        ),
+        (
+            figures(0.09, p=0.23, utility=0.5), "forgotten", ["the model lost utility"],
+            ["a higher objective.retain_weight, more retain data, or a lower training.learning_rate"],
+        ),
+        (
+            figures(0.95, p=1e-20, ks=0.38, utility=0.5), "not forgotten",
+            ["the forget set is still recalled", "the model lost utility"],
+            ["more training.epochs at a lower training.learning_rate, or more retain data"],
+        ),
+    ],
+    ids=["too weak", "half", "too strong", "both"],
+)  # fmt: skip
+def test_what_stands_against_it_and_what_to_try_next(after, word, against, following):
+    verdict = judge(evidence(after, shift=Shift(1e-6, 0.9)))
+    assert verdict.to_json()["forgetting"] == word
+    assert (verdict.against, verdict.next) == (against, following)
+    assert not verdict.satisfied
+    assert verdict.line.endswith(f"Against it: {'; '.join(against)}. To try next: {'; '.join(following)}.")
+
+
+def test_overshot_and_what_cannot_be_told():
+    past = judge(evidence(figures(0.06, p=1e-8, ks=0.3), shift=Shift(short=0.8, beyond=1e-8)))
+    assert past.to_json()["forgetting"] == "overshot"
+    assert past.next == ["fewer training.epochs, or a lower training.learning_rate"]
+    alone = judge(evidence(figures(0.09), before=without_quality(BEFORE), reference={}, shift=None))
+    assert alone.to_json()["forgetting"] == "cannot be said"
+    assert alone.next == ["a reference (evaluation.reference) or a holdout (data.holdout)"]
+
+
+@pytest.mark.parametrize(
+    ("n", "after", "kept"),
+    [(30, 0.79, True), (29, 0.79, None), (29, 0.70, None), (29, 0.69, False), (30, 0.70, False)],
+)
+def test_utility_of_few_samples_cannot_be_said_unless_it_is_clearly_lost(n, after, kept):
+    """0.8 ± 0.05 before: its lower end times 0.95 is 0.7125; lost is an upper end, after + 0.02, under it."""
+    before = memory(0.9, 0.9) | {"retain_probability": Metric(0.8, n, 0.75, 0.85)}
+    after = memory(0.1, 0.1) | {"retain_probability": Metric(after, n, after - 0.02, after + 0.02)}
+    verdict = judge(Evidence(before=before, after=after, reference=memory(0.1, 0.2)))
+    assert verdict.utility_kept is kept
+    if kept is None:
+        assert verdict.headline == "Forgotten; whether the model's utility is kept cannot be said."
+        assert verdict.against == [f"the utility was measured on {n} samples only"]
+        assert verdict.next == ["more retain data, or data.retain: self"]
+        assert "too few to say whether it is kept" in text(verdict, "Utility cannot be said")
+
+
+def answers(probability: float, rouge: float) -> dict[str, Metric]:
+    return memory(probability, probability) | {
+        "forget_rouge": Metric(rouge, 50, rouge - 0.03, rouge + 0.03), "retain_rouge": Metric(0.8, 200, 0.7, 0.9),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("aims", ["answers", "probabilities"])
+def test_a_loss_that_aims_at_answers_is_judged_by_them(aims):
+    """It says "I don't know" to everything, and the true answers are as probable as before."""
+    case = Evidence(
+        before=answers(0.9, 0.95), after=answers(0.85, 0.1), reference=answers(0.1, 0.4), aims=aims
+    )
+    verdict = judge(case)
+    if aims == "answers":
+        assert verdict.forgetting is Forgetting.FORGOTTEN
+        assert "0.950 before, 0.100 after, 0.400 for the reference" in text(verdict, "Forgotten")
+        assert "0.900 before and 0.850 after" in text(verdict, "Still probable")
+        assert verdict.against == ["the true answers are still probable"]
+        unwritten = {side: memory(0.9, 0.9) for side in ("before", "after")}
+        assert judge(dataclasses.replace(case, **unwritten)).forgetting is Forgetting.NOT
+    else:
+        assert verdict.forgetting is Forgetting.NOT
+        assert "Still probable" not in [finding.title for finding in verdict.findings]
+
+
+def test_forget_quality_says_nothing_of_answers():
+    before = figures(0.99, p=1e-27, ks=0.4) | {"forget_rouge": Metric(0.95, 400, 0.94, 0.96)}
+    after = figures(0.99, p=1e-27, ks=0.4) | {"forget_rouge": Metric(0.05, 400, 0.04, 0.06)}
+    reference = {**REFERENCE, "forget_rouge": Metric(0.4, 400, 0.39, 0.41)}
+    case = evidence(after, before=before, reference=reference, aims="answers")
+    assert judge(case).forgetting is Forgetting.FORGOTTEN
+    assert judge(dataclasses.replace(case, aims="probabilities")).forgetting is Forgetting.NOT
+
+
+def share(value: float, n: int, half: float = 0.02) -> Metric:
+    return Metric(value, n, value - half, value + half)
+
+
+@pytest.mark.parametrize(
+    ("forget", "reference", "unknown"),
+    [
+        (share(0.11, 8), share(0.10, 8), True),  # 0.11 ≤ 0.12, 0.13 ≤ 0.20
+        (share(0.11, 7), share(0.10, 8), False),  # too few
+        (share(0.11, 8), share(0.10, 7), False),
+        (share(0.13, 400), share(0.10, 400), False),  # 0.13 > 0.12: it recalls more
+        (share(0.11, 400, 0.095), share(0.10, 400), False),  # 0.205 > 0.20: it may recall more
+    ],
+)
+def test_before_training_only_what_is_clear_counts(forget, reference, unknown):
+    found = clearly_unknown(
+        Evidence(before={"forget_probability": forget}, reference={"forget_probability": reference})
+    )
+    assert (found is not None) is unknown
+    if found:
+        assert found == (
+            "the model recalls no more of the forget set than a model that never saw it, N = 8 (mean probability of "
+            "the forget answers: 0.110 against 0.100)"
+        )
+
+
+def test_nothing_to_forget_by_holdout_by_forget_quality_and_by_guessing():
+    held = with_holdout(0.11, 0.21, 0.55)
+    assert "of the holdout" in clearly_unknown(Evidence(before=held))
+    assert clearly_unknown(Evidence(before=with_holdout(0.11, 0.21, 0.59))) is None  # 0.51: told apart
+    assert clearly_unknown(Evidence(before=memory(0.01, 0.01))) is None  # nothing to compare with
+    same = {"forget_probability": share(0.1, 400)}
+    for p, unknown in ((0.3, True), (0.049, False), (float("nan"), False)):
+        before = {**same, "forget_quality": Metric(p, 400)}
+        assert (clearly_unknown(Evidence(before=before, reference=same)) is not None) is unknown
+    for accuracy, unknown in ((0.26, False), (0.25, True)):
+        guessed = clearly_unknown(Evidence(before={"wmdp_bio_acc": share(accuracy, 1273)}))
+        assert (guessed is not None) is unknown
+
+
+@pytest.mark.parametrize(
+    ("change", "unknown"),
+    [
+        ({}, True),
+        ({"forget_perplexity": Metric(41, 30, 39.9, 42)}, False),  # not twice the upper end of 20
+        ({"forget_perplexity": Metric(50, 29, 45, 55)}, False),
+        ({"forget_extraction_strength": share(0.09, 30)}, False),  # up to 0.11
+        ({"forget_rouge": share(0.3, 30)}, False),
+    ],
+)
+def test_like_text_tells_where_the_forget_set_is_far_stranger(change, unknown):
+    before = {
+        "forget_perplexity": Metric(50, 30, 45, 55),
+        "retain_perplexity": Metric(19, 30, 18, 20),
+        "forget_probability": share(0.03, 30),
+        "forget_extraction_strength": share(0.05, 30),
+        **change,
+    }
+    assert (clearly_unknown(Evidence(before=before)) is not None) is unknown
+    assert clearly_unknown(Evidence(before=before, surrogate={"samples": 9, "held_out": 2})) is None
+
+
+def test_runs_that_hand_over_no_model():
+    never = judge(Evidence(before=with_holdout(0.11, 0.21, 0.55), ended="nothing to forget"))
+    assert never.headline == "There was nothing to forget; no model is handed over."
+    assert (never.forgetting, never.tone, never.against) == (Forgetting.NEVER_KNOWN, Tone.CAUTION, [])
+    assert never.next == ["check that model.path was trained on the forget set"]
+    case = Evidence(before=BEFORE, ended="nothing was forgotten", futile="unchanged", qualified=False)
+    failed = judge(case)
+    assert failed.headline == "Nothing was forgotten; no model is handed over."
+    assert (failed.forgetting, failed.tone, failed.satisfied) == (Forgetting.NOT, Tone.BAD, False)
+    assert "the learning rate is too low" in text(failed, "Nothing was forgotten")
+    assert "No epoch met the utility rule" not in [finding.title for finding in failed.findings]
+    assert "After no epoch" in judge(dataclasses.replace(case, futile="no better")).findings[0].text

@@ -109,3 +109,11 @@ def test_a_lost_utility_stops_after_the_epoch_and_says_so() -> None:
     assert control.should_save
     assert rows[0][0]["stopped"] == made.stopped
     assert "40% of the original's at epoch 2" in made.stopped
+
+
+def test_an_epoch_that_forgets_nothing_is_never_chosen() -> None:
+    """Not for its utility, nor as the one that reached the thresholds; where all are such, none is."""
+    untouched = Candidate(1, 0.0, 1.0, reached=True, futile="unchanged")
+    spoilt = Candidate(2, -0.1, 0.99, futile="no better")
+    assert choose([untouched, spoilt, Candidate(3, 0.5, 0.9)], 1.0) == Choice(3, qualified=False)
+    assert choose([untouched, spoilt], 1.0) == Choice(None, qualified=False)

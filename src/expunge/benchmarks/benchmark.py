@@ -16,6 +16,7 @@ from .measures import declared, preferred
 
 if TYPE_CHECKING:  # it loads torch, and logs are compared without
     from ..data.encoding import Encoder, Example
+    from ..objectives.loss import Aim
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,24 @@ class Benchmark(ABC):
     @abstractmethod
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
         """How well the forget set is forgotten; higher is better."""
+
+    def score(self, metrics: Mapping[str, Metric], aims: Aim) -> float:
+        """How well a loss that aims at answers or at probabilities has made the model forget; higher is better.
+
+        Of answers 1 − `forget_rouge` where there are any; else, and of probabilities, the `forget_score`.
+        """
+        if aims == "answers" and "forget_rouge" in metrics:
+            return 1.0 - metrics["forget_rouge"].value
+        return self.forget_score(metrics)
+
+    def forgets_more(self, metrics: Mapping[str, Metric], before: Mapping[str, Metric]) -> bool:
+        """Whether less of the forget set is left than `before`, in the answers or in the probabilities.
+
+        What only one of the two has been measured by is not compared.
+        """
+        both = [{name: side[name] for name in metrics if name in before} for side in (metrics, before)]
+        aims: tuple[Aim, ...] = ("answers", "probabilities")
+        return any(self.score(both[0], aim) > self.score(both[1], aim) for aim in aims)
 
     def utility_metric(self, metrics: Mapping[str, Metric], *, generated: bool) -> str | None:
         """The name of the metric that says what is left of the model's use: the best that is declared for it.

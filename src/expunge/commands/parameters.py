@@ -9,4 +9,7 @@ import typer
 
 RecipeFile = Annotated[Path, typer.Argument(help="recipe (YAML), or the name of a shipped one")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value, over what the recipe says")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="exit code 3 unless it is forgotten, with the utility kept")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout, nothing else there")]

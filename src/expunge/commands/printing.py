@@ -8,9 +8,14 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 if TYPE_CHECKING:
     from ..evaluation.metric import Metric
     from ..run.result import Run
+
+#: The exit code with --strict, where the forget set is not forgotten with the utility kept.
+NOT_AS_ASKED = 3
 
 
 def print_metrics(
@@ -34,19 +39,30 @@ def print_metrics(
         print(f"{name:<{width}} {metric.value:<14.6g} N = {metric.n}{interval}")
 
 
-def print_outcome(run: Run) -> None:
-    """Before, after and reference on stderr, the report's path on stdout; of several processes the first speaks."""
-    if not first_process():
-        return
-    sides = {name: values for name, values in run.metrics.items() if values}
-    names = [name for name in sides["after"] if name in sides["before"]]
+def print_outcome(run: Run, strict: bool) -> None:
+    """Before, after, reference and the verdict on stderr, the report's path on stdout; of several processes the first
+    speaks. Raises `typer.Exit` where the run's result is not what was asked for."""
+    verdict = run.verdict
+    if first_process():
+        _print_figures(run.metrics)
+        print(f"Verdict: {verdict.line}", file=sys.stderr)
+        print(run.report)
+    if strict and not verdict.satisfied:
+        raise typer.Exit(NOT_AS_ASKED)
+    if run.forgot_nothing:
+        raise typer.Exit(1)
+
+
+def _print_figures(metrics: Mapping[str, Any]) -> None:
+    """A line a metric, as every stage has it."""
+    sides = {name: values for name, values in metrics.items() if values}
+    names = [name for name in sides["before"] if name in sides.get("after", sides["before"])]
     print(f"{'':<32}" + "".join(f"{side:>14}" for side in sides), file=sys.stderr)
     for name in names:
         cells = [
             f"{sides[side][name]['value']:>14.4g}" if name in sides[side] else f"{'':>14}" for side in sides
         ]
         print(f"{name:<32}" + "".join(cells), file=sys.stderr)
-    print(run.report)
 
 
 def first_process() -> bool:

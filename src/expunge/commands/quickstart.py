@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
+from .parameters import Strict
 from .printing import print_outcome
 
 
 def quickstart(
     output: Annotated[Path, typer.Option(help="run folder")] = Path("runs/quickstart"),
+    strict: Strict = False,
 ) -> None:
     """A tiny model forgets a few invented people: no network, no GPU; ends with the report's path."""
     from ..quickstart.run import run_quickstart  # here for the start-up time
 
-    print_outcome(run_quickstart(output))
+    print_outcome(run_quickstart(output), strict)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import Problem
 from ..intact import broken
 from ..recipe.requests import Requests, load_requests
 from ..storage import write_text
 from .agreement import INPUTS, REQUESTS, check_agreement, recipe_facts
-from .run import RunFolder
+from .run import RunFolder, unfinished
 from .state import ContinualState
 from .state_folder import StateFolder
 
@@ -29,6 +30,17 @@ class ContinualFolder(StateFolder[ContinualState]):
         """Whether the run of a request is over."""
         run = self.request(number)
         return run.state_file.exists() and run.state.state == "done"
+
+    @property
+    def without_export(self) -> Problem | None:
+        """Why there is no adapter to hand over; None where there is one."""
+        if self.state.adapter:
+            return None
+        if self.state.state == "done":
+            return Problem(
+                str(self.path), "no request forgot anything, so there is no adapter.", "See the report."
+            )
+        return unfinished(self.path)
 
     @property
     def requests(self) -> Requests:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from safetensors.numpy import load_file
 
-from ..errors import InputError
+from ..errors import InputError, Problem
 from ..evaluation.checked import checked
 from ..evaluation.log import EvaluationLog
 from ..evaluation.metric import Metric
@@ -99,6 +99,22 @@ class RunFolder(StateFolder[RunState], EpochsFolder):
         """The final metrics of a stage; empty when it was not evaluated."""
         return getattr(self.state.metrics, stage) or {}
 
+    @property
+    def last_stage(self) -> str:
+        """Whose figures are those of the model that the run leaves: the original's where it hands over none."""
+        return "before" if self.state.ended else "after"
+
+    @property
+    def without_export(self) -> Problem | None:
+        """Why there is no model to hand over; None where there is one."""
+        if self.state.ended:
+            return Problem(
+                str(self.path), f"the run handed over no model: {self.state.ended}.", "See its report."
+            )
+        if not self.done("export"):
+            return unfinished(self.path)
+        return None
+
     def create(self, recipe: Recipe, facts: dict[str, Any]) -> None:
         """Start a new run. facts: what is known about model, data and machine before any work."""
         write_text(self.recipe_file, dump_recipe(recipe))
@@ -163,6 +179,12 @@ def read_run_folder(path: str | Path) -> RunFolder:
         )
     )
     return folder
+
+
+def unfinished(folder: Path) -> Problem:
+    return Problem(
+        str(folder), "the run has not got to its export.", "Finish it by `expunge run … --resume`."
+    )
 
 
 def _read_all(reads: Iterable[Callable[[], Content]]) -> list[Content]:

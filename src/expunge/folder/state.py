@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, model_validator
 
 from ..evaluation.metric import Metric
+from ..training.selection import Futile
 
 Count = Annotated[StrictInt, Field(ge=0)]
 #: Seconds or operations.
@@ -187,12 +188,17 @@ class TrainingFacts(Record):
     """What came of training: the epoch whose model is handed over, and why no later one was trained.
 
     settings: of the training, every `auto` as the number that it became; None where the recipe says all of them
+    best_epoch: None where no epoch forgets anything
+    futile:     then why, of the last epoch
+    aims:       what the forget loss aims at, and so what the epoch was chosen by
     utility_metric, original_utility: what the utility rule looked at and took its share of; version 0.1.0 said neither
     """
 
     steps: Count
     epochs: Count
-    best_epoch: Count
+    best_epoch: Count | None
+    futile: Futile | None = None
+    aims: Literal["probabilities", "answers"] = "probabilities"
     qualified: StrictBool
     utility_floor: Annotated[StrictFloat, Field(gt=0, le=1)]
     stopped: str | None
@@ -234,8 +240,25 @@ class Origin(Record):
     finished: str | None = None
 
 
+#: How a run ends that hands over no model: before anything is trained, or after.
+Ended = Literal["nothing to forget", "nothing was forgotten"]
+
+
+class Judgement(Record):
+    """The verdict on a run, as `expunge.report.verdict` gives it. forgetting: of several requests that of each"""
+
+    forgetting: str | list[str]
+    utility_kept: StrictBool | None
+    headline: str
+    against: list[str]
+    next: list[str]
+
+
 class RunState(Origin):
-    """`run.json`. benchmark, thresholds, given_logs: as they were at the start; version 0.1.0 had none"""
+    """`run.json`. benchmark, thresholds, given_logs: as they were at the start; version 0.1.0 had none
+
+    ended: how, where the run is over without a model to hand over
+    """
 
     state: Literal["running", "done", "failed"]
     phases: dict[str, Phase]
@@ -254,11 +277,22 @@ class RunState(Origin):
     importance: TakenImportance | None = None
     tuning: TuningFacts | None = None
     training: TrainingFacts | None = None
+    ended: Ended | None = None
+    verdict: Judgement | None = None
     error: str | None = None
+
+    @model_validator(mode="after")
+    def _an_epoch_was_chosen(self) -> RunState:
+        if self.training and self.training.best_epoch is None and not self.ended:
+            raise ValueError(
+                "names no epoch in training.best_epoch, and does not say how the run ended without"
+            )
+        return self
 
 
 class EpochRow(Record):
-    """A line of `metrics.jsonl`: an epoch that was evaluated. step: the optimiser's, at its end."""
+    """A line of `metrics.jsonl`: an epoch that was evaluated. step: the optimiser's, at its end; futile: why it forgets
+    nothing, None where it does"""
 
     epoch: Count
     step: Count
@@ -270,6 +304,7 @@ class EpochRow(Record):
     utility: StrictFloat | None
     qualifies: StrictBool
     reached: StrictBool
+    futile: Futile | None = None
     stopped: str | None
     metrics: Metrics
 
@@ -319,14 +354,27 @@ class Utility(Record):
 
 
 class RequestFacts(Record):
-    """What came of a request. forget_sets: metrics of each forget set so far, by the number of its request"""
+    """What came of a request. forget_sets: metrics of each forget set so far, by the number of its request
+
+    ended:   how it ended where it left the model as it was; then there is no adapter, and `metrics.after` are those
+             of before
+    """
 
     folder: str
-    adapter: str
+    adapter: str | None
+    ended: Ended | None = None
     model: ModelFacts
-    training: TrainingFacts
+    training: TrainingFacts | None
     metrics: Stages
     forget_sets: dict[str, Metrics]
+
+    @model_validator(mode="after")
+    def _left_an_adapter(self) -> RequestFacts:
+        if not self.ended and (self.adapter is None or self.training is None):
+            raise ValueError(
+                "names no adapter or no training, and does not say how the request ended without"
+            )
+        return self
 
 
 class CombinedAdapter(Record):
@@ -344,6 +392,7 @@ class ContinualState(Origin):
     utility: Utility
     requests: list[RequestFacts]
     adapter: CombinedAdapter | None
+    verdict: Judgement | None = None
     error: str | None = None
 
     @model_validator(mode="after")

@@ -20,4 +20,5 @@ refusal_likelihood = loss(
     published="TOFU: learning rate 1e-5 (all weights)",
     substitute="refusal",
     instead=True,
+    aims="answers",
 )(negative_log_likelihood.compute)

@@ -21,6 +21,8 @@ from ..models.answers import AnswerTokens
 
 #: Further forward passes, without gradient, or more than logits: what a loss may ask for.
 Need = Literal["original", "reinforced", "hidden"]
+#: What a forget loss changes: how likely the true answers are, or what the model answers in their place.
+Aim = Literal["probabilities", "answers"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Loss:
     needs:      the outputs beside `tokens` that it uses; `hidden` is the `hidden` of the tokens
     substitute: the kind of answers that it is given beside the true ones
     instead:    whether it sees the substitutes as `tokens` and the true answers not at all
+    aims:       of a forget loss, what it is judged by: the probabilities of the true answers, or the answers that the
+                model writes
     settings:   its hyper-parameters, with their types and defaults
     """
 
@@ -69,6 +73,7 @@ class Loss:
     needs: frozenset[Need] = frozenset()
     substitute: Literal["refusal", "alternate"] | None = None
     instead: bool = False
+    aims: Aim = "probabilities"
     settings: type[Hyperparameters] = Hyperparameters
 
     @property
@@ -89,6 +94,7 @@ def loss(
     needs: tuple[Need, ...] = (),
     substitute: Literal["refusal", "alternate"] | None = None,
     instead: bool = False,
+    aims: Aim = "probabilities",
 ) -> Callable[[Compute], Loss]:
     """The decorated function as a `Loss`; its keyword arguments are its hyper-parameters."""
 
@@ -100,6 +106,8 @@ def loss(
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         }
         settings = create_model(compute.__name__, __base__=Hyperparameters, **fields)  # type: ignore[call-overload]
-        return Loss(compute, unit, formula, paper, published, frozenset(needs), substitute, instead, settings)
+        return Loss(
+            compute, unit, formula, paper, published, frozenset(needs), substitute, instead, aims, settings
+        )
 
     return decorate

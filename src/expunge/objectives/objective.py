@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from .loss import Loss, Need, Outputs
+from .loss import Aim, Loss, Need, Outputs
 from .registry import forget_losses, retain_losses
 from .weight import Weight
 
@@ -75,6 +75,11 @@ class Objective:
     def instead(self) -> bool:
         """Whether the substitutes stand in the place of the true answers, which no term sees."""
         return any(term.loss.instead for term in self.terms)
+
+    @property
+    def aims(self) -> Aim:
+        """What the epoch is chosen by, and the result judged by: the answers where a term aims at them."""
+        return "answers" if any(term.loss.aims == "answers" for term in self.terms) else "probabilities"
 
     def needs(self, need: Need) -> bool:
         return any(need in term.loss.needs for term in self.terms)

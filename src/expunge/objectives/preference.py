@@ -46,6 +46,7 @@ def simple_negative_preference(outputs: Outputs, *, beta: PositiveFloat = 2.5, g
     published="β = 0.1",
     needs=("original",),
     substitute="refusal",
+    aims="answers",
 )
 def direct_preference(outputs: Outputs, *, beta: PositiveFloat = 0.1) -> Tensor:
     """−(2/β) log σ(β[gain(substitute) − gain(x)]), (B,) fp32, log-probabilities summed over a sequence."""
@@ -61,6 +62,7 @@ alternate_preference = loss(
     published="searched: β 0.05 … 0.5, learning rate 1e-5 … 5e-5, retain weight 1 … 5 (all weights)",
     needs=("original",),
     substitute="alternate",
+    aims="answers",
 )(direct_preference.compute)
 
 

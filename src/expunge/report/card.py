@@ -35,6 +35,7 @@ def write_model_card(run_folder: Path) -> Path:
             model=model,
             hub_id=model if form != "merged" and is_hub_id(model) else None,
             verdict=judge(evidence),
+            handed_over=folder.state.ended is None,
             limits=limits(evidence),
             request=request_rows(folder),
             metrics=metric_rows(folder),

@@ -12,12 +12,13 @@ from ..evaluation.metric import Metric
 from ..folder.requests import ContinualFolder
 from ..folder.state import ContinualState
 from ..storage import write_text
+from ..training.selection import UTILITY_SHARE
 from . import quantities
-from .evidence import Evidence, Finding, Forgetting, Tone, forget_log_ratios, rule_utility
+from .evidence import Evidence, Finding, Forgetting, Tone, forget_log_ratios, lower, rule_utility, upper
 from .glossary import glossary
 from .page import templates
 from .tables import Cell
-from .verdict import judge, limits
+from .verdict import AGAINST, LEAST_FOR_UTILITY, MORE_UTILITY, in_one_line, judge, limits
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,34 @@ class Table:
 
 @dataclass(frozen=True)
 class Overall:
+    """On several requests. forgetting: of each, as the last one left it; against, next: see `Verdict`"""
+
     tone: Tone
     headline: str
+    forgetting: list[Forgetting]
+    utility_kept: bool | None
     findings: list[Finding]
+    against: list[str]
+    next: list[str]
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether every forget set is forgotten and the utility kept."""
+        return self.utility_kept is True and all(each is Forgetting.FORGOTTEN for each in self.forgetting)
+
+    @property
+    def line(self) -> str:
+        return in_one_line(self.headline, self.against, self.next)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `continual.json` has it."""
+        return {
+            "forgetting": [each.word for each in self.forgetting],
+            "utility_kept": self.utility_kept,
+            "headline": self.headline,
+            "against": self.against,
+            "next": self.next,
+        }
 
 
 def write_continual_report(folder: Path) -> Path:
@@ -126,9 +152,10 @@ def overall(folder: ContinualFolder) -> Overall:
     state = folder.state
     requests = state.requests
     utility, share = _utility(state)
-    judged = [_judge(folder, number) for number in range(1, len(requests) + 1)]
-    forgotten = sum(forgetting is Forgetting.FORGOTTEN for forgetting, _ in judged)
-    findings = [finding for _, finding in judged]
+    judged = [judge(evidence_of(folder, number)) for number in range(1, len(requests) + 1)]
+    forgetting = [verdict.forgetting for verdict in judged]
+    forgotten = sum(each is Forgetting.FORGOTTEN for each in forgetting)
+    findings = [_of_set(verdict.findings[0], number) for number, verdict in enumerate(judged, start=1)]
     headline = (
         f"After {_requests(len(requests))} of {len(state.data.forget)}: {forgotten} of {len(judged)} forget sets "
         "forgotten by the test, "
@@ -139,23 +166,28 @@ def overall(folder: ContinualFolder) -> Overall:
     if state.state == "failed":
         findings.append(Finding(Tone.BAD, "The run failed", state.error or "It does not say why."))
         worst = Tone.BAD
-    return Overall(worst, headline, [utility, *findings])
+    against = [
+        f"{AGAINST[each]} ({number})" for number, each in enumerate(forgetting, start=1) if each in AGAINST
+    ]
+    kept = {Tone.GOOD: True, Tone.BAD: False}.get(utility.tone)
+    if kept is not True:
+        against.append(f"{utility.title[0].lower()}{utility.title[1:]}")
+    tips = list(dict.fromkeys(tip for verdict in judged for tip in verdict.next))
+    return Overall(worst, headline, forgetting, kept, [utility, *findings], against, tips)
 
 
-def _judge(folder: ContinualFolder, number: int) -> tuple[Forgetting, Finding]:
-    """How much of a request's forget set is forgotten after the last request, against its own reference."""
-    verdict = judge(evidence_of(folder, number))
-    finding = verdict.findings[0]
-    return verdict.forgetting, Finding(
-        finding.tone, f"Forget set {number}: {finding.title[0].lower()}{finding.title[1:]}", finding.text
-    )
+def _of_set(finding: Finding, number: int) -> Finding:
+    title = f"Forget set {number}: {finding.title[0].lower()}{finding.title[1:]}"
+    return Finding(finding.tone, title, finding.text)
 
 
 def evidence_of(folder: ContinualFolder, number: int) -> Evidence:
     """What the verdict on a request's forget set is reached from, as the last request left it."""
     requests = folder.state.requests
     request, last = requests[number - 1], requests[-1]
-    after = folder.request(len(requests)).log("after" if number == len(requests) else f"request-{number}")
+    left = folder.request(len(requests))
+    after = left.log(left.last_stage if number == len(requests) else f"request-{number}")
+    own = request.training
     reference = folder.request(number).log("reference")
     direction = shift(*map(forget_log_ratios, (after, reference))) if after and reference else None
     return Evidence(
@@ -163,7 +195,10 @@ def evidence_of(folder: ContinualFolder, number: int) -> Evidence:
         after=last.forget_sets[str(number)],
         reference=request.metrics.reference or {},
         shift=direction,
-        utility=last.training.utility_metric,
+        utility=last.training.utility_metric if last.training else None,
+        aims=own.aims if own else "probabilities",
+        ended=request.ended,
+        futile=own.futile if own else None,
     )
 
 
@@ -174,15 +209,19 @@ def _utility(state: ContinualState) -> tuple[Finding, float | None]:
         text = "What the model should keep was not measured before and after."
         return Finding(Tone.OPEN, "Utility not measured", text), None
     shares = [value / original for value in after]
-    floor = state.requests[-1].training.utility_floor
+    training = next((each.training for each in reversed(state.requests) if each.training), None)
+    floor = training.utility_floor if training else UTILITY_SHARE
     steps = ", ".join(quantities.percent(share) for share in shares)
     before, last = state.requests[0].metrics.before or {}, state.requests[-1].metrics.after or {}
-    name = rule_utility(state.requests[-1].training.utility_metric, before, last)
+    name = rule_utility(training.utility_metric if training else None, before, last)
     what, n = (phrase(name), quantities.count(last[name].n)) if name else ("utility", quantities.NONE)
     text = (
         f"{what[0].upper()}{what[1:]} after each request, of the original model's: {steps}. The rule asks for at "
         f"least {100 * floor:g} %. N = {n}."
     )
+    if name and last[name].n < LEAST_FOR_UTILITY and not upper(last[name]) < floor * lower(before[name]):
+        text += f" That is too few to say whether it is kept. {MORE_UTILITY}"
+        return Finding(Tone.OPEN, "Utility cannot be said", text), shares[-1]
     if shares[-1] >= floor:
         return Finding(Tone.GOOD, "Utility kept", text), shares[-1]
     return Finding(Tone.BAD, "Utility not kept", text), shares[-1]

@@ -33,12 +33,15 @@ def write_continual_card(folder: Path) -> Path:
         .render(
             run={
                 "name": state.name,
-                "fingerprint": read_origin(several.adapter).fingerprint,
+                "fingerprint": read_origin(several.adapter).fingerprint
+                if state.adapter
+                else state.requests[0].model.fingerprint,
                 "has_reference": has_reference(state),
             },
             model=model,
             hub_id=model if is_hub_id(model) else None,
             verdict=overall(several),
+            handed_over=state.adapter is not None,
             limits=limits(evidence_of(several, 1)),
             request=_asked(several),
             forget=forget_tables(state),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,12 @@ from ..benchmarks.measures import preferred
 from ..benchmarks.tofu.metrics import Shift, log_truth_ratios
 from ..evaluation.log import EvaluationLog
 from ..evaluation.metric import Metric
+from ..folder.state import Ended
+from ..training.selection import Futile
 from .deliverable import DELIVERABLES
+
+if TYPE_CHECKING:  # it loads torch
+    from ..objectives.loss import Aim
 
 SIGNIFICANCE = 0.05
 HALF_WAY = 0.5
@@ -28,12 +33,17 @@ class Tone(str, Enum):
 
 class Forgetting(str, Enum):
     FORGOTTEN = "forgotten"
-    PARTLY = "partly forgotten"
+    PARTLY = "partly"
     NOT = "not forgotten"
-    OVERSHOT = "pushed past forgetting"
+    OVERSHOT = "overshot"
     NEVER_KNOWN = "nothing to forget"
-    REDUCED = "recalled less; whether it is forgotten cannot be said"
+    REDUCED = "recalled less"
     UNKNOWN = "not measured"
+
+    @property
+    def word(self) -> str:
+        """What `run.json` calls it."""
+        return "cannot be said" if self in (Forgetting.REDUCED, Forgetting.UNKNOWN) else self.value
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,9 @@ class Evidence:
     floor:    the share of the utility that has to be kept
     utility:  the metric that the run's rule took for the utility; None where the run does not say
     epoch:    the chosen epoch; qualified: whether an epoch met the utility rule
+    aims:     what the forget loss aims at, and so what the verdict rests on: probabilities, or answers
+    ended:    how the run ended that hands over no model, None where it does
+    futile:   where nothing was forgotten, why: `unchanged` weights, or `no better`
     stopped:  why training stopped early, None where it did not
     failed:   whether the run ended with an error
     surrogate: what `run.json` says about the model's own samples that stood in for a retain set; empty where it
@@ -66,6 +79,9 @@ class Evidence:
     utility: str | None = None
     epoch: int | None = None
     qualified: bool = True
+    aims: Aim = "probabilities"
+    ended: Ended | None = None
+    futile: Futile | None = None
     stopped: str | None = None
     failed: bool = False
     surrogate: Mapping[str, Any] = field(default_factory=dict)

@@ -6,9 +6,12 @@
 - *Partly forgotten*: short of that, but at least half of the way to the reference (by the KS distance, or by
   the measure of memory that has gone the smallest part of it). Everything below is *not forgotten*.
 - *Overshot*: p < 0.05 because truth ratios lie beyond the reference's, and none lie short of it.
+- Where the loss aims at answers (`idk`, `dpo`, `altpo`), by what the model writes itself alone: its measures of memory
+  count as above, and Forget Quality, which rests on probabilities, does not.
 - *Nothing to forget*: by the same measure the model before was already like the reference. Without one: every
   measure of memory was no higher than on the holdout, which the model never saw, and membership inference did not tell
   the two apart; or the answers were no better than guesses.
+  A run ends there before anything is trained where that is clear (`clearly_unknown`).
 - Without a reference nothing can be called forgotten: the answers' probability fell to half or less, or not.
 """
 
@@ -23,20 +26,29 @@ from ..evaluation.metric import Metric
 from .evidence import HALF_WAY, SIGNIFICANCE, Evidence, Finding, Forgetting, Tone, lower, upper
 from .quantities import count, number
 
+#: Nothing to forget is clear within this much, in shares between 0 and 1, and of at least so many samples.
+MARGIN, LEAST = 0.1, 8
+#: The same by perplexities alone.
+LEAST_LIKE = 30
+
 
 def judge_forgetting(evidence: Evidence) -> tuple[Forgetting, Finding]:
     before, after, reference = evidence.before, evidence.after, evidence.reference
+    if evidence.ended == "nothing to forget":
+        return _ended_before_training(evidence)
+    if evidence.ended == "nothing was forgotten":
+        return _forgot_nothing(evidence)
     if not before or not ("forget_quality" in after or preferred("memory", after)):
         text = (
             "There are no figures from before and after unlearning, so nothing can be said of the forget set."
         )
         return Forgetting.UNKNOWN, Finding(Tone.OPEN, "Not measured", text)
-    if "forget_quality" in before and "forget_quality" in after:
+    if "forget_quality" in before and "forget_quality" in after and not _by_answers(evidence):
         if not math.isfinite(after["forget_quality"].value):
             text = "Forget Quality is not a number: the model gives no finite probabilities any more."
             return Forgetting.UNKNOWN, Finding(Tone.BAD, "Not measured", text)
         return _by_forget_quality(evidence)
-    if preferred("memory", before, after, reference):
+    if _memory(evidence, before, after, reference):
         return _by_memory(evidence)
     return _without_reference(evidence)
 
@@ -99,7 +111,7 @@ def _by_forget_quality(evidence: Evidence) -> tuple[Forgetting, Finding]:
 
 
 def _by_memory(evidence: Evidence) -> tuple[Forgetting, Finding]:
-    names = preferred("memory", evidence.before, evidence.after, evidence.reference)
+    names = _memory(evidence, evidence.before, evidence.after, evidence.reference)
     figures = "; ".join(f"{phrase(name)}: {_three(evidence, name)}" for name in names)
     n = f"N = {count(evidence.after[names[0]].n)}"
     if all(lower(evidence.before[name]) <= upper(evidence.reference[name]) for name in names):
@@ -127,7 +139,7 @@ def _without_reference(evidence: Evidence) -> tuple[Forgetting, Finding]:
         "There is no reference (a model that never saw the data), so it cannot be claimed that the data is "
         "forgotten as well as by such a model, nor that forgetting has not gone too far."
     )
-    names = preferred("memory", evidence.before, evidence.after)
+    names = _memory(evidence, evidence.before, evidence.after)
     if not names:
         return Forgetting.UNKNOWN, Finding(Tone.OPEN, "Not measured", missing)
     name = names[0]
@@ -154,6 +166,126 @@ def _without_reference(evidence: Evidence) -> tuple[Forgetting, Finding]:
             f"this may be chance ({figures})."
         )
     return Forgetting.NOT, Finding(Tone.BAD, "Not forgotten", text)
+
+
+def _memory(evidence: Evidence, *sides: Mapping[str, Metric]) -> list[str]:
+    """The measures of memory that every side has; of a loss that aims at answers those of the answers, if any."""
+    names = preferred("memory", *sides)
+    written = [name for name in names if (measure := declared(name)) and measure.generated]
+    return written if evidence.aims == "answers" and written else names
+
+
+def _by_answers(evidence: Evidence) -> bool:
+    """Whether the loss aims at the answers that the model writes, and they were measured."""
+    names = _memory(evidence, evidence.before, evidence.after)
+    return evidence.aims == "answers" and all((m := declared(name)) and m.generated for name in names)
+
+
+def beneath_the_answers(evidence: Evidence) -> tuple[bool, Finding] | None:
+    """Where the loss aims at answers: whether the true ones are still more than half as probable as before.
+
+    None where the verdict rests on the probabilities anyway, or they were not measured.
+    """
+    name = "forget_probability"
+    if not (name in evidence.before and name in evidence.after and _by_answers(evidence)):
+        return None
+    before, after = evidence.before[name], evidence.after[name]
+    figures = (
+        f"{phrase(name)}, {number(before.value)} before and {number(after.value)} after, N = {count(after.n)}"
+    )
+    if after.value > HALF_WAY * before.value:
+        text = (
+            "The loss aims at what the model writes, and the verdict rests on that. The true answers are still more "
+            f"than half as probable as before ({figures}): what is no longer said may still be there to be drawn out."
+        )
+        return True, Finding(Tone.CAUTION, "Still probable", text)
+    text = f"The true answers have become improbable as well ({figures})."
+    return False, Finding(Tone.GOOD, "Improbable as well", text)
+
+
+def clearly_unknown(evidence: Evidence) -> str | None:
+    """Why the model before unlearning clearly never knew the forget set, in words; None where that is not clear.
+
+    By the reference, the holdout, or guessing, whichever is there first: every measure of memory is no higher than
+    theirs, and the upper end of its 95 % interval lies less than `MARGIN` over them, with at least `LEAST` samples on
+    either side; and neither Forget Quality nor membership inference tells the two apart. Without any of them, by
+    the user's own retain set: see `_far_from_like_text`.
+    """
+    before, reference = evidence.before, evidence.reference
+    if reference:
+        unseen = {name: reference[name] for name in preferred("memory", before, reference)}
+        told = "forget_quality" in before and not before["forget_quality"].value >= SIGNIFICANCE
+        than = "a model that never saw it"
+    else:
+        names = preferred("memory", before)
+        unseen = {name: limit for name in names if (limit := _on_holdout(before, name) or _by_guessing(name))}
+        told = _told_apart(evidence)
+        held = any(_on_holdout(before, name) for name in unseen)
+        than = "of the holdout, which it never saw" if held else "guessing gives"
+    if not unseen:
+        return _far_from_like_text(evidence)
+    if told or not all(_no_more(before[name], limit) for name, limit in unseen.items()):
+        return None
+    figures = "; ".join(
+        f"{phrase(name)}: {number(before[name].value)} against {number(limit.value)}"
+        for name, limit in unseen.items()
+    )
+    n = count(before[next(iter(unseen))].n)
+    return f"the model recalls no more of the forget set than {than}, N = {n} ({figures})"
+
+
+def _no_more(metric: Metric, unseen: Metric) -> bool:
+    enough = min(metric.n, unseen.n) >= LEAST
+    return enough and metric.value <= upper(unseen) and upper(metric) <= unseen.value + MARGIN
+
+
+def _by_guessing(name: str) -> Metric | None:
+    chance = _chance(name)
+    return None if chance is None else Metric(chance, LEAST)
+
+
+def _far_from_like_text(evidence: Evidence) -> str | None:
+    """The forget set surprises the model at least twice as much as the retain set, and it recalls next to nothing.
+
+    Both perplexities' 95 % intervals, of at least `LEAST_LIKE` samples, are that far apart, and the probability, the
+    extraction strength and the ROUGE of the forget answers are at most `MARGIN`. What the model wrote itself is no
+    like text.
+    """
+    before = evidence.before
+    forget, retain = (before.get(f"{name}_perplexity") for name in ("forget", "retain"))
+    if not forget or not retain or evidence.surrogate or min(forget.n, retain.n) < LEAST_LIKE:
+        return None
+    names = ("forget_probability", "forget_extraction_strength", "forget_rouge")
+    if lower(forget) < 2 * upper(retain) or any(
+        upper(before[name]) > MARGIN for name in names if name in before
+    ):
+        return None
+    return (
+        f"the forget set surprises the model far more than the retain set (perplexity {number(forget.value)} against "
+        f"{number(retain.value)}, N = {count(forget.n)}), and it recalls next to nothing of it"
+    )
+
+
+def _ended_before_training(evidence: Evidence) -> tuple[Forgetting, Finding]:
+    reason = clearly_unknown(evidence) or "the model never knew the forget set"
+    text = (
+        f"{reason[0].upper()}{reason[1:]}. So nothing was trained, and no model is handed over. Check that model.path "
+        "is the model that was trained on the forget set, and that the questions are asked as it was trained "
+        "(data.template); stopping.nothing_to_forget: train trains all the same."
+    )
+    return Forgetting.NEVER_KNOWN, Finding(Tone.CAUTION, "Nothing to forget", text)
+
+
+def _forgot_nothing(evidence: Evidence) -> tuple[Forgetting, Finding]:
+    if evidence.futile == "unchanged":
+        reason = (
+            "Training left the weights as they were, up to rounding: the learning rate is too low, or all steps fell "
+            "into the warm-up"
+        )
+    else:
+        reason = "After no epoch was less of the forget set left than before, neither in answers nor in probabilities"
+    text = f"{reason}. So no model is handed over: the original is what there is."
+    return Forgetting.NOT, Finding(Tone.BAD, "Nothing was forgotten", text)
 
 
 def _of_unseen(evidence: Evidence, name: str) -> float | None:

@@ -87,10 +87,13 @@ def gather_evidence(folder: RunFolder) -> Evidence:
         utility=training.utility_metric if training else None,
         epoch=training.best_epoch if training else None,
         qualified=training.qualified if training else True,
+        aims=training.aims if training else "probabilities",
+        ended=folder.state.ended,
+        futile=training.futile if training else None,
         stopped=training.stopped if training else None,
         failed=folder.state.state == "failed",
         surrogate=dict(surrogate) if surrogate else {},
-        limit=deliverable(folder).limit,
+        limit="" if folder.state.ended else deliverable(folder).limit,
     )
 
 

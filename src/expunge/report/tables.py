@@ -186,8 +186,8 @@ def method(folder: RunFolder) -> str:
         )
     if adapter.initialization:
         parts.append(
-            f"LoRA, {adapter.initialization} initialisation, rank {adapter.rank}, α {adapter.alpha}, "
-            f"{adapter.modules} modules"
+            f"LoRA, {adapter.initialization} initialisation, rank {adapter.rank}, α {adapter.alpha}"
+            + (f", {adapter.modules} modules" if adapter.modules else "")
         )
     if recipe and "objective" not in recipe.method.unused:
         objective = recipe.objective

@@ -2,23 +2,34 @@
 
 - Forgetting: see `expunge.report.forgetting`.
 - *Kept*: utility after ≥ 95 % (the recipe's floor) of the utility before.
+  With fewer than `LEAST_FOR_UTILITY` samples that cannot be said, unless it is lost beyond both 95 % intervals.
 - *Over-unlearned*: truth ratios beyond the reference's, or answers less than half as probable as for the
   reference with intervals that do not meet (the Streisand effect, LoKU §4.3).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..benchmarks.measures import phrase
 from .evidence import HALF_WAY, SIGNIFICANCE, Evidence, Finding, Forgetting, Tone, lower, rule_utility, upper
-from .forgetting import judge_forgetting
+from .forgetting import beneath_the_answers, judge_forgetting
 from .quantities import count, number, percent
+
+#: Samples below which a share of the utility is not judged.
+LEAST_FOR_UTILITY = 30
+MORE_UTILITY = "Give more retain data, or data.retain: self, which has the model write it."
+STRONGER = "more training.epochs, or a higher training.learning_rate"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`headline` is one sentence; `findings` give each part of it with its figures and N."""
+    """`headline` is one sentence; `findings` give each part of it with its figures and N.
+
+    against: what stands against the result, a few words each; next: what to try, likewise. Both may be empty
+    """
 
     tone: Tone
     headline: str
@@ -26,6 +37,37 @@ class Verdict:
     utility_kept: bool | None
     over_unlearned: bool | None
     findings: list[Finding]
+    against: list[str]
+    next: list[str]
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether the forget set is forgotten and the utility kept: what `--strict` asks for."""
+        return self.forgetting is Forgetting.FORGOTTEN and self.utility_kept is True
+
+    @property
+    def line(self) -> str:
+        return in_one_line(self.headline, self.against, self.next)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `run.json` has it."""
+        return {
+            "forgetting": self.forgetting.word,
+            "utility_kept": self.utility_kept,
+            "headline": self.headline,
+            "against": self.against,
+            "next": self.next,
+        }
+
+
+def in_one_line(headline: str, against: Sequence[str], following: Sequence[str]) -> str:
+    """The verdict for a terminal."""
+    parts = [headline]
+    if against:
+        parts.append(f"Against it: {'; '.join(against)}.")
+    if following:
+        parts.append(f"To try next: {'; '.join(following)}.")
+    return " ".join(parts)
 
 
 def judge(evidence: Evidence) -> Verdict:
@@ -33,7 +75,15 @@ def judge(evidence: Evidence) -> Verdict:
     forgetting, forgetting_finding = judge_forgetting(evidence)
     kept, utility_finding = _utility(evidence)
     over, over_finding = _over_unlearning(evidence, forgetting)
-    findings = [forgetting_finding, utility_finding, over_finding, *_course(evidence)]
+    hidden = beneath_the_answers(evidence)
+    findings = [
+        forgetting_finding,
+        hidden[1] if hidden else None,
+        utility_finding,
+        over_finding,
+        *_course(evidence),
+    ]
+    result = _Result(evidence, forgetting, kept, bool(over), bool(hidden and hidden[0]))
     return Verdict(
         tone=_tone(evidence, forgetting, kept, over),
         headline=_headline(evidence, forgetting, kept, over),
@@ -41,13 +91,92 @@ def judge(evidence: Evidence) -> Verdict:
         utility_kept=kept,
         over_unlearned=over,
         findings=[finding for finding in findings if finding],
+        against=against(result),
+        next=following(result),
     )
+
+
+# --- what stands against it, and what to try
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What was concluded. over: signs of over-unlearning; hidden: only the answers have changed"""
+
+    evidence: Evidence
+    forgetting: Forgetting
+    kept: bool | None
+    over: bool
+    hidden: bool
+
+
+AGAINST = {
+    Forgetting.PARTLY: "a part of the forget set is still recalled",
+    Forgetting.NOT: "the forget set is still recalled",
+    Forgetting.OVERSHOT: "the answers are avoided more than a model would that never saw them",
+    Forgetting.REDUCED: "there is no reference, a model that never saw the forget set, to compare with",
+    Forgetting.UNKNOWN: "what the model recalls was not measured",
+}
+
+
+def against(result: _Result) -> list[str]:
+    """What stands against the result, the weightiest first."""
+    evidence, forgetting = result.evidence, result.forgetting
+    if evidence.ended or forgetting is Forgetting.NEVER_KNOWN:
+        return []
+    name = rule_utility(evidence.utility, evidence.before, evidence.after)
+    few = name is not None and evidence.after[name].n < LEAST_FOR_UTILITY
+    points = [
+        AGAINST.get(forgetting),
+        "the model lost utility" if result.kept is False else None,
+        f"the utility was measured on {evidence.after[name].n} samples only"
+        if result.kept is None and name is not None and few
+        else None,
+        "the utility was not measured" if result.kept is None and not few else None,
+        "there are signs of over-unlearning"
+        if result.over and forgetting is not Forgetting.OVERSHOT
+        else None,
+        "the true answers are still probable" if result.hidden else None,
+    ]
+    return [point for point in points if point]
+
+
+def following(result: _Result) -> list[str]:
+    """What to try next: of what was too weak, too strong, or cannot be told."""
+    evidence, forgetting = result.evidence, result.forgetting
+    if forgetting is Forgetting.NEVER_KNOWN:
+        return ["check that model.path was trained on the forget set"]
+    if evidence.ended:
+        return [STRONGER]
+    strong = result.kept is False or result.over or forgetting is Forgetting.OVERSHOT
+    weak = forgetting in (Forgetting.PARTLY, Forgetting.NOT)
+    tips = []
+    if strong and weak:
+        tips.append("more training.epochs at a lower training.learning_rate, or more retain data")
+    elif weak:
+        tips.append(STRONGER)
+    elif strong:
+        tips.append(
+            "a higher objective.retain_weight, more retain data, or a lower training.learning_rate"
+            if result.kept is False
+            else "fewer training.epochs, or a lower training.learning_rate"
+        )
+    if forgetting in (Forgetting.REDUCED, Forgetting.UNKNOWN):
+        tips.append("a reference (evaluation.reference) or a holdout (data.holdout)")
+    if result.kept is None:
+        tips.append("more retain data, or data.retain: self")
+    if result.hidden:
+        tips.append("a loss on the probabilities (objective.forget: ihl, npo)")
+    return tips
 
 
 # --- utility
 
 
 def _utility(evidence: Evidence) -> tuple[bool | None, Finding]:
+    if evidence.ended:
+        text = "The original model is what there is, with all of its utility."
+        return None, Finding(Tone.OPEN, "No model is handed over", text)
     name = rule_utility(evidence.utility, evidence.before, evidence.after)
     if name is None or evidence.before[name].value <= 0:
         text = "What the model should keep was not measured before and after."
@@ -62,6 +191,9 @@ def _utility(evidence: Evidence) -> tuple[bool | None, Finding]:
         f"{number(after.value)} after, that is {shown} of it; the rule asks for at least "
         f"{100 * evidence.floor:g} %. N = {count(after.n)}."
     )
+    if after.n < LEAST_FOR_UTILITY and not upper(after) < evidence.floor * lower(before):
+        text += f" That is too few to say whether it is kept. {MORE_UTILITY}"
+        return None, Finding(Tone.OPEN, "Utility cannot be said", text)
     if share >= evidence.floor:
         return True, Finding(Tone.GOOD, "Utility kept", text)
     return False, Finding(Tone.BAD, "Utility not kept", text)
@@ -116,7 +248,7 @@ def _course(evidence: Evidence) -> list[Finding]:
     elif evidence.stopped:
         text = f"Training stopped before its last epoch: {evidence.stopped}"
         findings.append(Finding(Tone.CAUTION, "Stopped early", text))
-    if not evidence.qualified:
+    if not evidence.qualified and not evidence.ended:
         chosen = f"Epoch {evidence.epoch} was kept nevertheless" if evidence.epoch else "No epoch was chosen"
         text = f"No epoch kept {100 * evidence.floor:g} % of the utility during training. {chosen}."
         findings.append(Finding(Tone.CAUTION, "No epoch met the utility rule", text))
@@ -145,9 +277,16 @@ _HEADLINES = {
 
 
 def _headline(evidence: Evidence, forgetting: Forgetting, kept: bool | None, over: bool | None) -> str:
+    if evidence.ended:
+        first = (
+            "There was nothing to forget" if forgetting is Forgetting.NEVER_KNOWN else "Nothing was forgotten"
+        )
+        return f"{'The run failed. ' if evidence.failed else ''}{first}; no model is handed over."
     first = _HEADLINES[forgetting]
     well = forgetting in (Forgetting.FORGOTTEN, Forgetting.PARTLY)
-    if kept is None:
+    if kept is None and rule_utility(evidence.utility, evidence.before, evidence.after):
+        second = "; whether the model's utility is kept cannot be said."
+    elif kept is None:
         second = "; what should be kept was not measured."
     elif kept:
         second = ", and the model's utility is kept." if well else "; the model's utility is kept."
@@ -161,7 +300,7 @@ def _headline(evidence: Evidence, forgetting: Forgetting, kept: bool | None, ove
 def limits(evidence: Evidence) -> list[str]:
     """What the figures do not show, whatever the verdict; sentences."""
     sentences = [
-        evidence.limit,
+        *([evidence.limit] if evidence.limit else []),
         "The figures hold for the forget set as it was asked here; other ways of asking can bring back more.",
         "No attack is part of this report: relearning on a few examples, quantisation or repeated sampling "
         "may recover forgotten content.",

@@ -23,6 +23,7 @@ from ..models.processes import processes
 from ..progress import say
 from ..recipe.requests import Requests
 from ..report import write_continual_card, write_continual_report
+from ..report.continual import overall
 from ..storage import read_json
 from .earlier import measure_earlier
 from .inputs import Inputs
@@ -150,10 +151,11 @@ def _record(
     state = run.document
     entry = {
         "folder": str(run.path.relative_to(folder.path)),
-        "adapter": str(run.adapter.relative_to(folder.path)),
+        "adapter": None if run.state.ended else str(run.adapter.relative_to(folder.path)),
+        "ended": run.state.ended,
         "model": state["model"],
-        "training": state["training"],
-        "metrics": state["metrics"],
+        "training": state.get("training"),
+        "metrics": {**state["metrics"], "after": state["metrics"][run.last_stage]},
         "forget_sets": {
             str(each): {name: metric.to_json() for name, metric in metrics.items()}
             for each, metrics in sorted(forget_sets.items())
@@ -177,7 +179,9 @@ def _utility(
 ) -> float:
     """The utility that a request's run measured, NaN where it has not yet."""
     run = folder.request(number)
-    metrics = run.metrics(stage) if run.state_file.exists() else None
+    metrics = None
+    if run.state_file.exists():
+        metrics = run.metrics(run.last_stage if stage == "after" else stage)
     if not metrics:
         return math.nan
     return inputs[number - 1].benchmark.utility(metrics, generated=generated)
@@ -188,24 +192,28 @@ def _number(value: float) -> float | None:
 
 
 def _adapters(requests: Requests, folder: ContinualFolder, number: int) -> list[str]:
-    """The adapters of the model after so many requests, in their order."""
-    made = [str(folder.request(each).adapter) for each in range(1, number + 1)]
-    return [*requests.whole.model.adapters, *made]
+    """The adapters of the model after so many requests, in their order; who forgot nothing left none."""
+    runs = [folder.request(each) for each in range(1, number + 1)]
+    return [*requests.whole.model.adapters, *(str(run.adapter) for run in runs if not run.state.ended)]
 
 
 def _deliver(requests: Requests, folder: ContinualFolder) -> None:
     """One adapter for the original base, the merged model where it is asked for, the model card and the report."""
     model = requests.whole.model
     adapters: list[str | Path] = [*_adapters(requests, folder, len(requests.recipes))]
-    combine_adapters(adapters, folder.adapter, base_name=model.path, revision=model.revision)
-    if "merged" in requests.whole.export:
-        original = model.model_copy(update={"adapters": []})
-        write_merged(original, load_tokenizer(original), folder.adapter, folder.merged)
-    config = read_json(folder.adapter / CONFIG_FILE)
+    made = None
+    if len(adapters) > len(model.adapters):
+        combine_adapters(adapters, folder.adapter, base_name=model.path, revision=model.revision)
+        if "merged" in requests.whole.export:
+            original = model.model_copy(update={"adapters": []})
+            write_merged(original, load_tokenizer(original), folder.adapter, folder.merged)
+        config = read_json(folder.adapter / CONFIG_FILE)
+        made = {"rank": config["r"], "bytes": (folder.adapter / WEIGHTS_FILE).stat().st_size}
     folder.update(
         state="done",
         finished=folder.state.finished or now(),
-        adapter={"rank": config["r"], "bytes": (folder.adapter / WEIGHTS_FILE).stat().st_size},
+        adapter=made,
+        verdict=overall(folder).to_json(),
     )
     write_continual_card(folder.path)
     write_continual_report(folder.path)

@@ -31,17 +31,16 @@ def measure_earlier(inputs: Sequence[Inputs], runs: Sequence[RunFolder]) -> dict
         _measure(inputs, runs, missing)
         processes().wait_for_everyone()
     return {number: inputs[number - 1].benchmark.read_log(file).metrics for number, file in files.items()} | {
-        len(runs): last.benchmark.read_log(run.evaluation("after")).metrics
+        len(runs): last.benchmark.read_log(run.evaluation(run.last_stage)).metrics
     }
 
 
 def _measure(inputs: Sequence[Inputs], runs: Sequence[RunFolder], missing: Sequence[int]) -> None:
     run, last = runs[-1], inputs[-1]
     recipe = run.recipe
-    model = load_model(
-        recipe.model.model_copy(update={"adapters": [*recipe.model.adapters, str(run.adapter)]})
-    )
-    after = last.benchmark.read_log(run.evaluation("after"))
+    added = [] if run.state.ended else [str(run.adapter)]
+    model = load_model(recipe.model.model_copy(update={"adapters": [*recipe.model.adapters, *added]}))
+    after = last.benchmark.read_log(run.evaluation(run.last_stage))
     for number in missing:
         say(f"  measuring the forget set of request {number} again")
         benchmark, encoder = inputs[number - 1].benchmark, inputs[number - 1].encoder
@@ -51,7 +50,7 @@ def _measure(inputs: Sequence[Inputs], runs: Sequence[RunFolder], missing: Seque
         sets = {name: records or after.sets.get(name, records) for name, records in log.sets.items()}
         log = replace(log, sets=sets, data=benchmark.data)
         log.model = {
-            "path": recipe.model.path, "fingerprint": fingerprint(model), "adapter": str(run.adapter),
+            "path": recipe.model.path, "fingerprint": fingerprint(model), "adapter": added[0] if added else None,
         }  # fmt: skip
         reference = runs[number - 1].evaluation("reference")
         log.metrics = benchmark.all_metrics(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
+from ..adapters.change import is_unchanged
+from ..evaluation.metric import Metric
 from ..folder.epochs import EpochsFolder
 from ..folder.state import EpochRow
 from ..models.processes import processes
 from ..training.callback import EpochCallback
-from ..training.selection import Candidate
+from ..training.selection import Candidate, Futile
 from ..training.settings import TrainingPlan
 from ..training.stopping import all_reached
 from ..training.train import build_trainer, saved_steps
@@ -77,13 +79,14 @@ def candidates(folder: EpochsFolder) -> list[Candidate]:
 
 def _candidate(row: EpochRow) -> Candidate:
     utility = math.nan if row.utility is None else row.utility
-    return Candidate(row.epoch, row.forget_score, utility, row.reached)
+    return Candidate(row.epoch, row.forget_score, utility, row.reached, row.futile)
 
 
 def _measure_epoch(job: Job, epoch: int, folder: EpochsFolder) -> tuple[Candidate, dict[str, Any]]:
     metrics: dict[str, Any] = {}
     score = utility = math.nan
     reached = False
+    futile: Futile | None = None
     with job.method.handed_over(job.base, job.trained) as model:
         log = job.benchmark.measure(model, job.encoder)
         if log.finite and job.generates_between_epochs:
@@ -91,15 +94,25 @@ def _measure_epoch(job: Job, epoch: int, folder: EpochsFolder) -> tuple[Candidat
     if log.finite and job.main_process:
         log.model = job.model_facts(model, path=job.method.source.path, adapter=f"epoch {epoch}")
         job.record(log, f"epoch-{epoch}", folder)
-        score = job.benchmark.forget_score(log.metrics)
+        score = job.benchmark.score(log.metrics, job.objective.aims)
         utility = job.benchmark.utility(log.metrics, generated=job.generates_every_time)
         reached = all_reached(job.thresholds, log.metrics)
+        futile = _futile(job, log.metrics)
         metrics = {name: metric.to_json() for name, metric in log.metrics.items()}
     if processes().num_processes > 1:
         shared = torch.tensor([score, utility, reached], dtype=torch.float64, device=processes().device)
         torch.distributed.broadcast(shared, src=0)
         score, utility, reached = shared.tolist()
-    return Candidate(epoch, score, utility, bool(reached)), metrics
+    return Candidate(epoch, score, utility, bool(reached), futile), metrics
+
+
+def _futile(job: Job, metrics: Mapping[str, Metric]) -> Futile | None:
+    """Why the model in training forgets nothing, as far as that can be told of the method; None where it does."""
+    if not job.method.starts_from_original:
+        return None
+    if job.method.adapts and is_unchanged(job.trained):
+        return "unchanged"
+    return None if job.benchmark.forgets_more(metrics, job.folder.metrics("before")) else "no better"
 
 
 def _record_epoch(job: Job, folder: EpochsFolder, row: dict[str, Any], steps: list[dict[str, Any]]) -> None:

@@ -21,21 +21,15 @@ def export_run(run_folder: Path, to: str, output: Path) -> Path:
     """Write the `adapter`, the `merged` model or the `assistant` of a run to `output`; of several requests what all
     of them left.
 
-    Raises `InputError` for a form that the run's method does not hand over, an unfinished run and an output folder
-    that is not empty.
+    Raises `InputError` for a form that the run's method does not hand over, a run that is not finished or forgot
+    nothing, and an output folder that is not empty.
     """
     result = _result(run_folder)
     problems = []
     if to not in result.forms:
         problems.append(Problem("--to", f"this run has no form {to!r}.", nearest(to, result.forms)))
-    if not result.there:
-        problems.append(
-            Problem(
-                str(run_folder),
-                "the run has not got to its export.",
-                "Finish it by `expunge run … --resume`.",
-            )
-        )
+    if result.missing is not None:
+        problems.append(result.missing)
     if is_taken(output):
         problems.append(
             Problem(
@@ -60,10 +54,10 @@ def export_run(run_folder: Path, to: str, output: Path) -> Path:
 
 @dataclass(frozen=True)
 class _Result:
-    """folder: where the forms lie, each under its name; there: whether they do; model: that an adapter belongs to."""
+    """folder: where the forms lie, each under its name; missing: why they do not; model: that an adapter belongs to."""
 
     folder: Path
-    there: bool
+    missing: Problem | None
     forms: tuple[str, ...]
     model: Model
 
@@ -72,8 +66,8 @@ def _result(folder: Path) -> _Result:
     several = ContinualFolder(folder)
     if several.state_file.exists():
         original = several.requests.whole.model.model_copy(update={"adapters": []})
-        return _Result(several.path, several.state.adapter is not None, ("adapter", "merged"), original)
+        return _Result(several.path, several.without_export, ("adapter", "merged"), original)
     run = RunFolder(folder)
-    there = run.done("export")  # says so where the folder is no run's
+    missing = run.without_export  # says so where the folder is no run's
     recipe = run.recipe
-    return _Result(run.path, there, METHODS[recipe.method.name].forms, recipe.model)
+    return _Result(run.path, missing, METHODS[recipe.method.name].forms, recipe.model)

@@ -16,12 +16,17 @@ from ..adapters.settings import DIRECTIONS
 from ..errors import RunFailed
 from ..evaluation.log import EvaluationLog
 from ..folder.machine import now
+from ..folder.run import read_run_folder
 from ..intact import broken, read_intact
 from ..models.processes import processes
 from ..models.settings import Model
 from ..objectives import Objective, Term, retain_losses
 from ..progress import say
 from ..report import write_model_card, write_report
+from ..report.evidence import Evidence
+from ..report.forgetting import clearly_unknown
+from ..report.page import gather_evidence
+from ..report.verdict import LEAST_FOR_UTILITY, MORE_UTILITY, judge
 from ..storage import atomic_file, atomic_folder, recorded
 from ..training.selection import UTILITY_SHARE
 from ..training.stopping import all_reached, check_thresholds
@@ -42,6 +47,8 @@ def run_phases(job: Job) -> None:
         (name, phase) for name, phase in PHASES.items() if name not in ONLY_WHERE or ONLY_WHERE[name](job)
     ]
     for number, (name, phase) in enumerate(phases, start=1):
+        if job.folder.state.ended and name != "report" and not job.folder.done(name):
+            continue
         title = f"[{number}/{len(phases)}] {name}"
         if job.folder.done(name):
             say(f"{title}: done before, {job.folder.state.phases[name].seconds or 0:.1f} s")
@@ -59,7 +66,10 @@ def run_phases(job: Job) -> None:
         if not job.main_process:
             job.folder.reload()
     if job.main_process:
-        job.folder.update(state="done", finished=job.folder.state.finished or now())
+        verdict = judge(gather_evidence(read_run_folder(job.folder.path)))
+        job.folder.update(
+            state="done", finished=job.folder.state.finished or now(), verdict=verdict.to_json()
+        )
         # The report shows the costs of every phase, its own included.
         write_report(job.folder.path)
 
@@ -73,6 +83,27 @@ def baseline(job: Job) -> None:
     log.model = job.model_facts(job.base)
     _record_metrics(job, "before", job.record(log, "before"))
     _check_thresholds(job, log)
+    if job.main_process:
+        _look_at_the_request(job)
+
+
+def _look_at_the_request(job: Job) -> None:
+    """Say what cannot be judged later, and end the run where the model clearly never knew the forget set."""
+    before, reference = (job.folder.metrics(stage) for stage in ("before", "reference"))
+    name = job.benchmark.utility_metric(before, generated=job.generates_every_time)
+    if name is not None and before[name].n < LEAST_FOR_UTILITY:
+        say(
+            f"  The utility is measured on {before[name].n} samples: too few to say that it is kept. {MORE_UTILITY}"
+        )
+    evidence = Evidence(
+        before=before, reference=reference, surrogate=job.surrogate.facts if job.surrogate else {}
+    )
+    unknown = clearly_unknown(evidence) if job.method.starts_from_original else None
+    if not unknown:
+        return
+    say(f"  There is nothing to forget: {unknown}.")
+    if job.recipe.stopping.nothing_to_forget == "stop":
+        job.folder.update(ended="nothing to forget")
 
 
 def _check_thresholds(job: Job, before: EvaluationLog) -> None:
@@ -154,7 +185,7 @@ def reinforcement(job: Job) -> None:
         job.forget,
         [],
         objective=Objective([Term(retain_losses["nll"], "forget")]),
-        training=job.recipe.training,
+        training=job.training,
         seed=job.recipe.seed,
         pad_token_id=job.encoder.pad_token_id,
         checkpoints=job.folder.checkpoints,
@@ -185,12 +216,16 @@ def training(job: Job) -> None:
         )
     choice = job.method.choose(measured, original)
     last = next(row for row in folder.epochs if row.epoch == measured[-1].epoch)
+    nothing = choice.epoch is None
     folder.update(
+        **({"ended": "nothing was forgotten"} if nothing else {}),
         training={
             "steps": last.step,
             "epochs": last.epoch,
             "best_epoch": choice.epoch,
             "qualified": choice.qualified,
+            "futile": last.futile if nothing else None,
+            "aims": job.objective.aims,
             "utility_floor": UTILITY_SHARE,
             "utility_metric": job.benchmark.utility_metric(
                 folder.metrics("before"), generated=job.generates_every_time
@@ -198,8 +233,14 @@ def training(job: Job) -> None:
             "original_utility": None if math.isnan(original) else original,
             "stopped": stopped,
             **({"settings": plan.model_dump(mode="json")} if plan.differs(job.recipe.training) else {}),
-        }
+        },
     )
+    if nothing:
+        say(
+            "  Nothing was forgotten, so nothing is handed over."
+            + (f" Stopped: {stopped}" if stopped else "")
+        )
+        return
     say(
         f"  chosen: epoch {choice.epoch}"
         + ("" if choice.qualified else " (no epoch keeps 95 % of the utility)")
@@ -209,8 +250,8 @@ def training(job: Job) -> None:
 
 def _best_epoch(job: Job) -> int:
     training = job.folder.state.training
-    if training is None:
-        raise broken(job.folder.state_file, "it lacks training, though that phase is done")
+    if training is None or training.best_epoch is None:
+        raise broken(job.folder.state_file, "it lacks the best epoch of training, though that phase is done")
     return training.best_epoch
 
 

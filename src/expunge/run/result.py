@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, Problem
+from ..errors import InputError
 from ..folder.requests import ContinualFolder
 from ..folder.run import RunFolder, read_run_folder
 from ..folder.state import EpochRow
@@ -36,34 +37,48 @@ class Run:
         """How well the forget set is forgotten after the chosen epoch; higher is better.
 
         The benchmark says what it is: of TOFU log₁₀ of the Forget Quality, of own data 1 − the mean probability of the
-        answers.
+        answers; of a loss that aims at answers 1 − their ROUGE where they are generated. NaN where no model was handed
+        over.
         """
-        return self._chosen_epoch.forget_score
+        chosen = self._chosen_epoch
+        return math.nan if chosen is None else chosen.forget_score
 
     @property
     def utility(self) -> float | None:
-        """The utility after the chosen epoch, as the utility rule saw it; None where nothing says what is left."""
-        return self._chosen_epoch.utility
+        """The utility after the chosen epoch, as the utility rule saw it; None where nothing says what is left.
+
+        None as well where no model was handed over.
+        """
+        chosen = self._chosen_epoch
+        return None if chosen is None else chosen.utility
 
     @property
     def original_utility(self) -> float | None:
         """What the utility rule took its share of: the original model's utility; None where it was not measured."""
-        training = self.state["training"]
+        training = self.state.get("training")
+        if training is None:
+            return None
         if "original_utility" in training:
             return training["original_utility"]
         # Earlier runs did not record it.
         from ..report.evidence import rule_utility  # imports scipy, which takes time
 
         before = self.metrics["before"]
-        name = rule_utility(None, before, self._chosen_epoch.metrics)
+        chosen = self._chosen_epoch
+        name = rule_utility(None, before, chosen.metrics) if chosen else None
         return None if name is None else before[name]["value"]
 
     @property
     def verdict(self) -> Verdict | Overall:
-        """What the report says of the run: a headline and its findings in words, and flags."""
+        """What the report says of the run: a headline and its findings in words, flags, and what to try next."""
         from ..report.page import gather_evidence, judge  # imports matplotlib, which takes time
 
         return judge(gather_evidence(read_run_folder(self.path)))
+
+    @property
+    def forgot_nothing(self) -> bool:
+        """Whether training forgot nothing, so that what was asked for failed; not where there was nothing to forget."""
+        return bool(self.state.get("ended") == "nothing was forgotten")
 
     @property
     def report(self) -> Path:
@@ -105,18 +120,21 @@ class Run:
         An adapter by PEFT on its base, the adapters of earlier runs added to it; a merged model by itself; an assistant
         beside the original (see `load_assisted`).
 
-        Raises `InputError` where the run has not got to its export, and where the base is another one by now.
+        Raises `InputError` where the run has not got to its export or forgot nothing, and where the base is another
+        one by now.
         """
         folder = RunFolder(self.path)
-        if not folder.done("export"):
-            raise _not_exported(self.path)
+        if (problem := folder.without_export) is not None:
+            raise InputError(problem)
         return _load(folder.recipe.model, self.path, folder.state.deliverable)
 
     @property
-    def _chosen_epoch(self) -> EpochRow:
-        """The line of `metrics.jsonl`."""
+    def _chosen_epoch(self) -> EpochRow | None:
+        """The line of `metrics.jsonl`; None where no model was handed over."""
         folder = RunFolder(self.path)
-        best = self.state["training"]["best_epoch"]
+        if folder.state.ended or folder.state.training is None:
+            return None
+        best = folder.state.training.best_epoch
         return next(row for row in folder.epochs if row.epoch == best)
 
 
@@ -166,6 +184,11 @@ class ContinualRun(Run):
         return overall(ContinualFolder(self.path))
 
     @property
+    def forgot_nothing(self) -> bool:
+        """Whether the training of any request forgot nothing."""
+        return any(run.forgot_nothing for run in self.requests)
+
+    @property
     def score(self) -> float:
         """That of the last request, after its chosen epoch; `metrics` tells what became of the earlier forget sets."""
         return self.requests[-1].score
@@ -191,18 +214,15 @@ class ContinualRun(Run):
         return self.requests[-1].evaluation(stage)
 
     def model(self) -> Any:
-        """The original model with the changes of all requests, as one adapter by PEFT."""
+        """The original model with the changes of all requests, as one adapter by PEFT.
+
+        Raises `InputError` where the run is not over, or no request forgot anything.
+        """
         folder = ContinualFolder(self.path)
-        if not folder.state.adapter:
-            raise _not_exported(self.path)
+        if (problem := folder.without_export) is not None:
+            raise InputError(problem)
         original = folder.requests.whole.model.model_copy(update={"adapters": []})
         return _load(original, self.path, "adapter")
-
-
-def _not_exported(folder: Path) -> InputError:
-    return InputError(
-        Problem(str(folder), "the run has not got to its export.", "Finish it by `expunge run … --resume`.")
-    )
 
 
 def _load(base: Any, folder: Path, form: str) -> Any:

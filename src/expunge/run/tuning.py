@@ -111,14 +111,15 @@ def _try(job: Job, number: int, rate: float) -> Trial:
         return Trial(learning_rate=rate, state="lost", left=False, stopped=stopped, epochs=0)
     compared = [replace(epoch, forget_score=_compared_score(job, folder, epoch)) for epoch in measured]
     choice = job.method.choose(compared, original)
-    best = next(epoch for epoch in compared if epoch.epoch == choice.epoch)
+    # Where no epoch forgets anything, the last one says how far the rate went.
+    best = next((epoch for epoch in compared if epoch.epoch == choice.epoch), compared[-1])
     return Trial(
         learning_rate=rate,
         state="kept" if kept else "lost",
         left=leave(measured[-1]) is not None,
         stopped=stopped,
         epochs=measured[-1].epoch,
-        best_epoch=best.epoch,
+        best_epoch=choice.epoch,
         forget_score=best.forget_score,
         utility=None if math.isnan(best.utility) else best.utility,
         qualified=choice.qualified,
@@ -132,7 +133,10 @@ def _reason_to_leave(job: Job, plan: TrainingPlan, epoch: Candidate) -> str | No
     original = original_utility(job)
     if epoch.utility < LOST_SHARE * original:
         return f"left: the utility fell to {epoch.utility / original:.0%} of the original's"
-    if abs(epoch.forget_score - job.benchmark.forget_score(job.folder.metrics("before"))) < UNMOVED:
+    if (
+        abs(epoch.forget_score - job.benchmark.score(job.folder.metrics("before"), job.objective.aims))
+        < UNMOVED
+    ):
         return "left: the forget score had not moved"
     return None
 
@@ -146,7 +150,7 @@ def _compared_score(job: Job, folder: EpochsFolder, epoch: Candidate) -> float:
     metrics = job.benchmark.all_metrics(
         _halved(log, job.recipe.seed), reference and _halved(reference, job.recipe.seed)
     )
-    return job.benchmark.forget_score(metrics)
+    return job.benchmark.score(metrics, job.objective.aims)
 
 
 def _questions(job: Job, log: EvaluationLog) -> int:

@@ -99,6 +99,7 @@ class EpochCallback(TrainerCallback):
             "seconds": seconds,
             **judged,
             "reached": candidate.reached,
+            "futile": candidate.futile,
             "stopped": self.stopped,
             "metrics": metrics,
         }

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 #: Share of the original's utility that the chosen model must keep (VILA §5).
 UTILITY_SHARE = 0.95
+
+#: Why an epoch forgets nothing: its change is lost in rounding, or no less is left of the forget set than before.
+Futile = Literal["unchanged", "no better"]
 
 
 @dataclass(frozen=True)
@@ -15,12 +19,14 @@ class Candidate:
     """One evaluated epoch. forget_score: higher is better forgotten; utility: higher is better.
 
     reached: whether the recipe's thresholds say that enough is forgotten
+    futile:  why it is none, None where it forgets something
     """
 
     epoch: int
     forget_score: float
     utility: float
     reached: bool = False
+    futile: Futile | None = None
 
     def qualifies(self, original_utility: float) -> bool:
         """Whether enough of the original's utility is left. Where there is no utility to measure, always."""
@@ -29,9 +35,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen epoch, and whether it keeps the utility that the rule asks for."""
+    """The chosen epoch, None where nothing was forgotten; and whether it keeps the utility that the rule asks for."""
 
-    epoch: int
+    epoch: int | None
     qualified: bool
 
 
@@ -40,9 +46,13 @@ def choose(candidates: Sequence[Candidate], original_utility: float) -> Choice:
 
     Where none does, the epoch with the highest utility, marked as not qualified: the report says so.
     The epoch that reached the recipe's thresholds ends the training, and is the one that is asked for.
+    An epoch that forgets nothing is never chosen.
     """
     if not candidates:
         raise ValueError("There is no candidate to choose from.")
+    candidates = [candidate for candidate in candidates if candidate.futile is None]
+    if not candidates:
+        return Choice(None, qualified=False)
     for candidate in candidates:
         if candidate.reached:
             return Choice(candidate.epoch, qualified=candidate.qualifies(original_utility))

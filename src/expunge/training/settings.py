@@ -149,6 +149,10 @@ class Stopping(Section):
     )
     utility_floor: float = Field(0.5, ge=0, le=1, description="a utility under this share of the original's, or a "
                                  "loss that is no number, always ends the training")  # fmt: skip
+    nothing_to_forget: Literal["stop", "train"] = Field(
+        "stop", description="stop: the run ends before anything is trained where the model clearly never knew the "
+        "forget set"
+    )  # fmt: skip
 
     @model_validator(mode="before")
     @classmethod
