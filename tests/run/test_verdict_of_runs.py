@@ -12,10 +12,10 @@ import pytest
 
 import expunge
 from expunge.cli import main
-from expunge.commands.export import export_run
 from expunge.errors import InputError
 from expunge.objectives import Objective, Term, forget_losses, retain_losses
 from expunge.report.evidence import Forgetting
+from expunge.run.export import export_run
 from expunge.storage import read_json, read_json_lines
 
 QUICK = {"initialization": "default", "rank": 2}
