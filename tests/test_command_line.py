@@ -95,7 +95,7 @@ def test_an_interrupted_command_exits_with_130_and_says_how_to_go_on(monkeypatch
     def press_ctrl_c() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("expunge.commands.methods.catalogue", press_ctrl_c)
+    monkeypatch.setattr("expunge.methods.catalogue.catalogue", press_ctrl_c)
     assert call(monkeypatch, "methods") == 130
     printed = capsys.readouterr()
     assert printed.out == ""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from expunge.commands.methods import catalogue
+from expunge.methods.catalogue import catalogue
 
 PAGE = (Path(__file__).parents[1] / "docs" / "methods.md").read_text(encoding="utf-8")
 ENTRIES = [

@@ -37,7 +37,7 @@ def python(code: str, *arguments: object) -> str:
         "expunge.recipe",
         "expunge.objectives.registry",
         "expunge.importance.registry",
-        "expunge.commands.score",
+        "expunge.benchmarks.tofu.score",
     ],
 )
 def test_importing_it_loads_no_torch(module: str) -> None:

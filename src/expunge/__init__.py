@@ -1,4 +1,4 @@
-"""Make a language model forget, provably and cheaply.
+"""Make a language model forget, cheaply and in evidence.
 
 `unlearn` is the whole job; `measure_importance`, `attach_adapter` and `export_adapter` are its parts for a model
 and data of one's own. Nothing heavy is imported before it is used.

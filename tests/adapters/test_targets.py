@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from expunge import attach_adapter, measure_importance
 from expunge.errors import InputError
 from expunge.importance.capture import check_layers
-from expunge.models.linear import block_index, layer_kind, left_out, linear_layers, target_layers
+from expunge.models.linear import block_index, layer_kind, linear_layers, target_layers, unreached
 from expunge.models.probe import input_shapes
 from tiny_models import FAMILIES, SHAPES, UNUSUAL, random_batch, random_model, split_batch
 
@@ -92,6 +94,16 @@ LEFT_OUT = {
                     "mlp.shared_expert.down_proj"}, False),
     "mixtral": (set(), False),
 }  # fmt: skip
+
+
+def left_out(model: Any) -> dict[str, str]:
+    """{name: why} of the linear layers among what no adapter reaches."""
+    linear = linear_layers(model)
+    weights = {name.removesuffix(".weight"): weight for name, weight in unreached(model).items()}
+    assert all(
+        weight.parameters == linear[name].weight.numel() for name, weight in weights.items() if name in linear
+    )
+    return {name: weight.reason for name, weight in weights.items() if name in linear}
 
 
 @pytest.mark.parametrize("family", UNUSUAL)

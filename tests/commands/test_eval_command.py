@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from expunge import attach_adapter, export_adapter
 from expunge.adapters.attach import uniform_importance
 from expunge.adapters.export import export_merged
+from expunge.benchmarks.tofu.score import score_tofu
 from expunge.cli import main
-from expunge.commands.score import score_tofu
 from expunge.storage import CHECKSUMS, read_json
 from precision import fp32_log_probability_tolerance
 from tdec_files import random_sequences, write_tdec
@@ -273,7 +273,7 @@ def no_model(monkeypatch) -> None:
     def load(*_: object) -> None:
         raise AssertionError("a model is loaded")
 
-    monkeypatch.setattr("expunge.commands.evaluate.load_model", load)
+    monkeypatch.setattr("expunge.benchmarks.evaluate.load_model", load)
 
 
 def test_a_reference_of_something_else_is_refused_before_anything_is_measured(

@@ -20,11 +20,12 @@ from transformers import AutoModelForCausalLM
 from expunge import unlearn
 from expunge.adapters.anchor import UNLEARN, adapted_layers
 from expunge.cli import main
-from expunge.commands import finetune as module
-from expunge.commands.finetune import finetune_recipe
+from expunge.data.encoding import Encoder
 from expunge.errors import InputError
 from expunge.models.fingerprint import fingerprint
-from expunge.storage import read_json, read_json_lines
+from expunge.run import finetune as module
+from expunge.run.finetune import finetune_recipe
+from expunge.storage import read_json, read_json_lines, write_json
 from expunge.training.finetune import finetune
 
 
@@ -115,6 +116,50 @@ def test_a_lora_is_merged_into_the_checkpoints_own_dtype(quick, tmp_path: Path, 
         assert torch.equal(merged[name], weight) != (name in changes), name
     record = read_json(tmp_path / "out" / "finetune.json")
     assert (record["adapter"]["rank"], record["result"]["dtype"]) == (2, "bfloat16")
+
+
+def test_it_is_gone_on_with_by_the_same_tokenizer_encoding_and_data_alone(
+    quick, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(quick["model"]["path"], folder)
+    quick["model"]["path"] = str(folder)
+    quick["training"]["epochs"] = 1
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "finetune", killed)
+        with pytest.raises(KeyboardInterrupt):
+            finetune_recipe(quick, on="full", output=tmp_path / "out")
+    work = tmp_path / "out.finetuning"
+    (work / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    (work / "checkpoints" / "checkpoint-1" / "trainer_state.json").write_text("{}")
+    record = read_json(work / "finetune.json")
+
+    def refused() -> str:
+        with pytest.raises(InputError, match="Resume with what it was started with") as error:
+            finetune_recipe(quick, on="full", output=tmp_path / "out", resume=True)
+        assert read_json(work / "finetune.json") == record
+        return str(error.value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoder, "_ended", lambda self, ids: ids)
+        assert "the input has changed in: data.encoded." in refused()
+    settings = read_json(folder / "tokenizer_config.json")
+    write_json(folder / "tokenizer_config.json", {**settings, "additional_special_tokens": ["!"]})
+    assert "the input has changed in: model.tokenizer." in refused()
+    write_json(folder / "tokenizer_config.json", settings)
+    # A record of version 0.1.0 says neither, and other versions are said.
+    del record["data"]["encoded"], record["model"]["tokenizer"]
+    write_json(work / "finetune.json", {**record, "versions": {**record["versions"], "torch": "1.0"}})
+    shutil.rmtree(work / "checkpoints")
+    monkeypatch.setattr(module, "saved_steps", lambda checkpoints: {1: checkpoints})
+    finetune_recipe(quick, on="full", output=tmp_path / "out", resume=True)
+    changed = f"torch 1.0, now {record['versions']['torch']}"
+    assert f"so the last digits may differ: {changed}." in capsys.readouterr().err
+    assert read_json(tmp_path / "out" / "finetune.json")["changed_versions"] == [changed]
 
 
 @pytest.mark.slow

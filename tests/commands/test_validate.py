@@ -16,7 +16,7 @@ import expunge
 from expunge.adapters.loading import load_model
 from expunge.benchmarks.tofu.benchmark import TofuBenchmark
 from expunge.benchmarks.tofu.open_unlearning import to_open_unlearning
-from expunge.commands.validate import plan
+from expunge.cost.plan import plan
 from expunge.data.settings import OwnData
 from expunge.errors import InputError
 from expunge.models.loading import load_tokenizer

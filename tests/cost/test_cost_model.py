@@ -13,13 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig
 
 from expunge.adapters.attach import attach_adapter, uniform_importance
-from expunge.commands.validate import predicted_costs
 from expunge.cost import model as cost_model
 from expunge.cost import operations, shallow_models, trial_passes
 from expunge.cost.device_speed import DeviceSpeed, measure_speed
 from expunge.cost.model import CostModel, adapter_bytes, weight_bytes
 from expunge.cost.operations import Work, counted
 from expunge.cost.passes import Batches, Passes
+from expunge.cost.plan import predicted_costs
 from expunge.cost.shallow_models import ShallowModels, Shape
 from expunge.cost.trial_passes import TrialPasses
 from expunge.data.encoding import Example
@@ -29,6 +29,7 @@ from expunge.importance.factored import Factored
 from expunge.models.answers import IGNORED, answer_tokens
 from expunge.models.linear import linear_layers, matrix_shape
 from expunge.models.loading import empty_model
+from expunge.models.probe import input_shapes
 from expunge.recipe import load_recipe
 from expunge.run.inputs import Inputs
 from tiny_models import SHAPES, VOCABULARY, random_model
@@ -103,6 +104,7 @@ def test_a_scored_batch_costs_its_linear_layers_its_answers_and_its_attention(sh
 def test_a_measured_batch_counts_what_really_ran(estimator: str) -> None:
     """Against torch's counter on the real computation, which leaves out attention on a CPU: 4·T²·d forward, 10 back."""
     model, batch = random_model(), Shape(rows=3, length=9, answers=4)
+    input_shapes(model)  # a small pass, once a model
     with FlopCounterMode(display=False) as counter:
         measure_importance(model, [full_batch(batch)], estimator=estimator)
     maps = 2 * 8 * sum(math.prod(matrix_shape(layer)) for layer in linear_layers(model).values())

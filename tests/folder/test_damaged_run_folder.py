@@ -19,14 +19,13 @@ from safetensors.numpy import save_file
 
 import expunge
 from expunge.cli import main
-from expunge.commands.export import export_run
-from expunge.commands.report import report_run
 from expunge.errors import InputError
 from expunge.folder.run import RunFolder, read_run_folder
-from expunge.report import write_continual_card, write_model_card
+from expunge.report import report_run, write_continual_card, write_model_card
 from expunge.report.figures import loss_curves, utility_against_forgetting
 from expunge.report.page import forget_texts, gather_evidence
 from expunge.report.tables import request_rows
+from expunge.run.export import export_run
 from expunge.storage import read_json, read_json_lines, write_json, write_json_lines
 
 CHECKOUT = Path(__file__).parents[2]
@@ -35,6 +34,14 @@ ALIKE = (("forget_probability", "retain_probability"), ("baseline", "export"), (
 DELETED = "deleted"
 #: What any value is replaced by.
 OTHERS: tuple[Any, ...] = (None, -1.5, "a word", ["a word"], {"a word": 1}, DELETED)
+#: What later versions record.
+LATER = {
+    "benchmark": {"name": "memorization", "metric_version": "1", "hash": "ab"},
+    "thresholds": {"forget_probability": 0.1},
+    "given_logs": {"before": None, "reference": "ab"},
+    "start": {"path": "model", "fingerprint": "ab"},
+    "resumed": [{"at": "2026-11-26T06:30:37+00:00", "changed_versions": ["torch 1.0, now 2.0"]}],
+}
 Changes = Iterator[tuple[str, Any, Any]]
 
 
@@ -108,6 +115,12 @@ def run(tmp_path: Path) -> Path:
     shutil.copytree(FOLDERS / "finished", folder)
     state = few(read_json(folder / "run.json"))
     state["metrics"]["reference"] = state["metrics"]["before"]
+    state |= LATER
+    state["adapter"]["unreached"] = {
+        "kinds": [{"kind": "mlp.experts", "reason": "no linear layer", "parameters": 4, "share": 0.5}],
+        "parameters": 4,
+        "share": 0.5,
+    }
     write_json(folder / "run.json", state)
     shutil.copy(folder / "eval" / "before.json", folder / "eval" / "reference.json")
     write_json_lines(folder / "metrics.jsonl", few(read_json_lines(folder / "metrics.jsonl")))

@@ -16,17 +16,17 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import expunge
-from expunge.commands.evaluate import EvaluationRequest, evaluate_model
-from expunge.commands.export import export_run
-from expunge.commands.methods import catalogue
-from expunge.commands.validate import plan
+from expunge.benchmarks.evaluate import EvaluationRequest, evaluate_model
+from expunge.cost.plan import plan
 from expunge.data.encoding import Encoder
 from expunge.data.samples import QuestionAnswer
 from expunge.data.templates import choose_template
 from expunge.errors import InputError
 from expunge.evaluation.likelihood import AnswerLoss, answer_losses
 from expunge.methods import method_of
+from expunge.methods.catalogue import catalogue
 from expunge.recipe import load_recipe
+from expunge.run.export import export_run
 from expunge.storage import read_json, read_json_lines, write_json, write_json_lines
 from expunge.training.selection import Candidate, Choice
 from small_recipe import small_recipe

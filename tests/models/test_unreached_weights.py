@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from expunge.errors import InputError
-from expunge.models.linear import layer_kind, target_layers, unreached_weights
+from expunge.models.linear import layer_kind, target_layers, unreached
 from tiny_models import FAMILIES
 
 SIZES = {"vocab_size": 97, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
@@ -29,14 +29,19 @@ def empty(kind: str, **settings: Any) -> Any:
 
 
 def kinds(model: Any, targets: Any, layers: float = 1.0) -> set[str]:
-    return {layer_kind(name).partition(".")[2] for name in unreached_weights(model, targets, layers)}
+    weights = unreached(model, targets, layers)
+    return {
+        layer_kind(name).partition(".")[2]
+        for name, weight in weights.items()
+        if weight.reason == "no linear layer"
+    }
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_dense_model_has_none(family: str) -> None:
     model = FAMILIES[family]()
     for targets in ("all-linear", "q_v", "qkvo", "ffn", "q_v_ffn"):
-        assert unreached_weights(model, targets) == {}
+        assert unreached(model, targets) == {}
 
 
 @pytest.mark.parametrize("family", SPARSE)
@@ -51,7 +56,22 @@ def test_the_experts_and_the_router_of_a_sparse_model(family: str) -> None:
 
 def test_blocks_that_are_not_meant_are_not_left_out() -> None:
     model = empty("mixtral", **SPARSE["mixtral"])
-    assert {name.split(".")[2] for name in unreached_weights(model, "all-linear", 0.5)} == {"0"}
+    assert {name.split(".")[2] for name in unreached(model, "all-linear", 0.5)} == {"0"}
+
+
+def test_a_gate_of_one_row_and_the_experts_are_one_report() -> None:
+    model = empty("qwen2_moe", **SPARSE["qwen2_moe"])
+    block = {
+        name: tuple(weight)
+        for name, weight in unreached(model, "all-linear").items()
+        if name.startswith("model.layers.1.")
+    }
+    assert block == {
+        "model.layers.1.mlp.shared_expert_gate.weight": (16, "a gate of one row"),
+        "model.layers.1.mlp.gate.weight": (4 * 16, "no linear layer"),
+        "model.layers.1.mlp.experts.gate_up_proj": (4 * 2 * 8 * 16, "no linear layer"),
+        "model.layers.1.mlp.experts.down_proj": (4 * 16 * 8, "no linear layer"),
+    }
 
 
 def test_feed_forward_layers_that_are_all_experts_are_named() -> None:
@@ -62,4 +82,4 @@ def test_feed_forward_layers_that_are_all_experts_are_named() -> None:
 
 
 def test_mamba_has_a_convolution_and_a_table_of_decays_that_are_no_linear_layers() -> None:
-    assert unreached_weights(empty("mamba")) == {}
+    assert kinds(empty("mamba"), "all-linear") == set()

@@ -1,4 +1,4 @@
-"""A package of its own adds a loss, an estimator and a benchmark with its data, and a run uses them all.
+"""A package of its own adds a loss, an estimator, metrics and a benchmark with its data, and a run uses them all.
 
 `package/` is what its author would write. It is made available as an installer would, beside a package that is broken.
 """
@@ -20,6 +20,7 @@ from safetensors import safe_open
 
 from expunge.benchmarks.registry import benchmarks
 from expunge.cli import main
+from expunge.evaluation.measures import measures
 from expunge.importance import estimators
 from expunge.importance.estimator import Layer
 from expunge.objectives import forget_losses, retain_losses
@@ -77,9 +78,9 @@ def refused(
 ) -> Callable[..., str]:
     """What the command line says to arguments that it refuses. In this process, which is faster."""
     monkeypatch.syspath_prepend(str(site))
-    for registry in (forget_losses, retain_losses, estimators, benchmarks):
+    for registry in (forget_losses, retain_losses, estimators, benchmarks, measures):
         # As they are at the start: what is read in between goes when the fixture's own settings are undone.
-        monkeypatch.setitem(vars(registry), "_things", {})
+        monkeypatch.setitem(vars(registry), "_things", dict(measures._things) if registry is measures else {})
         monkeypatch.setitem(vars(registry), "_plugins", {})
         del vars(registry)["_plugins"]
 
@@ -111,6 +112,7 @@ def recipe(model_folder: Path, lines: Path, tmp_path_factory: pytest.TempPathFac
         "data": {"format": "recall", "path": str(lines)},
         "adapter": {"initialization": "squared_mean", "rank": 2, "alpha": 4},
         "objective": {"forget": "floor", "phi": PHI},
+        "stopping": {"thresholds": {"forget_surprise": 1e6}},
         "training": {"epochs": 2, "batch_size": 6, "micro_batch_size": 3, "learning_rate": 1e-2, "warmup": 0},
         "output": str(file.parent / "run"),
     }
@@ -141,7 +143,32 @@ def test_a_run_uses_them_all(run: Path, lines: Path) -> None:
     answers = [record["answer"] for record in after["sets"]["forget"]]
     recalled = [math.exp(-answer["loss"] / answer["tokens"]) for answer in answers]
     assert chosen["forget_score"] == pytest.approx(1 - sum(recalled) / 6)
-    assert "forget_recall" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "Forget set: recall of the answer" in page
+    assert "Forget set: surprise a token (bits)" in page
+    assert "How many bits a token of the answer costs the model" in page
+
+
+def test_the_metric_is_measured_of_every_set(run: Path) -> None:
+    for stage in ("before", "after"):
+        log, metrics = (
+            read_json(run / "eval" / f"{stage}.json"),
+            read_json(run / "run.json")["metrics"][stage],
+        )
+        for name, records in log["sets"].items():
+            answers = [record["answer"] for record in records]
+            bits = [answer["loss"] / answer["tokens"] / math.log(2) for answer in answers]
+            assert metrics[f"{name}_surprise"]["value"] == pytest.approx(sum(bits) / len(bits))
+
+
+def test_a_threshold_stands_on_the_metric_where_it_tells_of_forgetting(
+    refused: Callable[..., str], recipe: Path, run: Path
+) -> None:
+    """It rises as the set is forgotten, so a million bits are not reached; of a kept set it tells nothing."""
+    assert [row["reached"] for row in read_json_lines(run / "metrics.jsonl")] == [False, False]
+    said = refused("validate", recipe, "stopping.thresholds={retain_surprise: 1}")
+    assert "stopping.thresholds: " in said
+    assert "retain_surprise" in said
 
 
 def test_the_recipe_of_the_run_holds_all_keys_of_its_data(run: Path, lines: Path) -> None:
@@ -195,7 +222,9 @@ def test_eval_takes_the_benchmark_s_own_option(
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     found: dict[str, Any] = json.loads(ran.stdout)["metrics"]
-    assert {name: metric["n"] for name, metric in found.items()} == {"forget_recall": 3, "retain_recall": 6}
+    assert {name: metric["n"] for name, metric in found.items()} == {
+        f"{side}_{name}": n for side, n in (("forget", 3), ("retain", 6)) for name in ("recall", "surprise")
+    }
     measured = read_json(log)["sets"]["forget"]
     longer = [record for record in records if record["answer"]["tokens"] >= shortest]
     losses = [[record["answer"]["loss"] for record in part] for part in (measured, longer)]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from expunge.commands.methods import catalogue
 from expunge.errors import InputError
+from expunge.methods.catalogue import catalogue
 from expunge.objectives import forget_losses
 from expunge.recipe import load_recipe
 

@@ -21,7 +21,7 @@ from paper_index import Command, commands
 from expunge.adapters.attach import attach_adapter
 from expunge.benchmarks.registry import benchmarks
 from expunge.cli import app, main
-from expunge.commands.validate import plan
+from expunge.cost.plan import plan
 from expunge.errors import InputError
 from expunge.models.linear import layer_kind, matrix_shape
 from expunge.models.loading import empty_model

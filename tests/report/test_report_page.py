@@ -11,9 +11,8 @@ import pytest
 from synthetic_run import FORGOT, KNOWS, MARKER  # the one beside this file
 
 from expunge.cli import main
-from expunge.commands.report import report_run
 from expunge.errors import InputError
-from expunge.report import write_report
+from expunge.report import report_run, write_report
 
 FIGURES = ("frontier", "truth-ratio", "losses", "importance")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from transformers import LlamaForCausalLM
 
+from expunge.benchmarks.evaluate import EvaluationRequest, evaluate_model
 from expunge.benchmarks.tdec import extraction
-from expunge.commands.evaluate import EvaluationRequest, evaluate_model
 from expunge.evaluation import generation, likelihood
 
 

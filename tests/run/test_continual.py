@@ -325,8 +325,16 @@ def test_other_data_are_not_gone_on_with(
     state = read_json(folder / "continual.json")
     state["data"]["forget"][1]["hash"] = "another"
     write_json(folder / "continual.json", state)
-    with pytest.raises(InputError, match=r"the input has changed in: data\.forget\."):
+    state["inputs"][0]["model"]["tokenizer"] = "another"
+    state["inputs"][1]["data"]["encoded"]["retain"] = "another"
+    write_json(folder / "continual.json", state)
+    with pytest.raises(InputError) as refused:
         expunge.unlearn(several, output=folder, resume=True)
+    assert [problem.reason for problem in refused.value.problems] == [
+        "the input has changed in: data.forget.",
+        "the input of request 1 has changed in: model.tokenizer.",
+        "the input of request 2 has changed in: data.encoded.retain.",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,7 @@ from transformers import AutoModelForCausalLM
 
 import expunge
 from expunge.adapters.low_rank import official_low_rank, weighted_low_rank
-from expunge.commands.importance import measure_and_store
-from expunge.commands.validate import plan
+from expunge.cost.plan import plan
 from expunge.data.encoding import collate
 from expunge.errors import InputError
 from expunge.evaluation.likelihood import answer_losses
@@ -27,7 +26,7 @@ from expunge.objectives import forget_losses
 from expunge.recipe import load_recipe
 from expunge.run import job as job_module
 from expunge.run import phases
-from expunge.run.importance import RedrawnBatches, stored_file
+from expunge.run.importance import RedrawnBatches, measure_and_store, stored_file
 from expunge.run.inputs import Inputs
 from expunge.run.job import Job
 from expunge.storage import read_json_lines

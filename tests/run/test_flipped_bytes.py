@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import expunge
-from expunge.commands.export import export_run
-from expunge.commands.report import report_run
 from expunge.errors import InputError
+from expunge.report import report_run
+from expunge.run.export import export_run
 from expunge.storage import CHECKSUMS, read_json, write_json
 from expunge.training.weights import check_state
 from small_recipe import small_recipe

@@ -15,7 +15,7 @@ from transformers import PhiConfig, PhiForCausalLM
 
 import expunge
 import tokenizer_families
-from expunge.commands.validate import plan
+from expunge.cost.plan import plan
 from expunge.data.rows import read_rows
 from expunge.data.screening import Screen
 from expunge.errors import InputError
@@ -131,6 +131,11 @@ def test_damaged_samples_are_named(own) -> None:
     _, facts = sampled(own)
     folder = Path(facts["folder"])
     rows, record = ((folder / name).read_text() for name in ("samples.jsonl", "surrogate.json"))
+    (folder / "samples.jsonl").write_text(rows + rows)
+    with pytest.raises(InputError, match=r"its SHA-256 is not the one in checksums\.json"):
+        sampled(own)
+    (folder / "samples.jsonl").write_text(rows)
+    (folder / "checksums.json").unlink()  # as a folder of version 0.1.0 has none
     for name, content, reason in (
         ("surrogate.json", record[:20], "it cannot be read: "),
         ("surrogate.json", "{}", "it lacks samples, drawn, rejected."),

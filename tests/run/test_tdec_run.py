@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import expunge
-from expunge.commands.validate import plan
+from expunge.cost.plan import plan
 from expunge.errors import InputError
 from expunge.recipe import load_recipe
 from expunge.run.job import Job

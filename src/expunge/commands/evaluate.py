@@ -2,103 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from pydantic import ValidationError
+import typer
 
-from ..adapters.assistant import ASSISTANT_FILE, load_assisted
-from ..adapters.export import load_adapter
-from ..adapters.loading import load_model
-from ..benchmarks.comparable import check_reference, measured_by
-from ..benchmarks.declaration import LOG_FORMAT, Declaration, Options
 from ..benchmarks.registry import benchmarks
-from ..data.encoding import Encoder, say_what_is_cut
-from ..data.templates import TEMPLATES, choose_template
-from ..errors import InputError, Problem, RunFailed, nearest, placed_by
-from ..evaluation.log import EvaluationLog
-from ..evaluation.measures import calibrated
-from ..intact import check_writable
-from ..models.fingerprint import fingerprint, tokenizer_digest
-from ..models.loading import load_config, load_tokenizer
-from ..models.processes import processes
-from ..models.settings import Model
-from ..models.window import vocabulary_of, window_of
-from ..settings import misfit
-from ..storage import hash_files, write_json
+from ..errors import InputError, Problem
+from .parameters import AsJson
+from .printing import first_process, print_metrics
 
-THRESHOLDS_SCHEMA = "expunge.thresholds/1"
+#: How typer hands on the options of a benchmark that another package brings.
+ANY_OPTION = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
-@dataclass(frozen=True)
-class EvaluationRequest:
-    """What `expunge eval` was asked for.
+def evaluate(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="model folder or hub id: base or merged")],
+    benchmark: Annotated[str, typer.Option(help=", ".join(benchmarks))] = "tofu",
+    data: Annotated[
+        str | None, typer.Option(help="the benchmark's files: a folder or a hub id; tdec: a file as well")
+    ] = None,
+    forget: Annotated[
+        str | None,
+        typer.Option(
+            help="forget split (tofu: forget10), number of the set (tdec), tasks (lm-eval), or your own file"
+        ),
+    ] = None,
+    retain: Annotated[str | None, typer.Option(help="retain split, or a file of your own")] = None,
+    holdout: Annotated[
+        str | None,
+        typer.Option(help="file of your own with what the model never saw, for membership inference"),
+    ] = None,
+    adapter: Annotated[Path | None, typer.Option(help="adapter that expunge exported")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="log of a model that never saw the forget set")
+    ] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            help="tdec: text that the model never saw; computes thresholds in place of the benchmark"
+        ),
+    ] = None,
+    template: Annotated[
+        str, typer.Option(help="auto, question-answer, tofu-phi, tofu-llama2 or chat")
+    ] = "auto",
+    max_length: Annotated[
+        int | None, typer.Option(min=2, help="longest sequence in tokens; 512, or the model's window")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="memorization: what your files call the columns: question=NAME,answer=NAME, text=NAME"
+        ),
+    ] = None,
+    truth_ratio: Annotated[
+        str | None, typer.Option(help="tofu: geometric (the default) or arithmetic mean over wrong answers")
+    ] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="longest generated answer")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="at most this many of each set")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="where the per-question log, or the thresholds, are written")
+    ] = None,
+    output_format: Annotated[
+        str, typer.Option("--format", help="format of the log: expunge, or for tofu open-unlearning")
+    ] = "expunge",
+    as_json: AsJson = False,
+) -> None:
+    """Measure a base, adapted or merged model on a benchmark. A benchmark of another package brings its own options."""
+    from ..benchmarks.evaluate import EvaluationRequest, evaluate_model, facts  # here for the start-up time
 
-    model:     folder or hub id of a base or a merged model
-    options:   the benchmark's own options, as the command line calls them without dashes, with their values
-    adapter:   folder of an adapter for that base, or of an assistant (method uld)
-    reference: log of a model that never saw the forget set
-    template:  how a question and its answer are written
-    max_length: longest sequence in tokens; None for 512, or the model's window where it is shorter
-    calibrate: text that the model never saw, to compute thresholds on in place of evaluating the benchmark
-    output:    file for the per-question log, or for the thresholds
-    """
-
-    model: str
-    benchmark: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    adapter: Path | None = None
-    reference: Path | None = None
-    template: str = "auto"
-    max_length: int | None = None
-    calibrate: str | None = None
-    output: Path | None = None
-
-
-#: Options that are not of one benchmark.
-GENERAL = [part.name for part in fields(EvaluationRequest) if part.name not in ("model", "options")]
-
-
-def evaluate_model(request: EvaluationRequest) -> EvaluationLog:
-    """Measure a base, adapted or merged model; the log names metric version, data hash and model fingerprint.
-
-    Of thresholds, the log's metrics are those that are declared `calibrated`. Several processes share the work and the
-    first writes. Raises `InputError` with what is wrong with the arguments, the files, or the adapter's base,
-    and `RunFailed` for a model whose losses are no numbers.
-    """
-    declared, options = _checked(request)
-    where = Model(path=request.model)
-    encoder = _encoder(request, where)
-    called = {name: name for name in GENERAL} | options.names()
-    with placed_by(lambda place: _spelled(called[place]) if place in called else place):
-        if request.calibrate:
-            benchmark = declared.open_held_out(request.calibrate, options, encoder)
-        else:
-            benchmark = declared.open(options, encoder)
-    reference = None
-    if request.reference:
-        reference = benchmark.read_log(request.reference)
-        check_reference(reference, measured_by(benchmark, encoder))
-    if request.output is not None:
-        check_writable(request.output, "--output")
-    workload = benchmark.workload(encoder)
-    if workload:
-        say_what_is_cut(workload.scored, encoder.max_length, "--max-length")
-    model, facts = _load(where, request.adapter)
-    facts["tokenizer"] = tokenizer_digest(encoder.tokenizer)
-    log = benchmark.evaluate(model, encoder)
-    if not log.finite:
-        raise RunFailed(f"The losses of {request.model} are no numbers: its weights are spoilt or overflow.")
-    log.model = facts
-    log.metrics = benchmark.all_metrics(log, reference)
-    if request.calibrate:
-        log.metrics = {name: log.metrics[name] for name in calibrated() if name in log.metrics}
-    if request.output is not None and processes().is_main_process:
-        content = _thresholds(log) if request.calibrate else declared.content(log, options)
-        write_json(request.output, content, private=not request.calibrate)
-    return log
+    given = {
+        "data": data, "forget": forget, "retain": retain, "holdout": holdout, "truth_ratio": truth_ratio,
+        "max_new_tokens": max_new_tokens, "columns": columns, "samples": samples, "format": output_format,
+    }  # fmt: skip
+    model, extra = read_extra([model, *context.args])
+    options = {name: value for name, value in given.items() if value is not None} | extra
+    request = EvaluationRequest(
+        model, benchmark, options, adapter, reference, template, max_length, calibrate, output
+    )
+    log = evaluate_model(request)
+    if not first_process():
+        return
+    quoted = facts(log)
+    if not as_json:
+        print(f"{quoted['benchmark']}, metrics version {quoted['metric_version']}")
+        applied = quoted["model"].get("adapter")
+        beside = f" with adapter {applied}" if applied else ""
+        print(f"model {quoted['model']['fingerprint']}{beside}, data {quoted['data'].get('hash')}")
+    print_metrics(log.metrics, as_json, quoted)
 
 
 def read_extra(words: Sequence[str]) -> tuple[str, dict[str, str]]:
@@ -122,123 +115,3 @@ def read_extra(words: Sequence[str]) -> tuple[str, dict[str, str]]:
         said = f"{', '.join(map(repr, models))} are {len(models)}" if models else "there is none"
         raise InputError(Problem("MODEL", f"{said}.", "Name one model."))
     return models[0], options
-
-
-def facts(log: EvaluationLog) -> dict[str, Any]:
-    """What a figure of `log` must be quoted with, besides its N."""
-    return {
-        "benchmark": log.benchmark,
-        "metric_version": log.metric_version,
-        "model": log.model,
-        "data": log.data,
-        "settings": log.settings,
-        "generated": log.generated,
-    }
-
-
-def _checked(request: EvaluationRequest) -> tuple[Declaration[Any], Options]:
-    """The benchmark that is asked for, and its options. Raises `InputError` with all that is wrong with either."""
-    known, _ = benchmarks.loadable()
-    problems = list(_general_problems(request, known))
-    if request.benchmark not in benchmarks:
-        raise InputError([benchmarks.problem(request.benchmark, "--benchmark"), *problems])
-    declared = benchmarks[request.benchmark]
-    problems += _misplaced(request, declared, known)
-    own = {name: value for name, value in request.options.items() if _takes(declared, name, value)}
-    try:
-        options = declared.options.model_validate(own)
-    except ValidationError as error:
-        raise InputError(
-            [*problems, *(misfit(_spelled(str(detail["loc"][0])), detail) for detail in error.errors())]
-        ) from None
-    if problems:
-        raise InputError(problems)
-    return declared, options
-
-
-def _general_problems(request: EvaluationRequest, known: Mapping[str, Declaration[Any]]) -> Iterator[Problem]:
-    formats = dict.fromkeys(name for declared in known.values() for name in declared.formats)
-    choices: list[tuple[str, str, Iterable[str]]] = [
-        ("format", request.options.get("format", LOG_FORMAT), formats),
-        ("template", request.template, ("auto", *TEMPLATES)),
-    ]
-    for option, value, choice in choices:
-        if value not in choice:
-            yield Problem(_spelled(option), f"there is no {option} {value!r}.", nearest(value, choice))
-    if request.output is not None and request.output.is_dir():
-        yield Problem("--output", f"{str(request.output)!r} is a folder.", "Name a file for the log.")
-
-
-def _misplaced(
-    request: EvaluationRequest, declared: Declaration[Any], known: Mapping[str, Declaration[Any]]
-) -> Iterator[Problem]:
-    """What is given and is for other benchmarks, or for none."""
-    given = {**request.options, "reference": request.reference, "calibrate": request.calibrate}
-    for option, value in given.items():
-        if value is None or _takes(declared, option, value):
-            continue
-        users = [name for name, other in known.items() if _takes(other, option, value)]
-        if users and option == "calibrate":
-            reason = f"the benchmark {declared.name} has no thresholds."
-            yield Problem("--calibrate", reason, f"Leave it out, or calibrate {', '.join(users)}.")
-        elif users:
-            reason = f"it is for {', '.join(users)}, not for {declared.name}."
-            yield Problem(_spelled(option), reason, "Leave it out.")
-        elif option != "format":  # of which there may be none at all
-            options = map(_spelled, [*declared.options.names().values(), *GENERAL])
-            yield Problem(
-                _spelled(option), f"{declared.name} has no such option.", nearest(_spelled(option), options)
-            )
-    for option in ("data", "forget", "retain"):
-        if request.calibrate and option in request.options:
-            yield Problem(_spelled(option), "with --calibrate its text is measured alone.", "Leave it out.")
-
-
-def _takes(declared: Declaration[Any], option: str, value: Any) -> bool:
-    if option == "format":
-        return value in declared.formats
-    if option in ("reference", "calibrate"):
-        return declared.compares if option == "reference" else declared.has_thresholds
-    return option in declared.options.names().values()
-
-
-def _spelled(option: str) -> str:
-    return f"--{option.replace('_', '-')}"
-
-
-def _encoder(request: EvaluationRequest, where: Model) -> Encoder:
-    tokenizer = load_tokenizer(where, "MODEL")
-    config = load_config(where, "MODEL")
-    window = window_of(config)
-    longest = request.max_length or min(Encoder.max_length, window)
-    if longest > window:
-        raise InputError(
-            Problem("--max-length", f"{longest} tokens do not fit into the model's window of {window}.",
-                    f"Set it to {window} or less.")
-        )  # fmt: skip
-    return Encoder(tokenizer, choose_template(request.template, tokenizer), longest, vocabulary_of(config))
-
-
-def _load(where: Model, adapter: Path | None) -> tuple[Any, dict[str, Any]]:
-    """The model, and what the log says about it."""
-    model = load_model(where, "MODEL")
-    described = {
-        "path": where.path,
-        "fingerprint": fingerprint(model),
-        "adapter": str(adapter) if adapter else None,
-        **({"adapter_hash": hash_files(adapter.glob("**/*.safetensors"))} if adapter else {}),
-    }
-    if adapter is not None and (adapter / ASSISTANT_FILE).is_file():
-        model = load_assisted(model, adapter)
-    elif adapter is not None:
-        model = load_adapter(model, adapter)
-    return model, described
-
-
-def _thresholds(log: EvaluationLog) -> dict[str, Any]:
-    return {
-        "schema": THRESHOLDS_SCHEMA,
-        **facts(log),
-        "thresholds": {name: metric.value for name, metric in log.metrics.items()},
-        "metrics": {name: metric.to_json() for name, metric in log.metrics.items()},
-    }

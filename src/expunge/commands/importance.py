@@ -2,45 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
-from safetensors.torch import save_file
-
-from ..errors import InputError, Problem
-from ..importance import estimators
-from ..progress import say
-from ..recipe import Recipe, load_recipe
-from ..recipe.loading import naming_recipe
-from ..run.importance import measure, read_stored, stored_file
-from ..run.job import Job
-from ..storage import atomic_file
+from .parameters import Overrides, RecipeFile
 
 
-def measure_and_store(source: str | Path, overrides: Sequence[str] = ()) -> Path:
-    """`expunge importance`: the file in the store, measured unless it is there and whole.
+def importance(recipe: RecipeFile, overrides: Overrides = None) -> None:
+    """Measure the importance that a recipe asks for, once; runs with the same model, data and settings reuse it."""
+    from ..run.importance import measure_and_store  # here for the start-up time
 
-    Raises `InputError` for wrong input, and where the initialisation needs no measurement.
-    """
-    with naming_recipe(source):
-        return _measure_and_store(load_recipe(source, overrides))
-
-
-def _measure_and_store(recipe: Recipe) -> Path:
-    chosen = recipe.adapter.initialization
-    if chosen not in estimators:
-        raise InputError(
-            Problem("adapter.initialization", f"{chosen!r} needs no importance.",
-                    f"Name an estimator: {', '.join(estimators)}.")
-        )  # fmt: skip
-    job = Job(recipe, Path(recipe.output_folder))
-    file = stored_file(job)
-    if read_stored(file) is not None:
-        say(f"There already: {file}")
-        return file
-    rows = measure(job)
-    if job.main_process:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(file) as partial:
-            save_file(rows, partial, metadata={"estimator": chosen, "model": recipe.model.path})
-    return file
+    print(measure_and_store(recipe, overrides or []))

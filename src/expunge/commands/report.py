@@ -1,26 +1,23 @@
-"""`expunge report`: a run's report once more, from the files in its folder alone."""
+"""`expunge report`: a run's report once more."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from ..errors import InputError, Problem
-from ..folder.requests import ContinualFolder
-from ..report import write_continual_report, write_report
+import typer
 
 
-def report_run(run_folder: Path, show_text: bool = False) -> Path:
-    """Write `report.html` again and return its path.
+def report(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run")],
+    show_text: Annotated[
+        bool,
+        typer.Option(
+            "--show-text", help="with the forgotten answers: they are to be deleted, so keep it safe"
+        ),
+    ] = False,
+) -> None:
+    """Write a run's report again, from the files in its folder."""
+    from ..report import report_run  # here for the start-up time
 
-    show_text: with the forgotten answers and what the model writes in their place; only its owner may read it then
-
-    Raises `InputError` where it is no run folder, a file in it is broken, or several requests' texts are asked for.
-    """
-    if not ContinualFolder(run_folder).state_file.exists():
-        return write_report(run_folder, show_text)
-    if show_text:
-        raise InputError(
-            Problem("--show-text", f"{str(run_folder)!r} is a run of several requests, whose report has no texts.",
-                    "Name the folder of one of its requests.")
-        )  # fmt: skip
-    return write_continual_report(run_folder)
+    print(report_run(run_folder, show_text))

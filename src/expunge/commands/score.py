@@ -1,44 +1,34 @@
-"""Metrics from evaluation logs alone, without a model."""
+"""`expunge score`: metrics from logs alone."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
-from ..benchmarks.comparable import check_reference, measured_in
-from ..benchmarks.tofu.logs import read_tofu_log
-from ..benchmarks.tofu.metrics import COMPARED, tofu_metrics
-from ..errors import placed_by
-from ..evaluation.metric import Metric
-from ..evaluation.rouge import generated_pairs, rouge_scores
-from ..evaluation.set_metrics import with_added
+import typer
 
+from .parameters import AsJson
+from .printing import print_metrics
 
-def score_tofu(
-    log_path: str | Path, reference_path: str | Path | None = None, truth_ratio: str = "geometric"
-) -> dict[str, Metric]:
-    """TOFU's metrics of a log in any format that `read_tofu_log` knows; forget quality only with a reference.
-
-    Those that users' packages have added come after them.
-
-    Raises InputError for logs that cannot be read or compared.
-    """
-    log, reference = read_tofu_log(log_path), None
-    if reference_path is not None:
-        reference = read_tofu_log(reference_path)
-        check_reference(reference, measured_in(log, COMPARED))
-    with placed_by(lambda place: "--truth-ratio" if place == "truth_ratio" else place):
-        return with_added(tofu_metrics(log, reference, truth_ratio), log.sets)
+score = typer.Typer(help="Compute metrics from per-question logs, without a model.", no_args_is_help=True)
 
 
-def rouge_by_row(log_path: str | Path) -> dict[str, list[dict[str, float]]]:
-    """ROUGE of every generated answer of a log: set → rows of index, rouge1_recall, rougeL_recall, rougeL_f1."""
-    log = read_tofu_log(log_path)
-    found = {}
-    for name, records in log.sets.items():
-        generated = [record for record in records if record.generation is not None]
-        scores = rouge_scores(generated_pairs(generated))
-        found[name] = [
-            {"index": record.index, **asdict(score)} for record, score in zip(generated, scores, strict=True)
-        ]
-    return found
+@score.command()
+def tofu(
+    log: Annotated[
+        Path, typer.Argument(help="per-question log: expunge's, the TOFU authors' or open-unlearning's")
+    ],
+    reference: Annotated[
+        Path | None, typer.Option(help="log of the model that never saw the forget set")
+    ] = None,
+    truth_ratio: Annotated[
+        str, typer.Option(help="geometric or arithmetic mean over wrong answers")
+    ] = "geometric",
+    rows: Annotated[bool, typer.Option("--rows", help="add every row's ROUGE to the JSON output")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Forget Quality and Model Utility of TOFU."""
+    from ..benchmarks.tofu.score import rouge_by_row, score_tofu  # here for the start-up time
+
+    metrics = score_tofu(log, reference, truth_ratio)
+    print_metrics(metrics, as_json, {"rouge": rouge_by_row(log)} if rows else {})

@@ -1,146 +1,20 @@
-"""`expunge validate`: what a run would do, from shapes alone."""
+"""`expunge validate`: what a run would do."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+import json
 
-from ..cost.model import Cost, CostModel
-from ..errors import InputError
-from ..folder.run import RunFolder
-from ..models.linear import matrix_shape
-from ..models.loading import empty_model
-from ..progress import say
-from ..recipe import Recipe, dump_recipe
-from ..recipe.loading import naming_recipe
-from ..recipe.requests import load_requests
-from ..run.checks import check_adapter, check_objective, unreached, unreached_line
-from ..run.continual import check_requests
-from ..run.inputs import Inputs
-from ..run.single import is_begun
-from ..run.surrogate import surrogate_size
+from .parameters import AsJson, Overrides, RecipeFile
 
 
-def plan(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The resolved recipe, optimiser steps, trainable parameters, and what each phase will cost.
+def validate(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Check a recipe: every error at once, or the resolved recipe, its steps, parameters and memory."""
+    from ..cost.plan import plan  # here for the start-up time
 
-    Of a list of forget sets: the steps of all requests, the largest of their peaks, and under `requests` the plan of
-    each. Reads the data and the model's configuration, not its weights. Raises `InputError` with every mistake.
-    """
-    with naming_recipe(source):
-        loaded = load_requests(source, overrides)
-        if isinstance(loaded, Recipe):
-            return _plan(Inputs(loaded))
-        plans = [_plan(inputs) for inputs in check_requests(loaded)]
-    return {
-        "recipe": loaded.dump(),
-        "requests": plans,
-        "format": plans[0]["format"],
-        "forget_samples": sum(each["forget_samples"] for each in plans),
-        "retain_samples": plans[0]["retain_samples"],
-        "steps": sum(each["steps"] for each in plans),
-        "trainable_parameters": plans[0]["trainable_parameters"],
-        "peak_memory_bytes": max((each["peak_memory_bytes"] for each in plans), key=lambda peak: peak or 0),
-        "lines": [
-            line
-            for number, (forget, each) in enumerate(zip(loaded.forget, plans, strict=True), start=1)
-            for line in (f"request {number}: forget {forget}", *(f"  {line}" for line in each["lines"]))
-        ],
-    }
-
-
-def _plan(inputs: Inputs) -> dict[str, Any]:
-    recipe, data = inputs.recipe, inputs.data
-    method = inputs.method
-    walked = inputs.forget if inputs.objective.walked == "forget" else inputs.retain
-    longest = max(len(example) for example in walked)
-    model = empty_model(method.source)
-    part = method.part(model)
-    if method.adapts:
-        targets = check_adapter(part, recipe)
-        check_objective(part, inputs.objective, targets)
-        trainable = sum(recipe.adapter.rank * sum(matrix_shape(module)) for module in targets.values())
-        what = [f"adapter: {len(targets)} layers, {trainable:,} trainable parameters"]
-        if line := unreached_line(unreached(part, recipe)):
-            what.append(line)
-    else:
-        trainable = sum(parameter.numel() for parameter in part.parameters())
-        what = [f"weights: all {trainable:,} parameters are trained"]
-    plan = inputs.training
-    steps = plan.steps_an_epoch(len(walked))
-    costs = predicted_costs(inputs, model)
-    kept, itself = len(data.retain.samples) if data.retain else 0, recipe.data.retains_itself
-    if itself:
-        kept = surrogate_size(recipe.data, len(inputs.forget))
-    return {
-        "recipe": dump_recipe(recipe),
-        "format": data.format,
-        "forget_samples": len(data.forget.samples),
-        "retain_samples": kept,
-        "steps": steps * plan.epochs,
-        "trainable_parameters": trainable,
-        "peak_memory_bytes": max((cost.peak_memory_bytes for cost in costs.values()), default=None),
-        "phases": {name: asdict(cost) for name, cost in costs.items()},
-        "lines": [
-            f"data: {data.format}, {len(data.forget.samples)} samples to forget, "
-            f"{kept} to keep{' (sampled from the model itself when it runs)' if itself else ''}, "
-            f"longest {longest} tokens",
-            f"training: {plan.epochs} epochs of {steps} steps, batch {plan.batch_size}, learning rate "
-            + (
-                f"found in at most {recipe.tuning.trials} trials"
-                if method.finds_rate
-                else f"{plan.learning_rate:g}"
-            ),
-            f"method: {recipe.method.name}: {method.formula}",
-            *what,
-            *_lines(costs),
-            f"output: {recipe.output_folder}{_taken(Path(recipe.output_folder))}",
-        ],
-    }
-
-
-def predicted_costs(inputs: Inputs, model: Any) -> dict[str, Cost]:
-    """{phase: predicted cost}; empty, with a word why, for a model that cannot run without content."""
-    try:
-        costs = CostModel(inputs, model)
-        phases = costs.phases()
-    except (NotImplementedError, RuntimeError, TypeError, AttributeError) as error:
-        # Code of other architectures (sparse experts, a model's own Python) may look at numbers that are not there.
-        say(f"The cost of this architecture cannot be predicted: {error}")
-        return {}
-    if costs.passes.untried:
-        say(
-            f"Times are counted, not tried: a block is too large to try here ({', '.join(costs.passes.untried)})."
-        )
-    return phases
-
-
-def _taken(folder: Path) -> str:
-    """That `run` would refuse the folder as it is, and what to do; empty where it would not."""
-    try:
-        exists = is_begun(folder, RunFolder(folder).state_file, resume=True)
-    except InputError as error:
-        return f" ({error.problems[0].reason} {error.problems[0].remedy})"
-    return (
-        " (a run is there already: go on with it by --resume, or choose another --output)" if exists else ""
-    )
-
-
-def _lines(costs: dict[str, Cost]) -> list[str]:
-    if not costs:
-        return []
-    total = sum((cost for cost in costs.values()), Cost())
-    each = ", ".join(f"{name} {_duration(cost.seconds)}" for name, cost in costs.items())
-    highest = max(costs, key=lambda name: costs[name].peak_memory_bytes)
-    return [
-        f"time: about {_duration(total.seconds)} on this device as busy as it is now ({each})",
-        f"memory: about {total.peak_memory_bytes / 1e9:.2f} GB at the peak, in {highest}",
-    ]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.2g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+    planned = plan(recipe, overrides or [])
+    if as_json:
+        print(json.dumps(planned, indent=2))
+        return
+    print(planned["recipe"])
+    for line in planned["lines"]:
+        print(line)

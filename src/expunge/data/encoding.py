@@ -17,6 +17,7 @@ import torch
 from ..errors import InputError, Problem
 from ..models.answers import IGNORED
 from ..progress import say
+from ..storage import hash_rows
 from .conversation import ChatWriter, common_prefix
 from .templates import ChatTemplate, Template
 
@@ -41,6 +42,11 @@ class Example:
     def label_count(self) -> int:
         """Number of predicted tokens; position 0 is never predicted."""
         return sum(label != IGNORED for label in self.labels[1:])
+
+
+def encoded_hash(examples: Sequence[Example]) -> str | None:
+    """A hash of token ids and labels, in their order: of what a model is given. None where there are no examples."""
+    return hash_rows([example.input_ids, example.labels] for example in examples) if examples else None
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def read_rows(source: str, key: str) -> list[Row]:
     """
     # Not by pathlib, whose questions fail for a name that is too long.
     if os.path.isdir(source):
-        files = _files_of(Path(source), key)
+        files = files_of(Path(source), key)
         if not files:
             raise InputError(
                 Problem(key, f"the folder {source!r} holds no data file.", f"Put {_endings()} files there.")
@@ -77,7 +77,7 @@ def read_file(file: Path, key: str) -> list[Any]:
         ) from error
 
 
-def _files_of(folder: Path, key: str) -> list[Path]:
+def files_of(folder: Path, key: str) -> list[Path]:
     """The data files of a folder and its folders, in the order of their names; what is left out is named."""
     try:
         there = sorted(_walk(folder, set()))

@@ -10,14 +10,33 @@ from ..errors import InputError, Problem
 from ..models.comparison import difference
 
 #: Keys of a record, dotted, that have to agree. A record of before a key was added does not hold it, and agrees.
-RUN = ("model.fingerprint", "data.forget", "data.retain")
+INPUTS = (
+    "model.tokenizer",
+    "data.encoded.forget",
+    "data.encoded.retain",
+    "data.encoded.substitutes",
+    "benchmark.metric_version",
+    "benchmark.hash",
+    "thresholds",
+    "given_logs",
+)
+RUN = ("model.fingerprint", "model.dtype", "data.forget", "data.retain", *INPUTS)
+#: The model that training starts from, where it is not the one that is to forget.
+START = ("start.fingerprint",)
+#: Of several requests; `INPUTS` too have to agree, of every request by itself.
 REQUESTS = ("data.format", "data.forget", "data.retain")
 FINETUNING = (
     "on",
     "model.path",
     "model.revision",
     "model.fingerprint",
-    "data",
+    "model.tokenizer",
+    "data.format",
+    "data.template",
+    "data.max_length",
+    "data.forget",
+    "data.retain",
+    "data.encoded",
     "training",
     "adapter",
     "seed",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
+from ..progress import say
 
 
 def now() -> str:
@@ -35,6 +36,14 @@ def changed_versions(recorded: Mapping[str, str]) -> list[str]:
         for name, old in recorded.items()
         if name in here and here[name] != old
     ]
+
+
+def say_changed_versions(recorded: Mapping[str, str]) -> list[str]:
+    """`changed_versions`, said in a line where there are any."""
+    changed = changed_versions(recorded)
+    if changed:
+        say(f"Other versions than at the start, so the last digits may differ: {'; '.join(changed)}.")
+    return changed
 
 
 def machine(device: Any, threads: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from ..intact import broken
 from ..recipe.requests import Requests, load_requests
 from ..storage import write_text
-from .agreement import REQUESTS, check_agreement, recipe_facts
+from .agreement import INPUTS, REQUESTS, check_agreement, recipe_facts
 from .run import RunFolder
 from .state import ContinualState
 from .state_folder import StateFolder
@@ -39,19 +39,25 @@ class ContinualFolder(StateFolder[ContinualState]):
             raise broken(self.recipe_file, "its data.forget is no list of requests")
         return loaded
 
-    def create(self, requests: Requests, data: dict[str, Any]) -> None:
-        """Start. data: what is known of the forget sets and the retain set."""
+    def create(self, requests: Requests, facts: dict[str, Any]) -> None:
+        """Start. facts: what is known of the forget sets, the retain set, and what else each result depends on."""
         write_text(self.recipe_file, requests.dump())
         self._begin(
             requests.whole.run_name,
             requests.whole.seed,
-            {"data": data, "utility": {"original": None, "after": []}, "requests": [], "adapter": None},
+            {**facts, "utility": {"original": None, "after": []}, "requests": [], "adapter": None},
         )
 
-    def check_same(self, requests: Requests, data: dict[str, Any]) -> None:
+    def check_same(self, requests: Requests, facts: dict[str, Any]) -> None:
         """Raise `InputError` where the requests cannot be resumed because something else is asked for now."""
         then, now = recipe_facts(self.requests.content), recipe_facts(requests.content)
         check_agreement(
             (self.recipe_file, "the recipe", list(now), then, now),
-            (self.state_file, "the input", REQUESTS, self.document, {"data": data}),
+            (self.state_file, "the input", REQUESTS, self.document, facts),
+            *(
+                (self.state_file, f"the input of request {number}", INPUTS, one_then, one_now)
+                for number, (one_then, one_now) in enumerate(
+                    zip(self.document.get("inputs", []), facts["inputs"], strict=False), start=1
+                )
+            ),
         )

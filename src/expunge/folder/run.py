@@ -19,9 +19,9 @@ from ..intact import RESTORE, broken, read_intact, read_object
 from ..recipe import Recipe, dump_recipe, load_recipe
 from ..recipe.loading import load_written_recipe
 from ..storage import read_json, write_text
-from .agreement import MODEL_BENEATH, RUN, check_agreement, recipe_facts
+from .agreement import MODEL_BENEATH, RUN, START, check_agreement, recipe_facts
 from .epochs import EpochsFolder
-from .machine import now
+from .machine import now, say_changed_versions
 from .state import AdapterConfig, RunState
 from .state_folder import StateFolder
 
@@ -114,6 +114,18 @@ class RunFolder(StateFolder[RunState], EpochsFolder):
             (self.recipe_file, "the recipe", list(now_asked), then, now_asked),
             (self.state_file, "the input", RUN, self.document, facts),
         )
+
+    def check_start(self, facts: Mapping[str, Any]) -> None:
+        """Raise `InputError` where training started from another model than the one that `facts` tells of."""
+        check_agreement((self.state_file, "the input", START, self.document, {"start": facts}))
+
+    def go_on(self) -> None:
+        """Take up a run that is not over. Other versions than it was started with are said, and recorded."""
+        if self.state.state == "failed":
+            self.update(state="running", error=None)
+        if changed := say_changed_versions(self.state.versions):
+            earlier = self.document.get("resumed", [])
+            self.update(resumed=[*earlier, {"at": now(), "changed_versions": changed}])
 
     def done(self, phase: str) -> bool:
         return phase in self.state.phases and self.state.phases[phase].state == "done"

@@ -34,11 +34,12 @@ class Phase(Record):
 
 
 class ModelFacts(Record):
-    """The model that is to forget, as it was loaded."""
+    """The model that is to forget, as it was loaded. tokenizer: its hash; version 0.1.0 had none"""
 
     path: str
     revision: str | None = None
     fingerprint: str
+    tokenizer: str | None = None
     parameters: Count
     dtype: str | None = None
     bytes: Count
@@ -63,15 +64,71 @@ class SurrogateFacts(Record):
     held_out: Count
 
 
+class EncodedFacts(Record):
+    """Hashes of token ids and labels: of what the model is given. None for a set that there is not."""
+
+    forget: str
+    retain: str | None
+    substitutes: str | None
+
+
 class DataFacts(Record):
+    """encoded: version 0.1.0 had none"""
+
     format: str | None = None
     forget: SetFacts
     retain: SetFacts | None = None
+    encoded: EncodedFacts | None = None
     surrogate: SurrogateFacts | None = None
 
 
+class BenchmarkFacts(Record):
+    """What measures the run: in which version, and the hash of its own data, the perturbed answers and tasks."""
+
+    name: str
+    metric_version: str
+    hash: str | None
+
+
+class UnreachedKind(Record):
+    """Weights of one kind that no adapter reaches, of all blocks together. share: of all the model's parameters"""
+
+    kind: str
+    reason: str
+    parameters: Count
+    share: StrictFloat
+
+
+class UnreachedFacts(Record):
+    """What the adapter's targets promise and no adapter reaches."""
+
+    kinds: list[UnreachedKind]
+    parameters: Count
+    share: StrictFloat
+
+    @property
+    def line(self) -> str:
+        """`A, B (why, 3%), C (why, 1%): no adapter reaches 4% of all parameters, which stay as they are`; empty where
+        there is nothing to say."""
+        reasons: dict[str, list[UnreachedKind]] = {}
+        for one in self.kinds:
+            reasons.setdefault(one.reason, []).append(one)
+        parts = [
+            f"{', '.join(one.kind for one in kinds)} ({reason}, {_percent(sum(one.share for one in kinds))})"
+            for reason, kinds in reasons.items()
+        ]
+        if not parts:
+            return ""
+        share = _percent(self.share)
+        return f"{', '.join(parts)}: no adapter reaches {share} of all parameters, which stay as they are"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}%"
+
+
 class AdapterFacts(Record):
-    """What is trained; without an adapter only how many parameters."""
+    """What is trained; without an adapter only how many parameters. unreached: absent where there is nothing"""
 
     initialization: str | None = None
     rank: Count | None = None
@@ -79,6 +136,7 @@ class AdapterFacts(Record):
     modules: Count | None = None
     trainable_parameters: Count | None = None
     bytes: Count | None = None
+    unreached: UnreachedFacts | None = None
 
 
 class TakenImportance(Record):
@@ -143,6 +201,20 @@ class TrainingFacts(Record):
     settings: dict[str, Any] | None = None
 
 
+class StartFacts(Record):
+    """The model that training starts from, where it is not the one that is to forget (`method.base`)."""
+
+    path: str
+    fingerprint: str
+
+
+class Resumption(Record):
+    """That a run was gone on with under other versions: `torch 2.8.0, now 2.9.1`."""
+
+    at: str
+    changed_versions: list[str]
+
+
 class Stages(Record):
     """Metrics by name; None for what was not evaluated."""
 
@@ -163,7 +235,7 @@ class Origin(Record):
 
 
 class RunState(Origin):
-    """`run.json`."""
+    """`run.json`. benchmark, thresholds, given_logs: as they were at the start; version 0.1.0 had none"""
 
     state: Literal["running", "done", "failed"]
     phases: dict[str, Phase]
@@ -173,6 +245,11 @@ class RunState(Origin):
     model: ModelFacts
     data: DataFacts
     adapter: AdapterFacts
+    benchmark: BenchmarkFacts | None = None
+    thresholds: dict[str, StrictFloat] | None = None
+    given_logs: dict[str, str | None] | None = None
+    start: StartFacts | None = None
+    resumed: list[Resumption] = []
     metrics: Stages
     importance: TakenImportance | None = None
     tuning: TuningFacts | None = None
@@ -221,6 +298,19 @@ class RequestsData(Record):
     retain: SetFacts | None = None
 
 
+class InputTokenizer(Record):
+    tokenizer: str
+
+
+class InputFacts(Record):
+    """What the result of one request depends on, as its own `run.json` says it."""
+
+    model: InputTokenizer
+    data: DataFacts
+    benchmark: BenchmarkFacts
+    thresholds: dict[str, StrictFloat]
+
+
 class Utility(Record):
     """Of the model before all requests, and after each; None where nothing measures it."""
 
@@ -245,11 +335,12 @@ class CombinedAdapter(Record):
 
 
 class ContinualState(Origin):
-    """`continual.json`."""
+    """`continual.json`. inputs: of every request; version 0.1.0 had none"""
 
     state: Literal["running", "done", "failed"]
     finished: str | None
     data: RequestsData
+    inputs: list[InputFacts] = []
     utility: Utility
     requests: list[RequestFacts]
     adapter: CombinedAdapter | None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig
@@ -36,6 +37,13 @@ TARGETS: dict[str, tuple[str, ...]] = {
 }
 
 
+class Unreached(NamedTuple):
+    """Of a weight that no adapter reaches: how many parameters it has, and why."""
+
+    parameters: int
+    reason: str
+
+
 def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Every linear layer (Linear, its quantised forms, GPT-2's Conv1D) but the output embedding, by name."""
     embeddings: Any = getattr(model, "get_output_embeddings", lambda: None)
@@ -55,14 +63,27 @@ def target_layers(
     targets: `all-linear`, a name from `TARGETS`, or a list of module names or their endings
     layers:  the share of the transformer blocks, counted from the first (VILA's ablation: 0.25 … 1.0)
 
-    Layers that a pass over text does not call and those that PEFT cannot adapt are left out (`left_out`), and gates of
-    one row where all layers are meant.
+    Those that cannot be adapted are left out: `unreached` says which and why.
 
     Raises `InputError` where a name matches nothing that can be adapted, or where a target shares its weight with
     another module.
     """
+    if targets != ALL_LINEAR and (not isinstance(targets, str) or targets not in TARGETS):
+        _check_endings(linear_layers(model), _endings(targets))
     found = _selected(model, targets, layers)
-    for name in left_out(model, targets, layers):
+    if not found:
+        others = sorted({layer_kind(name) for name in _outside_layers(model, targets, layers)})
+        beside = f", but {' and '.join(others)}, which no adapter reaches" if others else ""
+        raise InputError(
+            Problem(
+                "adapter.targets",
+                f"{targets!r} matches no linear layer of this model"
+                f"{f' in the first {layers:.0%} of its blocks' if layers < 1 else ''}"
+                f"{beside}.",
+                "Use 'all-linear'." if layers == 1 else "Use 'all-linear', or more adapter.layers.",
+            )
+        )
+    for name in _left_out(model, found, targets):
         del found[name]
     if not found:
         raise InputError(
@@ -74,11 +95,29 @@ def target_layers(
     return found
 
 
-def left_out(
+def unreached(
     model: nn.Module, targets: str | Sequence[str] = ALL_LINEAR, layers: float = 1.0
-) -> dict[str, str]:
-    """{name: why} of the layers that `targets` covers and that are not adapted all the same."""
+) -> dict[str, Unreached]:
+    """Every weight that `targets` and `layers` promise and that no adapter reaches, by the parameter's name.
+
+    Such are the linear layers that a pass over text does not call, those that PEFT cannot adapt and, where all layers
+    are meant, gates of one row; the experts of a sparse model, which transformers keeps in one parameter of three
+    dimensions, and the routers before them. Embeddings, convolutions and biases are nobody's target.
+    """
     found = _selected(model, targets, layers)
+    return {
+        f"{name}.weight": Unreached(math.prod(matrix_shape(found[name])), why)
+        for name, why in _left_out(model, found, targets).items()
+    } | {
+        name: Unreached(weight.numel(), "no linear layer")
+        for name, weight in _outside_layers(model, targets, layers).items()
+    }
+
+
+def _left_out(
+    model: nn.Module, found: Mapping[str, nn.Module], targets: str | Sequence[str]
+) -> dict[str, str]:
+    """{name: why} of the linear layers that are meant and cannot be adapted."""
     why = {name: "a gate of one row" for name, module in found.items()
            if targets == ALL_LINEAR and matrix_shape(module)[0] == 1}  # fmt: skip
     why |= {name: "PEFT has no LoRA for it here" for name in found if not _peft_reaches(model, name)}
@@ -100,38 +139,23 @@ def _peft_reaches(model: Any, name: str) -> bool:
 
 
 def _selected(model: nn.Module, targets: str | Sequence[str], layers: float) -> dict[str, nn.Module]:
+    """The linear layers that are meant, whether they can be adapted or not."""
     found = linear_layers(model)
     kept = _kept_blocks(found, layers)
     if targets != ALL_LINEAR:
-        endings = TARGETS.get(targets, (targets,)) if isinstance(targets, str) else tuple(targets)
-        if not isinstance(targets, str) or targets not in TARGETS:
-            _check_endings(found, endings)
-        found = {name: module for name, module in found.items() if matches(name, endings)}
+        found = {name: module for name, module in found.items() if matches(name, _endings(targets))}
     if kept is not None:
         found = {name: module for name, module in found.items() if block_index(name) in kept}
-    if not found:
-        unreached = sorted({layer_kind(name) for name in unreached_weights(model, targets, layers)})
-        beside = f", but {' and '.join(unreached)}, which no adapter reaches" if unreached else ""
-        raise InputError(
-            Problem(
-                "adapter.targets",
-                f"{targets!r} matches no linear layer of this model"
-                f"{f' in the first {layers:.0%} of its blocks' if layers < 1 else ''}"
-                f"{beside}.",
-                "Use 'all-linear'." if layers == 1 else "Use 'all-linear', or more adapter.layers.",
-            )
-        )
     return found
 
 
-def unreached_weights(
-    model: nn.Module, targets: str | Sequence[str] = ALL_LINEAR, layers: float = 1.0
-) -> dict[str, nn.Parameter]:
-    """Weights that the targets name too, and that no adapter reaches, as no linear layer holds them, by name.
+def _endings(targets: str | Sequence[str]) -> tuple[str, ...]:
+    """What the names of layers end with that `targets`, not all of them, mean."""
+    return TARGETS.get(targets, (targets,)) if isinstance(targets, str) else tuple(targets)
 
-    Such are the experts of a sparse model, whose matrices transformers keeps in one parameter of three dimensions, and
-    the routers before them. Embeddings, convolutions and biases are nobody's target.
-    """
+
+def _outside_layers(model: nn.Module, targets: str | Sequence[str], layers: float) -> dict[str, nn.Parameter]:
+    """Weights that the targets name too, and that no linear layer holds."""
     linear = linear_layers(model)
     kept = _kept_blocks(linear, layers)
     weights = {}
@@ -154,7 +178,7 @@ def _is_layer_weight(name: str, parameter: nn.Parameter) -> bool:
 def _is_meant(name: str, parameter: nn.Parameter, targets: str | Sequence[str]) -> bool:
     if targets == ALL_LINEAR:
         return True
-    endings = TARGETS.get(targets, (targets,)) if isinstance(targets, str) else tuple(targets)
+    endings = _endings(targets)
     feed_forward = set(_FEED_FORWARD) <= set(endings)
     experts = parameter.ndim > 2 or _is_of_experts(name)
     return (feed_forward and experts) or matches(name.removesuffix(".weight"), endings)

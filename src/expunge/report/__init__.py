@@ -4,12 +4,14 @@ from .card import write_model_card
 from .continual import Overall, write_continual_report
 from .continual_card import write_continual_card
 from .page import write_report
+from .rewrite import report_run
 from .verdict import Verdict, judge
 
 __all__ = [
     "Overall",
     "Verdict",
     "judge",
+    "report_run",
     "write_continual_card",
     "write_continual_report",
     "write_model_card",

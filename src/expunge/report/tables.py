@@ -155,6 +155,7 @@ def request_rows(folder: RunFolder) -> list[tuple[str, str]]:
         ("Hash of the retain set", data.retain.hash if data.retain else None),
         ("Samples of the model itself", _surrogate(data.surrogate)),
         ("Method", method(folder)),
+        ("Left out", run.adapter.unreached.line if run.adapter.unreached else None),
         ("Training", _training(folder)),
         ("Chosen epoch", _chosen(run.training)),
         ("Seed", run.seed),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,18 +14,18 @@ from ..data.encoding import Example
 from ..data.sets import UnlearningData, load_data
 from ..errors import InputError, Problem
 from ..evaluation.measures import check_measures
+from ..folder.state import UnreachedFacts, UnreachedKind
 from ..importance import estimators
 from ..importance.capture import check_layers
 from ..importance.procedure import Procedure, choose_procedure
 from ..methods import method_of
 from ..models.blocks import check_block
-from ..models.linear import block_index, layer_kind, left_out, matrix_shape, target_layers, unreached_weights
+from ..models.linear import block_index, layer_kind, matrix_shape, target_layers, unreached
 from ..models.loadable import check_loadable
 from ..models.loading import load_config
 from ..models.settings import Model
 from ..models.window import window_of
 from ..objectives import Objective
-from ..progress import say
 from ..recipe.schema import Recipe
 from ..training.trackers import check_trackers
 
@@ -103,13 +105,10 @@ def check_window(recipe: Recipe, examples: Iterable[Example]) -> None:
 
 
 def check_adapter(model: Any, recipe: Recipe) -> dict[str, Any]:
-    """The layers that the recipe adapts, by name; those that it leaves out are said.
+    """The layers that the recipe adapts, by name.
 
     Raises `InputError` where they are none or smaller than the rank, or their importance cannot be measured.
     """
-    if without := left_out(model, recipe.adapter.targets, recipe.adapter.layers):
-        kinds = sorted({f"{layer_kind(name)} ({why})" for name, why in without.items()})
-        say(f"Layers that are not adapted: {', '.join(kinds)}.")
     layers = target_layers(model, recipe.adapter.targets, recipe.adapter.layers)
     name, shape = min(
         ((name, matrix_shape(module)) for name, module in layers.items()), key=lambda item: min(item[1])
@@ -124,24 +123,23 @@ def check_adapter(model: Any, recipe: Recipe) -> dict[str, Any]:
     return layers
 
 
-def unreached(model: Any, recipe: Recipe) -> dict[str, Any]:
-    """What the targets name and no adapter reaches: `kinds` of weights, how many `parameters`, their `share` of all."""
-    weights = unreached_weights(model, recipe.adapter.targets, recipe.adapter.layers)
-    count = sum(weight.numel() for weight in weights.values())
-    return {
-        "kinds": sorted({layer_kind(name) for name in weights}),
-        "parameters": count,
-        "share": count / sum(parameter.numel() for parameter in model.parameters()),
-    }
-
-
-def unreached_line(facts: dict[str, Any]) -> str | None:
-    """`unreached` in words; None where there is nothing to say."""
-    if not facts["parameters"]:
-        return None
-    return (
-        f"left out: {', '.join(facts['kinds'])} ({facts['share']:.1%} of all parameters): they are no linear layers, "
-        "so no adapter reaches them and they stay as they are"
+def unreached_facts(model: Any, recipe: Recipe, adapted: Iterable[str]) -> UnreachedFacts:
+    """What the recipe's targets promise and no adapter reaches. adapted: names of the layers that one does"""
+    same = {layer_kind(name) for name in adapted}
+    counts: Counter[tuple[str, str]] = Counter()
+    for parameter, weight in unreached(model, recipe.adapter.targets, recipe.adapter.layers).items():
+        name = parameter.removesuffix(".weight")
+        # The layers of a vision tower are often called as those of the part that reads text.
+        kind = re.sub(r"\d+", "*", name) if layer_kind(name) in same else layer_kind(name)
+        counts[kind, weight.reason] += weight.parameters
+    every = sum(parameter.numel() for parameter in model.parameters())
+    return UnreachedFacts(
+        kinds=[
+            UnreachedKind(kind=kind, reason=reason, parameters=count, share=count / every)
+            for (kind, reason), count in sorted(counts.items())
+        ],
+        parameters=counts.total(),
+        share=counts.total() / every,
     )
 
 

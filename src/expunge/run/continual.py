@@ -41,17 +41,17 @@ def run_requests(requests: Requests, resume: bool, callbacks: Sequence[TrainerCa
     folder = ContinualFolder(requests.output)
     exists = is_begun(folder.path, folder.state_file, resume)
     inputs = check_requests(requests)
-    data = {
-        "format": inputs[0].data.format,
-        "forget": [each.data.forget.describe() for each in inputs],
-        "retain": inputs[0].data.retain.describe() if inputs[0].data.retain else None,
+    each_facts = [each.facts for each in inputs]
+    facts = {
+        "data": {**each_facts[0]["data"], "forget": [each["data"]["forget"] for each in each_facts]},
+        "inputs": each_facts,
     }
     main_process = processes().is_main_process
     processes().wait_for_everyone()  # all have looked at the folder before it is made
     if exists:
-        folder.check_same(requests, data)
+        folder.check_same(requests, facts)
     elif main_process:
-        folder.create(requests, data)
+        folder.create(requests, facts)
     processes().wait_for_everyone()
     if main_process:
         folder.update(state="running", error=None)

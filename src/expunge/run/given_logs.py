@@ -11,8 +11,15 @@ from ..data.encoding import Encoder
 from ..errors import InputError, Problem
 from ..evaluation.log import EvaluationLog
 from ..recipe.schema import Recipe
+from ..storage import hash_files
 
 REMEDY = "Name another log, or a model, or leave the key out."
+
+
+def given_hash(recipe: Recipe, side: str) -> str | None:
+    """A hash of the log that `evaluation.{side}` names; None where it names a model or nothing."""
+    given = getattr(recipe.evaluation, side)
+    return hash_files([Path(given)]) if given is not None and Path(given).is_file() else None
 
 
 def read_given_log(

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
@@ -20,15 +20,47 @@ from .._version import __version__
 from ..data.batching import least_padding
 from ..data.encoding import Example, collate
 from ..errors import InputError, Problem
+from ..importance import estimators
 from ..importance.measure import measure_by
 from ..intact import read_intact
 from ..models.linear import target_layers
 from ..models.processes import processes
 from ..models.seeds import seed_for
 from ..progress import say
-from ..storage import hash_rows
+from ..recipe import Recipe, load_recipe
+from ..recipe.loading import naming_recipe
+from ..storage import atomic_file, hash_rows
 from .inputs import Inputs
 from .job import Job
+
+
+def measure_and_store(source: str | Path, overrides: Sequence[str] = ()) -> Path:
+    """`expunge importance`: the file in the store, measured unless it is there and whole.
+
+    Raises `InputError` for wrong input, and where the initialisation needs no measurement.
+    """
+    with naming_recipe(source):
+        return _measure_and_store(load_recipe(source, overrides))
+
+
+def _measure_and_store(recipe: Recipe) -> Path:
+    chosen = recipe.adapter.initialization
+    if chosen not in estimators:
+        raise InputError(
+            Problem("adapter.initialization", f"{chosen!r} needs no importance.",
+                    f"Name an estimator: {', '.join(estimators)}.")
+        )  # fmt: skip
+    job = Job(recipe, Path(recipe.output_folder))
+    file = stored_file(job)
+    if read_stored(file) is not None:
+        say(f"There already: {file}")
+        return file
+    rows = measure(job)
+    if job.main_process:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(file) as partial:
+            save_file(rows, partial, metadata={"estimator": chosen, "model": recipe.model.path})
+    return file
 
 
 def measure(job: Job) -> dict[str, Tensor]:

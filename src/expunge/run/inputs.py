@@ -10,7 +10,7 @@ from ..benchmarks.benchmark import Benchmark
 from ..benchmarks.declaration import RunData
 from ..benchmarks.registry import benchmarks
 from ..benchmarks.settings import Evaluation
-from ..data.encoding import Encoder, Example, say_what_is_cut
+from ..data.encoding import Encoder, Example, encoded_hash, say_what_is_cut
 from ..data.sample_set import SampleSet
 from ..data.sets import UnlearningData
 from ..data.settings import Data
@@ -19,6 +19,7 @@ from ..data.templates import Template, choose_template
 from ..errors import InputError, Problem, placed_by
 from ..importance import estimators
 from ..methods import method_of
+from ..models.fingerprint import tokenizer_digest
 from ..models.loading import load_config, load_tokenizer
 from ..models.window import vocabulary_of
 from ..recipe.schema import Recipe
@@ -26,7 +27,7 @@ from ..training.settings import TrainingPlan
 from ..training.stopping import read_thresholds
 from ..training.train import paired_dataset
 from .checks import check_inputs, check_window, procedure_of
-from .given_logs import read_given_log
+from .given_logs import given_hash, read_given_log
 
 #: Retain samples that are kept out of training to measure utility on, at most, and as a share of the set.
 HELD_OUT, HELD_OUT_SHARE = 400, 5
@@ -66,6 +67,30 @@ class Inputs:
         """The settings of the training, every `auto` as the number that follows from the samples."""
         walked = paired_dataset(self.objective, self.forget, self.retain, self.substitutes)
         return self.method.training.plan(len(walked))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a record says of everything that the result depends on and that shows without the model's weights."""
+        return {
+            "model": {"tokenizer": tokenizer_digest(self.tokenizer)},
+            "data": {
+                "format": self.data.format,
+                "forget": self.data.forget.describe(),
+                "retain": self.data.retain.describe() if self.data.retain else None,
+                "encoded": {
+                    "forget": encoded_hash(self.forget),
+                    "retain": encoded_hash(self.retain),
+                    "substitutes": encoded_hash(self.substitutes),
+                },
+            },
+            "benchmark": {
+                "name": self.benchmark.name,
+                "metric_version": self.benchmark.metric_version,
+                "hash": self.benchmark.data.get("hash"),
+            },
+            "thresholds": self.thresholds,
+            "given_logs": {side: given_hash(self.recipe, side) for side in ("before", "reference")},
+        }
 
     def _substitutes(self) -> list[Example]:
         kind, settings = self.objective.substitute, self.recipe.objective

@@ -23,7 +23,7 @@ from ..models.fingerprint import fingerprint
 from ..models.processes import device, processes
 from ..progress import say
 from ..recipe.schema import Recipe
-from .checks import check_adapter, check_objective, unreached, unreached_line
+from .checks import check_adapter, check_objective, unreached_facts
 from .inputs import Inputs, encode_sets, make_benchmark
 from .meter import CostMeter
 from .surrogate import Surrogate, take_or_sample
@@ -53,10 +53,11 @@ class Job(Inputs):
         self.base = load_model(recipe.model)
         if self.method.adapts:
             part = self.method.part(self.base)
-            check_objective(part, self.objective, check_adapter(part, recipe))
-            self.unreached = unreached(part, recipe)
-            if line := unreached_line(self.unreached):
-                say(line[0].upper() + line[1:])
+            layers = check_adapter(part, recipe)
+            check_objective(part, self.objective, layers)
+            self.unreached = unreached_facts(part, recipe, layers)
+            if self.unreached.kinds:
+                say(f"Left out: {self.unreached.line}.")
         self.base_fingerprint = fingerprint(self.base)
         self.meter.watch(self.base)
         self.surrogate: Surrogate | None = None
@@ -95,6 +96,8 @@ class Job(Inputs):
     @property
     def facts(self) -> dict[str, Any]:
         """What `run.json` says about the inputs."""
+        inputs = super().facts
+        model, data = inputs.pop("model"), inputs.pop("data")
         parameters = list(self.base.parameters())
         count = sum(parameter.numel() for parameter in parameters)
         return {
@@ -105,22 +108,22 @@ class Job(Inputs):
                 "path": self.recipe.model.path,
                 "revision": self.recipe.model.revision,
                 "fingerprint": self.base_fingerprint,
+                **model,
                 "parameters": count,
                 "dtype": str(parameters[0].dtype).removeprefix("torch."),
                 "bytes": sum(parameter.numel() * parameter.element_size() for parameter in parameters),
             },
             "data": {
-                "format": self.data.format,
-                "forget": self.data.forget.describe(),
-                "retain": self.data.retain.describe() if self.data.retain else None,
+                **data,
                 **({"surrogate": self.surrogate.facts} if self.surrogate else {}),
             },
+            **inputs,
             "phases": {"surrogate": self.surrogate.phase} if self.surrogate and self.surrogate.phase else {},
             "adapter": {
                 "initialization": self.recipe.adapter.initialization,
                 "rank": self.recipe.adapter.rank,
                 "alpha": self.recipe.adapter.alpha,
-                **({"unreached": self.unreached} if self.unreached["parameters"] else {}),
+                **({"unreached": self.unreached.model_dump()} if self.unreached.kinds else {}),
             }
             if self.method.adapts
             else {"trainable_parameters": count},
@@ -133,7 +136,12 @@ class Job(Inputs):
         if source == self.recipe.model:
             return self.method.part(self.base)
         self.base.to("meta")  # it has been measured: the memory is for the other
-        return self.method.part(load_model(source, "method.base"))
+        start = load_model(source, "method.base")
+        facts = {"path": source.path, "fingerprint": fingerprint(start)}
+        self.folder.check_start(facts)
+        if self.main_process:
+            self.folder.update(start=facts)
+        return self.method.part(start)
 
     @property
     def trained(self) -> Any:

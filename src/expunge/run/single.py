@@ -41,8 +41,8 @@ def run_recipe(
     processes().wait_for_everyone()  # all have looked at the folder before it is made
     if exists:
         job.folder.check_same(recipe, job.facts)
-        if job.main_process and job.folder.state.state == "failed":
-            job.folder.update(state="running", error=None)
+        if job.main_process and job.folder.state.state != "done":
+            job.folder.go_on()
     elif job.main_process:
         job.folder.create(recipe, job.facts)
     processes().wait_for_everyone()

@@ -26,7 +26,7 @@ from ..data.screening import WORDS, Screen, words
 from ..data.settings import Data
 from ..errors import InputError, Problem
 from ..evaluation.sampling import sampled_continuations
-from ..intact import broken, read_object
+from ..intact import broken, check_file, read_object
 from ..models.processes import gathered, processes
 from ..progress import say
 from ..recipe.schema import Recipe
@@ -117,6 +117,7 @@ def _read(folder: Path, kind: str) -> Surrogate:
     samples, remedy = folder / "samples.jsonl", f"Delete {folder}: the same samples will be drawn again."
     keys = ("samples", "drawn", "rejected")
     record = read_object(folder / "surrogate.json", "the record of a retain set", keys, remedy)
+    check_file(samples, remedy)
     rows = read_rows(str(samples), "data.retain")
     if len(rows) != record["samples"]:
         raise broken(samples, f"it holds {len(rows)} samples, not {record['samples']}", remedy)

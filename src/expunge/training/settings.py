@@ -142,7 +142,7 @@ class Stopping(Section):
         None,
         description="null without thresholds: all epochs are trained; else training ends once all are reached",
     )
-    thresholds: dict[str, float] | Location | None = Field(
+    thresholds: dict[str, Annotated[float, Field(allow_inf_nan=False)]] | Location | None = Field(
         None,
         description="metric → the value at which it is reached: at or below; at or above where it rises as the forget "
         "set is forgotten (forget_quality, perplexity …); or a file that `eval --calibrate` wrote",

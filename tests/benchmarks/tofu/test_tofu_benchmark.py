@@ -10,7 +10,7 @@ import torch
 from expunge.benchmarks.tofu.benchmark import TofuBenchmark
 from expunge.benchmarks.tofu.declaration import TOFU, TofuOptions
 from expunge.benchmarks.tofu.open_unlearning import to_open_unlearning
-from expunge.commands.score import score_tofu
+from expunge.benchmarks.tofu.score import score_tofu
 from expunge.data.encoding import Encoder
 from expunge.errors import InputError
 from expunge.evaluation.generation import greedy_continuations

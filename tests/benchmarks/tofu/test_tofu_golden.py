@@ -14,7 +14,7 @@ import pytest
 from expunge.benchmarks.tofu.logs import AUTHORS_PARTS, read_tofu_log
 from expunge.benchmarks.tofu.metrics import log_truth_ratios
 from expunge.benchmarks.tofu.open_unlearning import PREFIXES, to_open_unlearning
-from expunge.commands.score import score_tofu
+from expunge.benchmarks.tofu.score import score_tofu
 from expunge.errors import InputError
 from expunge.evaluation.log import QuestionRecord
 from expunge.evaluation.rouge import generated_pairs, rouge_scores

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...data.rows import READERS, Row, read_rows
+from ...data.rows import Row, files_of, read_rows
 from ...errors import InputError, Problem
 
 #: Problems of one file that are listed.
@@ -70,11 +70,7 @@ def _places(source: str, key: str) -> list[tuple[str, str]]:
     for part in (part.strip() for part in source.split(",")):
         path = Path(part)
         if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.suffix in READERS)
-            if not files:
-                raise InputError(
-                    Problem(key, f"the folder {part!r} holds no data file.", "Put a jsonl file for each set there.")
-                )  # fmt: skip
+            files = files_of(path, key)
             places += [(file.stem, str(file)) for file in files]
         elif path.is_file():
             places.append((path.stem, part))

@@ -1,1 +1,1 @@
-"""A loss, an estimator and a benchmark for expunge, a file each."""
+"""A loss, an estimator, two metrics and a benchmark for expunge."""

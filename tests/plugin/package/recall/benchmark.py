@@ -64,5 +64,5 @@ class RecallBenchmark(Benchmark):
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
         return 1.0 - metrics["forget_recall"].value
 
-    def utility(self, metrics: Mapping[str, Metric], *, generated: bool) -> float:
-        return metrics["retain_recall"].value
+    def utility_metric(self, metrics: Mapping[str, Metric], *, generated: bool) -> str:
+        return "retain_recall"

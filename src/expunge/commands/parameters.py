@@ -1,0 +1,12 @@
+"""The arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RecipeFile = Annotated[Path, typer.Argument(help="recipe (YAML), or the name of a shipped one")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value, over what the recipe says")]
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout, nothing else there")]

@@ -1,0 +1,56 @@
+"""What several commands print: metrics, and the outcome of a run."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..evaluation.metric import Metric
+    from ..run.result import Run
+
+
+def print_metrics(
+    metrics: Mapping[str, Metric], as_json: bool, more: Mapping[str, Any] | None = None
+) -> None:
+    """A line a metric, or one JSON document with `more` beside them."""
+    if as_json:
+        # JSON has no word for the figure of a diverged model that is no number.
+        content = {
+            name: {
+                key: value if value is None or math.isfinite(value) else None
+                for key, value in metric.to_json().items()
+            }
+            for name, metric in metrics.items()
+        }
+        print(json.dumps({"metrics": content, **(more or {})}, indent=2, allow_nan=False))
+        return
+    width = max(map(len, metrics), default=0)
+    for name, metric in metrics.items():
+        interval = "" if metric.low is None else f"  [{metric.low:.4f}, {metric.high:.4f}]"
+        print(f"{name:<{width}} {metric.value:<14.6g} N = {metric.n}{interval}")
+
+
+def print_outcome(run: Run) -> None:
+    """Before, after and reference on stderr, the report's path on stdout; of several processes the first speaks."""
+    if not first_process():
+        return
+    sides = {name: values for name, values in run.metrics.items() if values}
+    names = [name for name in sides["after"] if name in sides["before"]]
+    print(f"{'':<32}" + "".join(f"{side:>14}" for side in sides), file=sys.stderr)
+    for name in names:
+        cells = [
+            f"{sides[side][name]['value']:>14.4g}" if name in sides[side] else f"{'':>14}" for side in sides
+        ]
+        print(f"{name:<32}" + "".join(cells), file=sys.stderr)
+    print(run.report)
+
+
+def first_process() -> bool:
+    """Of several, one speaks."""
+    from ..progress import first_process  # here, because its bars take a tenth of a second to import
+
+    return first_process()

@@ -1,0 +1,94 @@
+"""What there is to choose from, for `expunge methods`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from ..importance import estimators
+from ..objectives import forget_losses, retain_losses
+from ..objectives.loss import Loss
+from ..objectives.settings import PRESETS
+from ..progress import say
+from ..recipe.methods import SETTINGS
+from ..registry import Registry
+from . import METHODS, Method
+
+T = TypeVar("T")
+
+
+def catalogue() -> dict[str, list[dict[str, Any]]]:
+    """Kind → entries with name, formula, paper, and what else is known of them.
+
+    Says what is wrong with other packages' entries that cannot be imported, and leaves them out.
+    """
+    forget, retain, measured = _known(forget_losses), _known(retain_losses), _known(estimators)
+    return {
+        "methods (method)": [_method(name, method) for name, method in METHODS.items()],
+        "forget losses (objective.forget)": _losses(forget),
+        "retain losses (objective.retain)": [
+            {"name": "none", "formula": "0", "paper": "the forget loss alone"},
+            *_losses(retain),
+        ],
+        "presets (objective)": [
+            {
+                "name": name,
+                "formula": ", ".join(f"{key}: {value}" for key, value in preset.items()),
+                "paper": "; ".join(
+                    dict.fromkeys(
+                        (forget_losses[preset["forget"]].paper, retain_losses[preset["retain"]].paper)
+                    )
+                ),
+            }
+            for name, preset in PRESETS.items()
+        ],
+        "initialisations (adapter.initialization)": [
+            {"name": "default", "formula": "A Kaiming-uniform, B = 0", "paper": "LoRA (Hu et al. 2022)"},
+            {"name": "pissa", "formula": "SVD of W", "paper": "PiSSA (Meng et al. 2024)"},
+        ],
+        "importance estimators (adapter.initialization)": [
+            {
+                "name": name,
+                "formula": estimator.formula,
+                "paper": estimator.paper,
+                "storage": f"numbers a layer and set: {estimator.storage}",
+            }
+            for name, estimator in measured.items()
+        ],
+    }
+
+
+def _known(registry: Registry[T]) -> dict[str, T]:
+    known, problems = registry.loadable()
+    for problem in problems:
+        say(f"Left out: {problem}")
+    return known
+
+
+def _method(name: str, method: type[Method]) -> dict[str, Any]:
+    fields = SETTINGS[name].model_fields
+    return {
+        "name": name,
+        "formula": method.formula,
+        "paper": method.paper,
+        "hyperparameters": {
+            key: field.default for key, field in fields.items() if isinstance(field.default, int | float)
+        },
+        "published": method.published,
+        "needs": [key for key, field in fields.items() if field.is_required()],
+    }
+
+
+def _losses(losses: Mapping[str, Loss]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "formula": loss.formula,
+            "paper": loss.paper,
+            "hyperparameters": dict(loss.hyperparameters),
+            "published": loss.published,
+            "unit": loss.unit,
+            "needs": sorted(loss.needs) + ([f"{loss.substitute}s"] if loss.substitute else []),
+        }
+        for name, loss in losses.items()
+    ]
