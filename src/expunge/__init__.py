@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .adapters.attach import attach_adapter
     from .adapters.export import export_adapter
     from .importance import measure_importance
+    from .importance.directions import input_directions
     from .recipe import Recipe, load_recipe
     from .run.result import Run
     from .run.unlearn import unlearn
@@ -26,6 +27,7 @@ _HOMES = {
     "Run": ".run.result",
     "attach_adapter": ".adapters.attach",
     "export_adapter": ".adapters.export",
+    "input_directions": ".importance.directions",
     "load_assisted": ".adapters.assistant",
     "load_recipe": ".recipe",
     "measure_importance": ".importance",
@@ -42,6 +44,7 @@ __all__ = [
     "__version__",
     "attach_adapter",
     "export_adapter",
+    "input_directions",
     "load_assisted",
     "load_recipe",
     "measure_importance",

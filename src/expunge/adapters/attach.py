@@ -14,7 +14,7 @@ from ..errors import InputError, Problem
 from ..models.linear import matrix_shape, target_layers, weight_matrix
 from ..models.seeds import seed_for
 from ..models.settings import ALL_LINEAR
-from .anchor import place, wrap
+from .anchor import UNLEARN, place, wrap
 from .low_rank import weighted_low_rank
 
 #: (W, d, rank, s, seed) → (A, B)
@@ -25,6 +25,7 @@ def attach_adapter(
     model: Any,
     importance: Mapping[str, Tensor] | None = None,
     *,
+    directions: Mapping[str, Tensor] | None = None,
     rank: int = 8,
     alpha: float = 16,
     targets: str | Sequence[str] = ALL_LINEAR,
@@ -37,6 +38,8 @@ def attach_adapter(
     importance: {module name: d (d_out,)} from `measure_importance`, or from `uniform_importance` for PiSSA's
                 initialisation; None for LoRA's own (A random, B zero: no anchor is needed). Where it is given, its
                 module names are the targets.
+    directions: {module name: A (rank, d_in)} from `input_directions`, in place of an importance; B is zero. Its module
+                names are the targets.
     alpha:      the adapter is scaled by s = alpha / rank
     seed:       of A, or of the randomised decompositions, each layer's drawn by its name
     low_rank:   how W and d become A₀ and B₀
@@ -46,7 +49,9 @@ def attach_adapter(
     """
     modules = target_layers(model, targets, layers)
     if importance is not None:
-        modules = _named_layers(model, importance)
+        modules = _named_layers(model, importance, lambda d_out, d_in: (d_out,))
+    if directions is not None:
+        modules = _named_layers(model, directions, lambda d_out, d_in: (rank, d_in))
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
@@ -59,7 +64,11 @@ def attach_adapter(
     if importance is None:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return wrap(model, config)
+            wrapped = wrap(model, config)
+        for name, A in (directions or {}).items():
+            layer: Any = wrapped.get_base_model().get_submodule(name)
+            layer.lora_A[UNLEARN].weight.data.copy_(A)
+        return wrapped
     scaling = alpha / rank
     factors = {
         name: low_rank(
@@ -84,7 +93,10 @@ def uniform_importance(
     return {name: torch.ones(matrix_shape(module)[0]) for name, module in modules.items()}
 
 
-def _named_layers(model: Any, importance: Mapping[str, Tensor]) -> dict[str, nn.Module]:
+def _named_layers(
+    model: Any, importance: Mapping[str, Tensor], shape_of: Callable[[int, int], tuple[int, ...]]
+) -> dict[str, nn.Module]:
+    """The layers that were measured. shape_of: (d_out, d_in) of a layer → the shape of what was measured of it"""
     found = target_layers(model)
     problems = []
     if not importance:
@@ -93,8 +105,8 @@ def _named_layers(model: Any, importance: Mapping[str, Tensor]) -> dict[str, nn.
         if name not in found:
             problems.append(Problem("importance", f"this model has no linear layer {name!r}.",
                                     "Measure it on the model that the adapter is for."))  # fmt: skip
-        elif weights.shape != (d_out := matrix_shape(found[name])[0],):
-            problems.append(Problem(f"importance of {name}", f"it has shape {tuple(weights.shape)}, not ({d_out},).",
+        elif weights.shape != (wanted := shape_of(*matrix_shape(found[name]))):
+            problems.append(Problem(f"importance of {name}", f"it has shape {tuple(weights.shape)}, not {wanted}.",
                                     "Measure it on the model that the adapter is for."))  # fmt: skip
     if problems:
         raise InputError(problems)

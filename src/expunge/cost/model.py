@@ -21,12 +21,13 @@ from typing import Any
 import torch
 
 from ..adapters.low_rank import EXACT_SIDE, OVERSAMPLING, POWER_ITERATIONS
+from ..adapters.settings import DIRECTIONS, UNANCHORED
 from ..benchmarks.benchmark import Workload
 from ..data.pairs import PairSampler
 from ..evaluation.generation import TOKENS_PER_BATCH as TOKENS_WHILE_GENERATING
 from ..evaluation.inference import batches_by_length
 from ..evaluation.likelihood import TOKENS_PER_BATCH
-from ..importance import estimators
+from ..importance.directions import MOMENTS_BYTES
 from ..models.linear import linear_layers, matrix_shape, target_layers
 from ..models.loading import dtype, load_config
 from ..models.processes import device
@@ -154,8 +155,9 @@ class CostModel:
         if workload:
             found["baseline"] = self._baseline(workload)
         if self.method.adapts:
-            if recipe.adapter.initialization in estimators:
-                found["importance"] = self._importance()
+            if recipe.adapter.measured:
+                directed = recipe.adapter.initialization == DIRECTIONS
+                found["importance"] = self._directions() if directed else self._importance()
             found["adapter"] = self._adapter()
         training = self._training(workload)
         if self.method.finds_rate:  # at most: the best trial is the training
@@ -193,10 +195,21 @@ class CostModel:
         )
         return self._cost(work, beside=2.0 * kept)
 
+    def _directions(self) -> Cost:
+        """A forward pass over each set, and the second moments of every layer's inputs."""
+        squares = sum(d_in**2 for _, d_in in self.layers)
+        work = Work()
+        for samples, cuts in batches_of(self.inputs):
+            batches = Batches.of([[samples[index] for index in cut] for cut in cuts])
+            work += _all(self.passes.scored(batches.shape), batches)
+            positions = sum(map(len, samples))
+            work += Work(flops=2.0 * positions * squares)
+        return self._cost(work, beside=min(8.0 * squares, float(MOMENTS_BYTES)))
+
     def _adapter(self) -> Cost:
         """The low-rank approximations, and attaching their factors."""
         attaching = Work(kernels=float(ATTACHING_KERNELS * len(self.layers)))
-        if self.recipe.adapter.initialization == "default":
+        if self.recipe.adapter.initialization in UNANCHORED:
             return self._cost(attaching, self.adapter)
         seconds, flops = self.speed.seconds(attaching), 0.0
         for d_out, d_in in self.layers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from ..adapters.settings import DIRECTIONS
 from ..importance import estimators
 from ..objectives import forget_losses, retain_losses
 from ..objectives.loss import Loss
@@ -45,6 +46,11 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
         "initialisations (adapter.initialization)": [
             {"name": "default", "formula": "A Kaiming-uniform, B = 0", "paper": "LoRA (Hu et al. 2022)"},
             {"name": "pissa", "formula": "SVD of W", "paper": "PiSSA (Meng et al. 2024)"},
+            {
+                "name": DIRECTIONS,
+                "formula": "A: leading v of C_f v = λ (C_r + 0.01·mean·I) v, C = E[x xᵀ]; B = 0",
+                "paper": "expunge",
+            },
         ],
         "importance estimators (adapter.initialization)": [
             {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ..adapters.settings import UNANCHORED
 from ..folder.run import RunFolder, read_run_folder
 from ..storage import write_text
 from .deliverable import deliverable
@@ -59,7 +60,7 @@ def adapter_rank(folder: RunFolder) -> int | None:
     adapter = folder.state.adapter
     if not adapter.rank:
         return None
-    return adapter.rank * (1 if adapter.initialization == "default" else 2)
+    return adapter.rank * (1 if adapter.initialization in UNANCHORED else 2)
 
 
 def vllm_rank(rank: int | None) -> int | None:

@@ -46,7 +46,7 @@ def write_report(run_folder: Path, show_text: bool = False) -> Path:
             "frontier": utility_against_forgetting(folder),
             "truth_ratio": truth_ratio_distributions(folder),
             "losses": loss_curves(folder),
-            "importance": importance_map(folder.importance),
+            "importance": importance_map({name: d for name, d in folder.importance.items() if d.ndim == 1}),
         },
         trials=trial_rows(folder),
         questions=folder.state.tuning.questions if folder.state.tuning else 0,

@@ -17,10 +17,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from .._version import __version__
+from ..adapters.settings import DIRECTIONS
 from ..data.batching import least_padding
 from ..data.encoding import Example, collate
 from ..errors import InputError, Problem
 from ..importance import estimators
+from ..importance.directions import input_directions
 from ..importance.measure import measure_by
 from ..intact import read_intact
 from ..models.linear import target_layers
@@ -45,10 +47,10 @@ def measure_and_store(source: str | Path, overrides: Sequence[str] = ()) -> Path
 
 def _measure_and_store(recipe: Recipe) -> Path:
     chosen = recipe.adapter.initialization
-    if chosen not in estimators:
+    if not recipe.adapter.measured:
         raise InputError(
             Problem("adapter.initialization", f"{chosen!r} needs no importance.",
-                    f"Name an estimator: {', '.join(estimators)}.")
+                    f"Name an estimator: {', '.join(estimators)}; or {DIRECTIONS}.")
         )  # fmt: skip
     job = Job(recipe, Path(recipe.output_folder))
     file = stored_file(job)
@@ -64,12 +66,22 @@ def _measure_and_store(recipe: Recipe) -> Path:
 
 
 def measure(job: Job) -> dict[str, Tensor]:
-    """The row importances that the recipe asks for, measured now."""
+    """The row importances, or the input directions, that the recipe asks for, measured now."""
     adapter, pad = job.recipe.adapter, job.encoder.pad_token_id
     loaders: list[DataLoader] = [
         DataLoader(samples, batch_sampler=cuts, collate_fn=lambda part: collate(part, pad))  # type: ignore[arg-type]
         for samples, cuts in batches_of(job, processes().process_index, processes().num_processes)
     ]
+    if adapter.initialization == DIRECTIONS:
+        return input_directions(
+            job.base,
+            loaders[0],
+            loaders[1] if len(loaders) > 1 else None,
+            targets=adapter.targets,
+            layers=adapter.layers,
+            rank=adapter.rank,
+            seed=job.recipe.seed,
+        )
     return measure_by(
         job.procedure,
         job.base,

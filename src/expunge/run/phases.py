@@ -12,10 +12,10 @@ from ..adapters.anchor import REINFORCED, UNLEARN, adapted_layers, reinforced_co
 from ..adapters.attach import attach_adapter, uniform_importance
 from ..adapters.loading import load_model
 from ..adapters.low_rank import official_low_rank, weighted_low_rank
+from ..adapters.settings import DIRECTIONS
 from ..errors import RunFailed
 from ..evaluation.log import EvaluationLog
 from ..folder.machine import now
-from ..importance import estimators
 from ..intact import broken, read_intact
 from ..models.processes import processes
 from ..models.settings import Model
@@ -117,8 +117,10 @@ def importance(job: Job) -> None:
 def adapter(job: Job) -> None:
     """Place the adapter's starting point, and keep it: the anchor."""
     settings = job.recipe.adapter
-    if settings.initialization in estimators:
-        rows = read_intact(load_file, job.folder.importance_file)
+    measured = read_intact(load_file, job.folder.importance_file) if settings.measured else None
+    directed = settings.initialization == DIRECTIONS
+    if measured is not None and not directed:
+        rows = measured
     elif settings.initialization == "pissa":
         rows = uniform_importance(job.start, settings.targets, settings.layers)
     else:
@@ -126,6 +128,7 @@ def adapter(job: Job) -> None:
     model = attach_adapter(
         job.start,
         rows,
+        directions=measured if directed else None,
         rank=settings.rank,
         alpha=settings.alpha,
         targets=settings.targets,
@@ -268,7 +271,7 @@ PHASES: dict[str, Callable[[Job], None]] = {
 
 #: Phases that some recipes do not need.
 ONLY_WHERE: dict[str, Callable[[Job], bool]] = {
-    "importance": lambda job: job.recipe.adapter.initialization in estimators,
+    "importance": lambda job: job.recipe.adapter.measured,
     "adapter": lambda job: job.method.adapts,
     "reinforcement": lambda job: job.objective.needs("reinforced"),
     "tuning": lambda job: job.method.finds_rate,
