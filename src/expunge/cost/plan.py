@@ -71,8 +71,8 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
         unreached = None
         trainable = sum(parameter.numel() for parameter in part.parameters())
         what = [f"weights: all {trainable:,} parameters are trained"]
-    settings = inputs.training
-    steps = settings.steps_an_epoch(len(walked))
+    training = inputs.training
+    steps = training.steps_an_epoch(len(walked))
     costs = predicted_costs(inputs, model)
     kept, itself = len(data.retain.samples) if data.retain else 0, recipe.data.retains_itself
     if itself:
@@ -82,7 +82,7 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
         "format": data.format,
         "forget_samples": len(data.forget.samples),
         "retain_samples": kept,
-        "steps": steps * settings.epochs,
+        "steps": steps * training.epochs,
         "trainable_parameters": trainable,
         "unreached": unreached.model_dump() if unreached else None,
         "peak_memory_bytes": max((cost.peak_memory_bytes for cost in costs.values()), default=None),
@@ -91,11 +91,11 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
             f"data: {data.format}, {len(data.forget.samples)} samples to forget, "
             f"{kept} to keep{' (sampled from the model itself when it runs)' if itself else ''}, "
             f"longest {longest} tokens",
-            f"training: {settings.epochs} epochs of {steps} steps, batch {settings.batch_size}, learning rate "
+            f"training: {training.epochs} epochs of {steps} steps, batch {training.batch_size}, learning rate "
             + (
                 f"found in at most {recipe.tuning.trials} trials"
                 if method.finds_rate
-                else f"{settings.learning_rate:g}"
+                else f"{training.learning_rate:g}"
             ),
             f"method: {recipe.method.name}: {method.formula}",
             *what,

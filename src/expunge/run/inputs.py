@@ -63,12 +63,6 @@ class Inputs:
         )
 
     @property
-    def training(self) -> TrainingPlan:
-        """The settings of the training, every `auto` as the number that follows from the samples."""
-        walked = paired_dataset(self.objective, self.forget, self.retain, self.substitutes)
-        return self.method.training.plan(len(walked))
-
-    @property
     def facts(self) -> dict[str, Any]:
         """What a record says of everything that the result depends on and that shows without the model's weights."""
         return {
@@ -91,6 +85,12 @@ class Inputs:
             "thresholds": self.thresholds,
             "given_logs": {side: given_hash(self.recipe, side) for side in ("before", "reference")},
         }
+
+    @property
+    def training(self) -> TrainingPlan:
+        """The settings of the training, every `auto` as the number that follows from the samples."""
+        walked = paired_dataset(self.objective, self.forget, self.retain, self.substitutes)
+        return self.method.training.plan(len(walked))
 
     def _substitutes(self) -> list[Example]:
         kind, settings = self.objective.substitute, self.recipe.objective
