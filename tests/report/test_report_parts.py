@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from synthetic_run import write_run
 
 from expunge.benchmarks.measures import in_order, label
 from expunge.benchmarks.tofu.metrics import shift
+from expunge.errors import InputError
 from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
+from expunge.folder.run import RunFolder
+from expunge.report import write_report
 from expunge.report.evidence import forget_log_ratios
 from expunge.report.glossary import glossary
 from expunge.report.importance_map import importance_by_layer, importance_map
 from expunge.report.quantities import count, duration, interval, number, size
+from expunge.report.tables import trial_rows
 
 
 def answer(average: float, tokens: int) -> Likelihood:
@@ -126,3 +132,32 @@ def test_units():
     assert count(2400000) == "2\u202f400\u202f000"
     assert interval(0.52, 0.58) == "0.520 to 0.580"
     assert interval(None, None) == ""
+
+
+def test_trials_from_the_lowest_rate_to_the_highest(tmp_path: Path) -> None:
+    folder = RunFolder(write_run(tmp_path / "run"))
+    assert trial_rows(folder) == []
+    lost = {
+        "learning_rate": 0.002,
+        "state": "lost",
+        "left": True,
+        "stopped": "left: the utility fell",
+        "epochs": 2,
+    }
+    kept = {"learning_rate": 0.001, "state": "kept", "left": False, "stopped": None, "epochs": 5, "best_epoch": 4,
+            "forget_score": -1.25, "utility": 0.6, "qualified": True}  # fmt: skip
+    folder.update(tuning={"questions": 20, "trials": [lost, kept], "chosen": 2})
+    low, high = trial_rows(folder)
+    assert (low.number, low.learning_rate.shown, low.forget_score.shown, low.best_epoch, low.end, low.chosen) == (
+        2, "0.001", "−1.25", "4", "kept", True
+    )  # fmt: skip
+    assert (high.number, high.utility.value, high.end, high.chosen) == (
+        1,
+        None,
+        "lost (left: the utility fell)",
+        False,
+    )
+    page = write_report(folder.path).read_text(encoding="utf-8")
+    assert "20 forget questions by which the trials were compared" in page
+    with pytest.raises(InputError, match="chooses trial 3, but holds 2"):
+        folder.update(tuning={"questions": 20, "trials": [lost, kept], "chosen": 3})

@@ -165,10 +165,11 @@ class Job(Inputs):
     def generates_between_epochs(self) -> bool:
         """Whether answers are generated after every epoch.
 
-        While a rate is looked for that is so only where the utility rule or a threshold looks at them: the trials cost
-        the more, and the chosen epoch gets its answers at the end.
+        While a rate is looked for that is so only where the loss aims at them, or the utility rule or a threshold looks
+        at them: the trials cost the more, and the chosen epoch gets its answers at the end.
         """
-        if not self.generates_every_time or not self.method.finds_rate or self.thresholds:
+        looked_at = self.thresholds or self.objective.aims == "answers"
+        if not self.generates_every_time or not self.method.finds_rate or looked_at:
             return self.generates_every_time
         before = self.folder.metrics("before")
         ruled, by_one_pass = (self.benchmark.utility_metric(before, generated=kind) for kind in (True, False))
