@@ -16,10 +16,7 @@ from ..adapters.settings import DIRECTIONS
 from ..errors import RunFailed
 from ..evaluation.log import EvaluationLog
 from ..folder.machine import now
-<<<<<<< HEAD
 from ..folder.run import read_run_folder
-=======
->>>>>>> tuning
 from ..intact import broken, read_intact
 from ..models.processes import processes
 from ..models.settings import Model
