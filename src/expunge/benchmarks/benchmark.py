@@ -118,7 +118,9 @@ class Benchmark(ABC):
         aims: tuple[Aim, ...] = ("answers", "probabilities")
         if any(self.score(both[0], aim) > self.score(both[1], aim) for aim in aims):
             return True
-        perplexities = [name for name in both[0] if name.startswith("forget") and name.endswith("_perplexity")]
+        perplexities = [
+            name for name in both[0] if name.startswith("forget") and name.endswith("_perplexity")
+        ]
         return any(both[0][name].value > both[1][name].value for name in perplexities)
 
     def utility_metric(self, metrics: Mapping[str, Metric], *, generated: bool) -> str | None:
