@@ -70,7 +70,7 @@ def test_the_second_request_starts_where_the_first_one_ended(
     original = logits(base)
     after_first = logits(PeftModel.from_pretrained(base, str(first.adapter)))
     start = logits(stacked(model_folder, finished, 1))
-    torch.testing.assert_close(start, after_first, rtol=0, atol=1e-6)
+    torch.testing.assert_close(start, after_first, rtol=0, atol=1e-5)
     assert (start - original).abs().max() > 1e-3
     # What the retain set loses is told from the held-out samples, which are the same for both.
     for name, before in second.metrics["before"].items():
