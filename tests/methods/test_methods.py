@@ -26,6 +26,7 @@ from expunge.evaluation.likelihood import AnswerLoss, answer_losses
 from expunge.methods import method_of
 from expunge.methods.catalogue import catalogue
 from expunge.recipe import load_recipe
+from expunge.recipe.methods import LogitDifference
 from expunge.run.export import export_run
 from expunge.storage import read_json, read_json_lines, write_json, write_json_lines
 from expunge.training.selection import Candidate, Choice
@@ -173,6 +174,7 @@ class TestLogitDifference:
         assert all(math.log(vocabulary) < step["retain_loss"] for step in steps)
         assert steps[-1]["retain_loss"] < steps[0]["retain_loss"]
         assert {step["retain_weight"] for step in steps} == {0.1}
+        assert LogitDifference().retain_weight == 6.5  # the paper's
         assert uld.state["adapter"]["trainable_parameters"] == 2 * (4 * 48 + 3 * 64)  # one block of two
 
     def test_eval_takes_the_assistant_in_the_place_of_an_adapter(

@@ -111,7 +111,7 @@ def recipe(model_folder: Path, lines: Path, tmp_path_factory: pytest.TempPathFac
         "model": {"path": str(model_folder)},
         "data": {"format": "recall", "path": str(lines)},
         "adapter": {"initialization": "squared_mean", "rank": 2, "alpha": 4},
-        "objective": {"forget": "floor", "phi": PHI},
+        "objective": {"forget": "floor", "phi": PHI, "retain_weight": 0.0},
         "stopping": {"thresholds": {"forget_surprise": 1e6}},
         "training": {"epochs": 2, "batch_size": 6, "micro_batch_size": 3, "learning_rate": 1e-2, "warmup": 0},
         "output": str(file.parent / "run"),

@@ -70,12 +70,12 @@ def test_the_second_request_starts_where_the_first_one_ended(
     original = logits(base)
     after_first = logits(PeftModel.from_pretrained(base, str(first.adapter)))
     start = logits(stacked(model_folder, finished, 1))
-    torch.testing.assert_close(start, after_first, rtol=0, atol=1e-6)
+    torch.testing.assert_close(start, after_first, rtol=0, atol=1e-5)
     assert (start - original).abs().max() > 1e-3
     # What the retain set loses is told from the held-out samples, which are the same for both.
     for name, before in second.metrics["before"].items():
         if name.startswith("retain_"):
-            assert before["value"] == pytest.approx(first.metrics["after"][name]["value"], rel=1e-6)
+            assert before["value"] == pytest.approx(first.metrics["after"][name]["value"], rel=1e-5)
     assert first.state["model"]["fingerprint"] != second.state["model"]["fingerprint"]
     origin = read_json(second.adapter / "base_fingerprint.json")
     assert origin["fingerprint"] == second.state["model"]["fingerprint"]
@@ -381,7 +381,7 @@ def test_the_utility_rule_takes_its_share_of_what_it_is_given(recipe: dict[str, 
     """A model that is already far below the original has no epoch that keeps enough."""
     recipe["adapter"]["initialization"] = "default"
     recipe["evaluation"]["generate"] = "never"
-    run = run_recipe(load_recipe(recipe), resume=False, original_utility=1.0)
+    run = run_recipe(load_recipe(recipe), resume=False, original_utility=10.0)
     assert not run.state["training"]["qualified"]
     assert "of the original's at epoch 1" in run.state["training"]["stopped"]
     assert [row["qualifies"] for row in read_json_lines(run.path / "metrics.jsonl")] == [False]

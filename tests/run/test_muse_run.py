@@ -27,6 +27,7 @@ def recipe(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return {
         "model": {"path": str(model_folder)},
         "data": data,
+        "objective": {"forget": "ga", "retain_weight": 0.0},  # so that a random model forgets something
         "adapter": {"initialization": "factored", "rank": 2, "alpha": 4},
         "training": {"epochs": 1, "batch_size": 8, "micro_batch_size": 8, "learning_rate": 1e-2, "warmup": 0},
         "evaluation": {"reference": str(model_folder), "samples": 2},

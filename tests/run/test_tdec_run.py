@@ -27,6 +27,7 @@ def tdec_recipe(recipe: dict, tmp_path: Path) -> dict:
     data = {"format": "tdec", "path": str(tmp_path / "tdec"), "forget": 1, "sequences": 2,
             "retain": str(tmp_path / "wiki.txt")}  # fmt: skip
     training = {**recipe["training"], "batch_size": 2, "micro_batch_size": 2, "epochs": 1}
+    recipe["objective"] = {"forget": "ga", "retain_weight": 0.0}  # so that a random model forgets something
     return {**recipe, "data": data, "training": training, "evaluation": {"samples": 1}}
 
 

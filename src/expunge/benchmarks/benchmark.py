@@ -111,11 +111,17 @@ class Benchmark(ABC):
     def forgets_more(self, metrics: Mapping[str, Metric], before: Mapping[str, Metric]) -> bool:
         """Whether less of the forget set is left than `before`, in the answers or in the probabilities.
 
-        What only one of the two has been measured by is not compared.
+        What only one of the two has been measured by is not compared. A score may rest on greedy answers and first
+        choices, which a change of every probability can leave alone, so the perplexity of the forget set counts too.
         """
         both = [{name: side[name] for name in metrics if name in before} for side in (metrics, before)]
         aims: tuple[Aim, ...] = ("answers", "probabilities")
-        return any(self.score(both[0], aim) > self.score(both[1], aim) for aim in aims)
+        if any(self.score(both[0], aim) > self.score(both[1], aim) for aim in aims):
+            return True
+        perplexities = [
+            name for name in both[0] if name.startswith("forget") and name.endswith("_perplexity")
+        ]
+        return any(both[0][name].value > both[1][name].value for name in perplexities)
 
     def utility_metric(self, metrics: Mapping[str, Metric], *, generated: bool) -> str | None:
         """The name of the metric that says what is left of the model's use: the best that is declared for it.
