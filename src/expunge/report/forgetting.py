@@ -204,7 +204,7 @@ def beneath_the_answers(evidence: Evidence) -> tuple[bool, Finding] | None:
 
 
 def clearly_unknown(evidence: Evidence) -> str | None:
-    """The reason, in words, why the model before unlearning clearly never knew the forget set; None where none is clear.
+    """Say in words why the model before unlearning clearly never knew the forget set; None where that is not clear.
 
     By the reference, the holdout, or guessing, whichever is there first: every measure of memory is no higher than
     theirs, and the upper end of its 95 % interval lies less than `MARGIN` over them, with at least `LEAST` samples on
