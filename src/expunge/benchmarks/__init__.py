@@ -1,1 +1,1 @@
-"""The benchmarks, a folder each: its data section, its files, its metrics, its options for `expunge eval`."""
+"""Every benchmark has a folder: its data section, its files, its metrics, its options for `expunge eval`."""

@@ -1,4 +1,4 @@
-"""What a benchmark is: it measures a model into a log, and computes its metrics from logs alone."""
+"""A benchmark measures a model into a log, and computes its metrics from logs alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # it loads torch, and logs are compared without
 
 @dataclass(frozen=True)
 class Workload:
-    """What one evaluation passes through the model, so that `validate` can tell its cost.
+    """The examples and answers that one evaluation passes through the model; `validate` tells the cost from them.
 
     scored:    the examples of the teacher-forced pass
     generated: (tokens of the prompt, tokens of the true answer) of every answer that is written
@@ -36,11 +36,11 @@ class Workload:
 class Benchmark(ABC):
     """One benchmark with its data loaded and checked.
 
-    metric_version: travels with every log; it changes when the same log would give other figures
-    data:           path, hash and names of the data; travels with every log as well
+    metric_version: every log carries it; it changes when the same log would give other figures
+    data:           path, hash and names of the data; every log carries them as well
     compared:       sets whose records figures compare with those of a reference
 
-    What its metrics are called and mean is declared (see `expunge.benchmarks.measures`).
+    `expunge.benchmarks.measures` declares what its metrics are called and mean.
     """
 
     name: ClassVar[str]
@@ -50,11 +50,11 @@ class Benchmark(ABC):
 
     @abstractmethod
     def measure(self, model: Any, encoder: Encoder) -> EvaluationLog:
-        """Everything that one teacher-forced pass tells. Modes and settings of `model` are kept."""
+        """Measure everything that one teacher-forced pass tells. `model` keeps its modes and settings."""
 
     @abstractmethod
     def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
-        """`log`, as `measure` made it of the same model, with greedy answers: the slow part."""
+        """Return `log`, which `measure` made of the same model, with greedy answers: the slow part."""
 
     def forget_part(self) -> Benchmark:
         """This benchmark without the sets that say nothing of the forget set, where they can be left out."""
@@ -65,22 +65,22 @@ class Benchmark(ABC):
         return self.generate(model, encoder, self.measure(model, encoder))
 
     def workload(self, encoder: Encoder) -> Workload | None:
-        """What `evaluate` will have to do; None where the benchmark does not say."""
+        """The work that `evaluate` will have; None where the benchmark does not say."""
         return None
 
     def settings(self, encoder: Encoder) -> dict[str, Any]:
-        """How the model is asked, where the benchmark leaves that open; travels with every log."""
+        """The settings by which the model is asked, where the benchmark leaves that open; every log carries them."""
         return {}
 
     def log_of(self, sets: dict[str, list[QuestionRecord]], encoder: Encoder) -> EvaluationLog:
-        """The log of what a teacher-forced pass found, without generations."""
+        """The log of a teacher-forced pass, whose records are `sets`, without generations."""
         return EvaluationLog(
             self.name, self.metric_version, False, sets, data=self.data, settings=self.settings(encoder)
         )
 
     def truths(self) -> dict[str, list[str | None]]:
-        """Set → the true answer of each record that its log will have, None where it is no text; empty where what is
-        measured shows only then."""
+        """Set → the true answers of the records that its log will have, None where one is no text; empty where only
+        the measured log shows them."""
         return {}
 
     def read_log(self, path: str | Path) -> EvaluationLog:
@@ -92,17 +92,17 @@ class Benchmark(ABC):
         """Metrics of `log`; `reference` is the log of a model that never saw the forget set."""
 
     def all_metrics(self, log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
-        """Those of the benchmark, and of every set those that users' packages have added."""
+        """The benchmark's own metrics, and for every set those that users' packages have added."""
         return with_added(self.metrics(log, reference), log.sets)
 
     @abstractmethod
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
-        """How well the forget set is forgotten; higher is better."""
+        """A score of how well the model has forgotten the forget set; higher is better."""
 
     def score(self, metrics: Mapping[str, Metric], aims: Aim) -> float:
-        """How well a loss that aims at answers or at probabilities has made the model forget; higher is better.
+        """A score of how well the model forgot by a loss that aims at answers or at probabilities; higher is better.
 
-        Of answers 1 − `forget_rouge` where there are any; else, and of probabilities, the `forget_score`.
+        For answers it is 1 − `forget_rouge` where there are any; else, and for probabilities, the `forget_score`.
         """
         if aims == "answers" and "forget_rouge" in metrics:
             return 1.0 - metrics["forget_rouge"].value
@@ -111,8 +111,8 @@ class Benchmark(ABC):
     def forgets_more(self, metrics: Mapping[str, Metric], before: Mapping[str, Metric]) -> bool:
         """Whether less of the forget set is left than `before`, in the answers or in the probabilities.
 
-        What only one of the two has been measured by is not compared. A score may rest on greedy answers and first
-        choices, which a change of every probability can leave alone, so the perplexity of the forget set counts too.
+        Metrics that only one of the two has are not compared. A score may rest on greedy answers and first choices,
+        which a change of every probability can leave alone, so the perplexity of the forget set counts too.
         """
         both = [{name: side[name] for name in metrics if name in before} for side in (metrics, before)]
         aims: tuple[Aim, ...] = ("answers", "probabilities")

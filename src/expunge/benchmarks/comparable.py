@@ -1,4 +1,4 @@
-"""Whether a log from a file is of what is measured here: the same questions, asked in the same way.
+"""Checks whether a log from a file is of what is measured here: the same questions, asked in the same way.
 
 Figures of two models say something of the models only then.
 """
@@ -22,10 +22,10 @@ OF_GENERATION = ("max_new_tokens",)
 
 @dataclass(frozen=True)
 class Measured:
-    """What is measured here.
+    """The data and settings that are measured here.
 
     hash:     of the data; None where it is not known
-    truths:   set → the true answer of each sample, None where it is no text
+    truths:   set → the true answers of its samples, None where one is no text
     compared: the sets that figures compare with a reference's
     """
 
@@ -72,7 +72,7 @@ def differences(log: EvaluationLog, here: Measured, *, whole: bool = False) -> I
 
 
 def _other_data(log: EvaluationLog, here: Measured, whole: bool) -> Iterator[str]:
-    """By their hash, or by number and answers of the samples."""
+    """Compare the data by their hash, or by number and answers of the samples."""
     theirs = log.data.get("hash")
     if theirs and theirs == here.hash:
         return

@@ -49,7 +49,7 @@ O = TypeVar("O", bound=Options)  # noqa: E741
 
 @dataclass(frozen=True)
 class RunData:
-    """What a run has that its benchmark can measure.
+    """The parts of a run that its benchmark can measure.
 
     section:    the recipe's section `data`
     evaluation: the recipe's section `evaluation`
@@ -66,7 +66,7 @@ class RunData:
 class Declaration(ABC, Generic[O]):
     """One benchmark, declared.
 
-    options:             of `expunge eval`
+    options:             the options that it takes in `expunge eval`
     data:                the recipe's section `data` whose `format` is the benchmark's name; it then measures such a run
                          unless the recipe names another. None where the user's own files are measured, or others
     measures_forgetting: whether a run may choose its epoch by it; the others say what a model can do

@@ -34,7 +34,7 @@ THRESHOLDS_SCHEMA = "expunge.thresholds/1"
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What `evaluate_model` measures, and on what.
+    """A model that `evaluate_model` is to measure, and the benchmark to measure it on.
 
     model:     folder or hub id of a base or a merged model
     options:   the benchmark's own options, as the command line calls them without dashes, with their values
@@ -64,8 +64,8 @@ GENERAL = [part.name for part in fields(EvaluationRequest) if part.name not in (
 def evaluate_model(request: EvaluationRequest) -> EvaluationLog:
     """Measure a base, adapted or merged model; the log names metric version, data hash and model fingerprint.
 
-    Of thresholds, the log's metrics are those that are declared `calibrated`. Several processes share the work and the
-    first writes. Raises `InputError` with what is wrong with the arguments, the files, or the adapter's base,
+    For thresholds, the log keeps only the metrics that are declared `calibrated`. Several processes share the work and
+    the first writes. Raises `InputError` with what is wrong with the arguments, the files, or the adapter's base,
     and `RunFailed` for a model whose losses are no numbers.
     """
     declared, options = _checked(request)
@@ -102,7 +102,7 @@ def evaluate_model(request: EvaluationRequest) -> EvaluationLog:
 
 
 def facts(log: EvaluationLog) -> dict[str, Any]:
-    """What a figure of `log` must be quoted with, besides its N."""
+    """The facts that anyone who quotes a figure of `log` must add to it, besides its N."""
     return {
         "benchmark": log.benchmark,
         "metric_version": log.metric_version,
@@ -149,7 +149,7 @@ def _general_problems(request: EvaluationRequest, known: Mapping[str, Declaratio
 def _misplaced(
     request: EvaluationRequest, declared: Declaration[Any], known: Mapping[str, Declaration[Any]]
 ) -> Iterator[Problem]:
-    """What is given and is for other benchmarks, or for none."""
+    """Problems with the options that are given and belong to other benchmarks, or to none."""
     given = {**request.options, "reference": request.reference, "calibrate": request.calibrate}
     for option, value in given.items():
         if value is None or _takes(declared, option, value):

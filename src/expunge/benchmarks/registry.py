@@ -1,4 +1,4 @@
-"""The benchmarks by name. Packages add to them by entry points: `expunge.benchmarks`, each a `Declaration`."""
+"""The benchmarks by name. Packages add theirs, a `Declaration`, by the entry point `expunge.benchmarks`."""
 
 from __future__ import annotations
 

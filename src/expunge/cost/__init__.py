@@ -1,1 +1,1 @@
-"""What a run will cost, as `expunge validate` predicts it."""
+"""`expunge validate` predicts here what a run will cost."""

@@ -1,4 +1,4 @@
-"""How fast this device is, measured in a fraction of a second; what the cost model divides by."""
+"""Measures in a fraction of a second how fast this device is; the cost model divides by that."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import nn
 
 from .operations import Work
 
-#: Seconds that each of the measurements takes about.
+#: Seconds that a measurement takes about.
 MEASURING = 0.1
 #: Operations of the product and numbers of the tensor that are measured with, at most.
 LARGEST_PRODUCT, LARGEST_TENSOR = 2e10, 2**24
 #: Side of the matrix whose singular value decomposition is timed, at most.
 LARGEST_DECOMPOSED = 512
-#: What a model reaches of the speeds that kernels reach alone: in products, in element-wise kernels (most do more than
-#: add), and in launches (the Python of a model's modules). Fitted to 35 single passes of models of 1 to 27 M
+#: The shares that a model reaches of the speeds of kernels alone: in products, in element-wise kernels (most do more
+#: than add), and in launches (the Python of a model's modules). Fitted to 35 single passes of models of 1 to 27 M
 #: parameters on a CPU by `experiments/speed/cost_model_fit.py`, which they then miss by 18 % (root mean square).
 #: A trial on the device at hand corrects them (`trial_passes`); for a model that is too large to try they stand.
 REACHED_IN_PRODUCTS, REACHED_IN_TRAFFIC, REACHED_IN_LAUNCHES = 0.92, 0.5, 0.3
@@ -29,7 +29,7 @@ REACHED_IN_PRODUCTS, REACHED_IN_TRAFFIC, REACHED_IN_LAUNCHES = 0.92, 0.5, 0.3
 
 @dataclass(frozen=True)
 class DeviceSpeed:
-    """Of one device at the shapes of one model, each kind of kernel alone.
+    """The speeds of one device at the shapes of one model, all kinds of kernels measured alone.
 
     flops:  operations a second in matrix products
     bytes:  bytes a second that element-wise kernels read and write
@@ -41,7 +41,7 @@ class DeviceSpeed:
     kernel: float
 
     def seconds(self, work: Work) -> float:
-        """Products, memory traffic and launches one after the other, at what a model reaches of these speeds."""
+        """Seconds of products, memory traffic and launches in turn, at what a model reaches of these speeds."""
         return (
             work.flops / (self.flops * REACHED_IN_PRODUCTS)
             + work.moved / (self.bytes * REACHED_IN_TRAFFIC)
@@ -73,14 +73,14 @@ def measure_speed(device: torch.device, dtype: torch.dtype, tokens: int, width: 
 
 @cache
 def decomposition_seconds(device: torch.device, d_out: int, d_in: int) -> float:
-    """Of the exact SVD in fp32; of a large matrix ∝ m·n·min(m, n) from a smaller one of its proportions."""
+    """Seconds of the exact SVD in fp32; for a large matrix ∝ m·n·min(m, n) from a smaller one of its proportions."""
     share = min(1.0, LARGEST_DECOMPOSED / min(d_out, d_in))
     matrix = torch.randn(round(share * d_out), round(share * d_in), device=device)
     return seconds_of(lambda: torch.linalg.svd(matrix, full_matrices=False), device) / share**3
 
 
 def _kernel(device: torch.device) -> float:
-    """A small module's call and its backward pass: five kernels."""
+    """Seconds of a kernel: a small module's call and its backward pass are five."""
     module = nn.Linear(4, 4, device=device)
     x = torch.ones(4, 4, device=device)
     return seconds_of(lambda: module(x).sum().backward(), device) / 5

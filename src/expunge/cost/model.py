@@ -1,7 +1,7 @@
-"""What a run will cost: seconds and peak memory of each phase, before any weights are read.
+"""Predicts the cost of a run: seconds and peak memory by phase, before any weights are read.
 
 Every phase is the sum of its passes, counted without content (`passes`), over the batches that it will form; the work
-is divided by the speed of this device, measured now (`device_speed`), and corrected by a trial of each kind of pass
+is divided by the speed of this device, measured now (`device_speed`), and corrected by a trial of every kind of pass
 (`trial_passes`). `docs/results/speed.md` says how far the
 predictions were from measured runs.
 
@@ -49,17 +49,17 @@ OPTIMISER_KERNELS, OPTIMISER_BYTES = 14, 48
 #: Bytes of a number of an adapter, which PEFT keeps in fp32 whatever the base: the trained one and its anchor; and what
 #: training keeps beside any number that is trained, in its dtype: its gradient and Adam's two moments.
 ADAPTER_BYTES, KEPT_IN_TRAINING = 4 + 4, 3
-#: Bytes moved and kernels launched to reduce the statistics of both sets: for each weight, and for each layer.
+#: To reduce the statistics of both sets: bytes moved for a weight, and kernels launched for a layer.
 REDUCING_BYTES, REDUCING_KERNELS = 40, 30
-#: On a CPU: libraries that a run loads after its inputs, and resident bytes for each byte alive in a pass (the C
+#: On a CPU: libraries that a run loads after its inputs, and resident bytes for a byte alive in a pass (the C
 #: library keeps what is freed; told not to, a training pass took 540 MB, predicted were 528).
 LATER_LIBRARIES, RESIDENT_SHARE = 90e6, 2.0
-#: Of a number in a quantised layer; in 4 bits each 64 of them have a scale in fp32.
+#: Bytes of a number in a quantised layer; in 4 bits every 64 numbers share a scale in fp32.
 QUANTIZED_BYTES = {"4bit": 0.5 + 4 / 64, "8bit": 1.0}
 
 
 def weight_bytes(model: Any, dtype: torch.dtype, quantization: str | None = None) -> float:
-    """Of a model's weights in `dtype`; quantised are its linear layers alone, not embeddings, norms and biases.
+    """Bytes of a model's weights in `dtype`; quantised are its linear layers alone, not embeddings, norms and biases.
 
     model: its shapes, on any device
     """
@@ -71,7 +71,7 @@ def weight_bytes(model: Any, dtype: torch.dtype, quantization: str | None = None
 
 
 def adapter_bytes(numbers: int, trained: bool = False) -> float:
-    """Of an adapter of so many numbers with its anchor; trained: with its gradient and the optimiser's state."""
+    """Bytes of an adapter of so many numbers with its anchor; trained: with its gradient and the optimiser's state."""
     return float(numbers * (ADAPTER_BYTES + (KEPT_IN_TRAINING * 4 if trained else 0)))
 
 
@@ -84,7 +84,7 @@ class Cost:
     peak_memory_bytes: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
-        """One after the other."""
+        """The cost of both, one after the other."""
         return Cost(
             self.seconds + other.seconds,
             self.flops + other.flops,
@@ -99,7 +99,7 @@ class CostModel:
     """Predicts the phases of a recipe whose inputs have been read.
 
     model: the model's shapes on the meta device
-    speed: of a device, where it is known: nothing is measured or tried then
+    speed: that of a device, where the caller knows it: nothing is measured or tried then
     """
 
     def __init__(self, inputs: Inputs, model: Any, speed: DeviceSpeed | None = None):
@@ -133,7 +133,7 @@ class CostModel:
             )
         )
         on_cpu = device().type == "cpu"
-        #: What is in memory before the model is: Python and its libraries on a CPU, nothing on an accelerator.
+        #: Bytes in memory before the model is: Python and its libraries on a CPU, nothing on an accelerator.
         self.resident = resident_memory() + LATER_LIBRARIES if on_cpu else 0.0
         self.share = RESIDENT_SHARE if on_cpu else 1.0
         self.batches = self._training_batches()
@@ -151,28 +151,28 @@ class CostModel:
     def phases(self) -> dict[str, Cost]:
         """{phase: cost}, in the order of a run."""
         recipe, workload = self.recipe, self.inputs.benchmark.workload(self.inputs.encoder)
-        found: dict[str, Cost] = {}
+        costs: dict[str, Cost] = {}
         if workload:
-            found["baseline"] = self._baseline(workload)
+            costs["baseline"] = self._baseline(workload)
         if self.method.adapts:
             if recipe.adapter.measured:
                 directed = recipe.adapter.initialization == DIRECTIONS
-                found["importance"] = self._directions() if directed else self._importance()
-            found["adapter"] = self._adapter()
+                costs["importance"] = self._directions() if directed else self._importance()
+            costs["adapter"] = self._adapter()
         training = self._training(workload)
         if self.method.finds_rate:  # at most: the best trial is the training
-            found["tuning"] = training.times(recipe.tuning.trials)
+            costs["tuning"] = training.times(recipe.tuning.trials)
         else:
-            found["training"] = training
+            costs["training"] = training
         if workload and recipe.evaluation.generate == "chosen":
-            found["evaluation"] = self._generation(workload)
+            costs["evaluation"] = self._generation(workload)
         if device().type == "cpu":  # what is freed stays with the process
-            highest = accumulate((cost.peak_memory_bytes for cost in found.values()), max)
-            found = {
+            highest = accumulate((cost.peak_memory_bytes for cost in costs.values()), max)
+            costs = {
                 name: replace(cost, peak_memory_bytes=peak)
-                for (name, cost), peak in zip(found.items(), highest, strict=True)
+                for (name, cost), peak in zip(costs.items(), highest, strict=True)
             }
-        return found
+        return costs
 
     def _cost(self, work: Work, beside: float = 0.0) -> Cost:
         """beside: bytes that are alive next to the weights and what a pass takes."""
@@ -196,7 +196,7 @@ class CostModel:
         return self._cost(work, beside=2.0 * kept)
 
     def _directions(self) -> Cost:
-        """A forward pass over each set, and the second moments of every layer's inputs."""
+        """The cost of a forward pass over both sets, and of the second moments of every layer's inputs."""
         squares = sum(d_in**2 for _, d_in in self.layers)
         work = Work()
         for samples, cuts in batches_of(self.inputs):

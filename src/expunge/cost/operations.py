@@ -1,4 +1,4 @@
-"""What a computation would cost, counted on tensors without content: no memory is taken and nothing is computed.
+"""Counts the work of a computation on tensors without content: it takes no memory and computes nothing.
 
 The model runs as it will, its hooks, adapters and backward pass included, on the meta device (shapes and dtypes alone);
 a dispatch mode sees every kernel. So the counts hold for any architecture, and nothing is derived by hand.
@@ -25,13 +25,13 @@ _FREE = ("_unsafe_view", "_reshape_alias", "lift_fresh", "device")
 
 @dataclass(frozen=True)
 class Work:
-    """What a device has to do.
+    """The work that a device has to do.
 
     flops:   operations of matrix products and attention, two a multiply-add
     moved:   bytes that kernels read and write
     kernels: number of kernels
     peak:    bytes alive at the highest, of what the computation itself allocates
-    beyond:  seconds that this device was seen to take more (or fewer) than these figures predict
+    beyond:  seconds that this device took more (or fewer) in a trial than these figures predict
     """
 
     flops: float = 0.0
@@ -41,7 +41,7 @@ class Work:
     beyond: float = 0.0
 
     def __add__(self, other: Work) -> Work:
-        """One after the other."""
+        """The work of both, one after the other."""
         return Work(
             self.flops + other.flops,
             self.moved + other.moved,
@@ -51,7 +51,7 @@ class Work:
         )
 
     def times(self, number: float) -> Work:
-        """The same again and again."""
+        """The same work, done `number` times."""
         return Work(
             self.flops * number,
             self.moved * number,
@@ -61,7 +61,7 @@ class Work:
         )
 
     def of_depth(self, deeper: Work, depth: int) -> Work:
-        """Of a model of `depth` equal blocks, where this is the work with one block and `deeper` that with two."""
+        """The work of a model of `depth` equal blocks, where this is the work with one block and `deeper` with two."""
         return Work(
             *(
                 one + (depth - 1) * (two - one)
@@ -119,7 +119,7 @@ def _flops(packet: Any, args: Any, kwargs: Any, result: Any) -> float:
 
 
 class Counted:
-    """Filled when the block of `counted` has ended."""
+    """The work of a block of `counted`, which fills it in when the block has ended."""
 
     work = Work()
 
@@ -127,14 +127,14 @@ class Counted:
 @contextmanager
 def counted() -> Iterator[Counted]:
     """Count what the block does to tensors on the meta device."""
-    found = Counted()
+    counts = Counted()
     with _FusedAttention(), _Counter() as counter:
-        yield found
-    found.work = Work(counter.flops, counter.moved, counter.kernels, counter.peak)
+        yield counts
+    counts.work = Work(counter.flops, counter.moved, counter.kernels, counter.peak)
 
 
 class AutocastOnMeta(TorchFunctionMode):
-    """What `torch.autocast` does to products, which does not know the meta device: they take fp32 in as `dtype`."""
+    """Stands in for `torch.autocast`, which does not know the meta device: products take fp32 in as `dtype`."""
 
     _products = (torch.nn.functional.linear, torch.addmm, torch.nn.functional.scaled_dot_product_attention)
 

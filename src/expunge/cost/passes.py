@@ -1,4 +1,4 @@
-"""What one batch costs in each kind of pass, counted on models of one and of two blocks without content.
+"""The work of one batch in every kind of pass, counted on models of one and of two blocks without content.
 
 A model of L equal blocks costs what one block does and L − 1 times what the second adds; so a model of any size is
 counted in seconds. Where the blocks differ (dense and sparse ones by turns) that is an approximation.
@@ -92,7 +92,7 @@ class Passes:
     ) -> Work:
         """A forward and backward pass of training: of anchored adapters, or of all weights.
 
-        recomputed: with `training.activation_checkpointing` each block passes forward twice, and all but one of them
+        recomputed: with `training.activation_checkpointing` the blocks pass forward twice, and all but one of them
                     keep only their input
         """
         models, blocks = self._adapted if adapters else self._plain, depth or self.models.depth
@@ -157,6 +157,6 @@ class Passes:
 
 
 def _count(run: Callable[[], object]) -> Work:
-    with counted() as found:
+    with counted() as counts:
         run()
-    return found.work
+    return counts.work

@@ -1,4 +1,4 @@
-"""What a run would do, from shapes alone: `expunge validate`."""
+"""`expunge validate` tells from shapes alone what a run would do."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from .model import Cost, CostModel
 
 
 def plan(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The resolved recipe, optimiser steps, trainable parameters, and what each phase will cost.
+    """Tell the resolved recipe, optimiser steps, trainable parameters, and the cost of every phase.
 
-    Of a list of forget sets: the steps of all requests, the largest of their peaks, and under `requests` the plan of
-    each. Reads the data and the model's configuration, not its weights. Raises `InputError` with every mistake.
+    For a list of forget sets: the steps of all requests, the largest of their peaks, and under `requests` their plans.
+    Reads the data and the model's configuration, not its weights. Raises `InputError` with every mistake.
     """
     with naming_recipe(source):
         loaded = load_requests(source, overrides)
@@ -38,16 +38,18 @@ def plan(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         "recipe": loaded.dump(),
         "requests": plans,
         "format": plans[0]["format"],
-        "forget_samples": sum(each["forget_samples"] for each in plans),
+        "forget_samples": sum(request["forget_samples"] for request in plans),
         "retain_samples": plans[0]["retain_samples"],
-        "steps": sum(each["steps"] for each in plans),
+        "steps": sum(request["steps"] for request in plans),
         "trainable_parameters": plans[0]["trainable_parameters"],
         "unreached": plans[0]["unreached"],
-        "peak_memory_bytes": max((each["peak_memory_bytes"] for each in plans), key=lambda peak: peak or 0),
+        "peak_memory_bytes": max(
+            (request["peak_memory_bytes"] for request in plans), key=lambda peak: peak or 0
+        ),
         "lines": [
             line
-            for number, (forget, each) in enumerate(zip(loaded.forget, plans, strict=True), start=1)
-            for line in (f"request {number}: forget {forget}", *(f"  {line}" for line in each["lines"]))
+            for number, (forget, request) in enumerate(zip(loaded.forget, plans, strict=True), start=1)
+            for line in (f"request {number}: forget {forget}", *(f"  {line}" for line in request["lines"]))
         ],
     }
 
@@ -122,7 +124,7 @@ def predicted_costs(inputs: Inputs, model: Any) -> dict[str, Cost]:
 
 
 def _taken(folder: Path) -> str:
-    """That `run` would refuse the folder as it is, and what to do; empty where it would not."""
+    """Say that `run` would refuse the folder as it is, and what to do; empty where it would not."""
     try:
         exists = is_begun(folder, RunFolder(folder).state_file, resume=True)
     except InputError as error:
@@ -136,10 +138,10 @@ def _lines(costs: dict[str, Cost]) -> list[str]:
     if not costs:
         return []
     total = sum((cost for cost in costs.values()), Cost())
-    each = ", ".join(f"{name} {_duration(cost.seconds)}" for name, cost in costs.items())
+    by_phase = ", ".join(f"{name} {_duration(cost.seconds)}" for name, cost in costs.items())
     highest = max(costs, key=lambda name: costs[name].peak_memory_bytes)
     return [
-        f"time: about {_duration(total.seconds)} on this device as busy as it is now ({each})",
+        f"time: about {_duration(total.seconds)} on this device as busy as it is now ({by_phase})",
         f"memory: about {total.peak_memory_bytes / 1e9:.2f} GB at the peak, in {highest}",
     ]
 

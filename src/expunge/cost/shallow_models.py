@@ -32,7 +32,7 @@ META = torch.device("meta")
 
 @dataclass(frozen=True)
 class Shape:
-    """A batch: rows of one padded length, each with as many label tokens."""
+    """A batch: rows of one padded length, all with as many label tokens."""
 
     rows: int
     length: int
@@ -131,7 +131,7 @@ def measured(
     """
     layers = target_layers(model, targets)
     device = model.get_input_embeddings().weight.device
-    found = {
+    accumulators = {
         name: estimators[estimator](Layer(name, *matrix_shape(module), rank, samples=samples), device)
         for name, module in layers.items()
     }
@@ -143,7 +143,7 @@ def measured(
         if memory not in last:
             last.clear()
             last[memory] = x.float()
-        found[name].sums(last[memory], delta.float())
+        accumulators[name].sums(last[memory], delta.float())
 
     with captured_gradients(model, layers, observe):
         _answers(model, shape).log_probability.sum().backward()

@@ -1,8 +1,8 @@
-"""What this device needs for a pass beyond what its work counts for: one real pass of each kind, timed.
+"""Times one real pass of every kind: what this device needs for it beyond what its work counts for.
 
 A count knows products, traffic and kernels; not how well small matrices fill this processor, nor what Python costs.
-So a pass of each kind is made through a model of the same configuration with random weights, as deep as a second
-allows, and its seconds are compared with those that the count predicts. Their ratio is taken to hold for the run.
+So `TrialPasses` makes a pass of every kind through a model of the same configuration with random weights, as deep as a
+second allows, and compares its seconds with those that the count predicts. It takes their ratio to hold for the run.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from .shallow_models import Shape, decoded, measured, prefilled, scored, trained
 #: pass takes), and predicted seconds of its pass.
 LARGEST_SHARE, LARGEST_PASS = 1 / 8, 1.0
 
-#: Makes of a model what is timed.
+#: Makes of a model the pass that is timed.
 Trial = Callable[[Any], Callable[[], object]]
 
 
 class TrialPasses:
-    """The work of passes as counted, and with it the seconds that one trial of each kind took beyond the count.
+    """The work of passes as counted, and with it the seconds that one trial of every kind took beyond the count.
 
     depth: blocks of the part of the model that is measured and trained; adapters: are trained, not all weights
     room: bytes of the largest model that is tried; 0 for the counts alone

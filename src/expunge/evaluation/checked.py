@@ -1,4 +1,4 @@
-"""What a JSON document holds, checked against the annotations of what it is to become."""
+"""pydantic checks the content of a JSON document against the annotations of the class that it is to become."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..errors import InputError, Problem
 
-#: Problems that are shown of those found at one place.
+#: The most problems that are shown of one place.
 SHOWN = 5
-#: What pydantic says in words of its own.
+#: Pydantic's types of errors → plainer words than its own.
 PLAINER = {
     "dataclass_type": "should be an object",
     "model_type": "should be an object",

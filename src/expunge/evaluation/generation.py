@@ -28,7 +28,8 @@ class Continuation(NamedTuple):
     ended: bool
 
 
-#: The prompts of a batch, by number, and its width in tokens → what leaves the chosen token alone its logit.
+#: The prompts of a batch, by number, and its width in tokens → the processor that leaves the chosen token
+#: alone its logit.
 Choice = Callable[[list[int], int], LogitsProcessor]
 
 
@@ -40,12 +41,12 @@ def greedy_continuations(
     tokens_per_batch: int = TOKENS_PER_BATCH,
     description: str = "Generating",
 ) -> list[str]:
-    """What the model writes after each prompt (token ids) by greedy decoding, as text, in the order given.
+    """The texts that the model writes after the prompts (token ids) by greedy decoding, in the order given.
 
     See `continuations`; special tokens are left out of the text.
     """
     written = continuations(model, tokenizer, prompts, max_new_tokens, tokens_per_batch, description)
-    return [tokenizer.decode(each.ids, skip_special_tokens=True) for each in written]
+    return [tokenizer.decode(continuation.ids, skip_special_tokens=True) for continuation in written]
 
 
 def continuations(
@@ -59,13 +60,13 @@ def continuations(
     choice: Choice | None = None,
     stops: Sequence[int] = (),
 ) -> list[Continuation]:
-    """What the model writes after each prompt (token ids), in the order given.
+    """The continuations that the model writes after the prompts (token ids), in the order given.
 
     Decoding ends at the model's or the tokenizer's end-of-sequence token or one of `stops`, after `max_new_tokens`,
-    or where the model's window is full. Each token is the likeliest, or what `choice` leaves. `tokens_per_batch`
-    bounds rows × (prompt + new tokens), and with that the key-value cache. Sampling settings of the model are not
-    used; neither it nor the tokenizer is changed.
-    Several processes share the batches: each must call it alike, and each returns the continuations of all.
+    or where the model's window is full. Every token is the likeliest, or the one that `choice` leaves.
+    `tokens_per_batch` bounds rows × (prompt + new tokens), and with that the key-value cache. Sampling settings of the
+    model are not used; neither it nor the tokenizer is changed.
+    Several processes share the batches: all must call it alike, and all return every continuation.
     """
     settings = _settings(model, tokenizer, stops)
     room = [min(max_new_tokens, window_of(model.config) - len(prompt)) for prompt in prompts]
@@ -95,7 +96,7 @@ def answers_to_prompts(
 ) -> list[str]:
     """`greedy_continuations`, but only of what the teacher-forced pass has not settled already.
 
-    examples, records: the true answers, encoded, and what the teacher-forced pass found of them
+    examples, records: the true answers, encoded, and their records from the teacher-forced pass
 
     Where every token of the true answer, EOS included, is the model's first choice, greedy decoding writes
     that answer. A model that knows its data well is spared most of the generation.
@@ -172,7 +173,7 @@ def _own_settings(model: Any, settings: GenerationConfig) -> Iterator[None]:
 
 
 def _pad_left(prompts: Sequence[Sequence[int]], pad_token_id: int) -> dict[str, torch.Tensor]:
-    """`input_ids` and `attention_mask`, each (batch, longest), int64.
+    """`input_ids` and `attention_mask`, both (batch, longest), int64.
 
     By hand: padding with the tokenizer would mean to change its `padding_side`.
     """

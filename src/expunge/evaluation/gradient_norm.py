@@ -1,4 +1,4 @@
-"""The gradient norm of single samples, for membership inference: one backward pass for each."""
+"""The gradient norm of single samples, for membership inference: one backward pass a sample."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..models.modes import evaluating
 from ..models.processes import gathered, share
 from ..progress import track
 
-#: What the parameters of a PEFT adapter are called.
+#: The names of the parameters of a PEFT adapter contain this.
 ADAPTER_PREFIX = "lora_"
 LARGEST = torch.finfo(torch.float32).max
 
@@ -26,9 +26,9 @@ def gradient_norms(
     """‖∂ (average loss) / ∂θ‖₂ of every example (Wang et al. 2024), in the order given.
 
     θ are the model's floating-point parameters; of an adapted model those of the base, whose gradient is that of
-    the merged weights. Each gradient is added up and freed as it is made, so no more than one is held at a time.
+    the merged weights. A gradient is added up and freed as it is made, so no more than one is held at a time.
     The model's modes, `requires_grad` and gradients are left as they were. Every example needs a label token.
-    Several processes share the examples: each must call it alike, and each returns the norms of all.
+    Several processes share the examples: all must call it alike, and all return every norm.
     """
     norms: dict[int, float] = {}
     squares: list[Tensor] = []

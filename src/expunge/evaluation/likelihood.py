@@ -1,4 +1,4 @@
-"""How likely a model finds given answers: one teacher-forced pass for every metric without generation.
+"""The likelihood that a model gives to answers: one teacher-forced pass for every metric without generation.
 
 Loss, exact memorisation, extraction strength and what membership inference needs all come from the same logits.
 """
@@ -34,7 +34,7 @@ TOKENS_PER_BATCH = {"cpu": 2048, "accelerator": 16384}
 
 @dataclass(frozen=True)
 class TokenStatistics:
-    """What is known of every label token of an answer, (T,) fp32 each.
+    """Two figures of every label token of an answer, both (T,) fp32.
 
     log_probability: log p(x_t | x_<t)
     standardised:    (log p(x_t) − μ_t) / σ_t, with mean and deviation of log p(v) over v ~ p(· | x_<t)
@@ -47,12 +47,12 @@ class TokenStatistics:
 
 @dataclass(frozen=True)
 class AnswerLoss(Likelihood):
-    """A likelihood with what greedy decoding would have got right under teacher forcing.
+    """A likelihood, and how much of the answer greedy decoding would have got right under teacher forcing.
 
     correct:  label tokens that are the model's first choice
     strength: extraction strength 1 − k/T (Carlini et al. 2021): k is the shortest prefix of the answer after
               which every first choice is right, T the label tokens; 1 is verbatim, 0 where the last is wrong
-    statistics: of the single tokens, where they were asked for
+    statistics: those of the single tokens, where the caller asked for them
     """
 
     correct: int
@@ -72,11 +72,11 @@ def answer_losses(
 
     tokens_per_batch: padded tokens in one forward pass; by default what suits the model's device
     description:      shown as progress, nothing is shown without one
-    token_statistics: also return what is known of every label token; the pass then forms every distribution
+    token_statistics: also return the `TokenStatistics` of every answer; the pass then forms every distribution
 
     Raises `InputError` for a sequence that is longer than the model's window.
     An example without label tokens has loss 0 of 0 tokens, strength 0 and no statistics. The model's modes are kept.
-    Several processes share the batches: each must call it alike, and each returns the results of all.
+    Several processes share the batches: all must call it alike, and all return every result.
     """
     _check_window(model, examples, description or "evaluation")
     results: dict[int, AnswerLoss] = {}
@@ -125,7 +125,7 @@ def _summaries(tokens: AnswerTokens) -> list[list[float]]:
 
 
 def _statistics(tokens: AnswerTokens) -> list[TokenStatistics]:
-    """Of every sequence, in one copy to the host."""
+    """The statistics of every sequence, in one copy to the host."""
     both = torch.stack([tokens.log_probability, _standardised(tokens)]).cpu()
     by_sequence = both.split(tokens.token_counts.tolist(), dim=1)
     return [TokenStatistics(*pair.numpy()) for pair in by_sequence]

@@ -36,7 +36,7 @@ Count = Annotated[StrictInt, Field(ge=0)]
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How likely an answer is.
+    """The likelihood of an answer under the model.
 
     loss:   summed negative log-likelihood over its label tokens, in nats
     tokens: number of label tokens, EOS included
@@ -111,7 +111,7 @@ class QuestionRecord:
 
 @dataclass
 class EvaluationLog:
-    """Everything that one evaluation of one model found.
+    """Everything that one evaluation measured of one model.
 
     model:  path, fingerprint and adapter of the model, filled in by whoever loaded it
     data:   path, hash and the names of the sets' files
@@ -131,7 +131,7 @@ class EvaluationLog:
 
     @property
     def label(self) -> str:
-        """How messages call this log."""
+        """The name of this log in messages."""
         return self.source or self.model.get("path") or "this evaluation"
 
     @property
@@ -163,8 +163,8 @@ class EvaluationLog:
         """Raises InputError naming `source`, set, row and key for another schema and for what is missing or damaged."""
         where = source or "evaluation log"
         if value.get("schema") != SCHEMA:
-            found = f"its schema is {value.get('schema')!r}, not {SCHEMA!r}."
-            raise InputError(Problem(where, found, "Give a log that this version of expunge wrote."))
+            reason = f"its schema is {value.get('schema')!r}, not {SCHEMA!r}."
+            raise InputError(Problem(where, reason, "Give a log that this version of expunge wrote."))
         rows_of = checked(dict[str, list[Any]], value.get("sets"), f"{where}: sets", AGAIN)
         sets = {
             name: [

@@ -1,4 +1,4 @@
-"""What a metric is called, which way is better, and what may rest on it: each metric is declared once.
+"""A metric is declared once: its name, which way is better, and what may rest on it.
 
 Tables, glossary, verdict, the rule of the utility and the thresholds of a recipe read the declarations. The metrics
 that any set can have are declared beside their functions (`set_metrics`, `membership`), a benchmark's own in its
@@ -17,13 +17,13 @@ from ..registry import Registry
 from .log import QuestionRecord
 from .metric import Metric
 
-#: What a metric tells: whether the model is like one that never saw the data, what it recalls of a set, what it is
-#: still good for, whether an outsider can tell what it was trained on, how it writes.
+#: A metric tells one of these: whether the model is like one that never saw the data, what it recalls of a set, what
+#: it is still good for, whether an outsider can tell what it was trained on, how it writes.
 Role = Literal["quality", "memory", "utility", "privacy", "fluency"]
-#: What is aimed at where more and less are both wrong; in words of its own where there is no reference.
+#: The aim where more and less are both wrong; in words of its own where there is no reference.
 AS_REFERENCE, AS_UNSEEN = "as the reference", "as a model that never saw it"
 HIGHER, LOWER = "higher is better", "lower is better"
-#: Evaluation set → what tables call it, in their order. Benchmarks add their own.
+#: Evaluation set → its name in tables, in their order. Benchmarks add their own.
 SETS = {"forget": "Forget set", "retain": "Retain set", "holdout": "Holdout"}
 
 
@@ -31,9 +31,9 @@ SETS = {"forget": "Forget set", "retain": "Retain set", "holdout": "Holdout"}
 class Measure:
     """The declaration of one metric.
 
-    name, label: what files and what tables call it
+    name, label: files call it by its name, tables by its label
     better:      which way is better
-    term, words: what the glossary calls it, and what it says to a reader who has to decide, not to compute
+    term, words: the glossary's name for it, and its explanation for a reader who has to decide, not to compute
     role:        see `Role`
     unit:        shown behind the label where it is more than a share between 0 and 1
     place:       where it stands in tables and glossary; smaller is earlier
@@ -41,10 +41,10 @@ class Measure:
     forgetting:  which way it goes as the forget set is forgotten: a threshold is reached from there. None where it
                  does not tell, so that no threshold may stand on it
     preference:  utility and memory are judged by the smallest of those that were measured, where not None
-    phrase:      what the sentences of the verdict call it
+    phrase:      its name in the sentences of the verdict
     generated:   whether it rests on answers that the model writes
     calibrated:  whether its value on text that the model never saw is a threshold (`expunge eval --calibrate`)
-    chance:      what guessing reaches
+    chance:      the value that guessing reaches
     """
 
     name: str
@@ -88,7 +88,7 @@ class SetMeasure(Measure):
     everywhere: bool = True
 
     def of(self, group: str, **more: Any) -> Measure:
-        """The declaration of `{group}_{name}`. more: what is otherwise than for any set"""
+        """The declaration of `{group}_{name}`. more: the fields that differ from those for any set"""
         mine = {field.name: getattr(self, field.name) for field in fields(Measure)}
         of_forget_set = group.startswith("forget")
         better = AS_REFERENCE if of_forget_set else self.better
@@ -156,7 +156,7 @@ def check_measures() -> None:
 
 
 def label(name: str) -> tuple[str, str]:
-    """What tables call a metric, and which way is better. A name without a declaration stays."""
+    """The name of a metric in tables, and which way is better. A name without a declaration stays."""
     measure = declared(name)
     return (measure.title, measure.better) if measure else (name, "")
 
@@ -179,15 +179,15 @@ def in_order(names: Collection[str]) -> list[str]:
 
 def preferred(role: Role, *sides: Collection[str]) -> list[str]:
     """The names that every side has and that count for `role`, best first."""
-    found = [
+    shared = [
         measure for name in sides[0] if (measure := declared(name)) and all(name in side for side in sides)
     ]
-    counting = [measure for measure in found if measure.role == role and measure.preference is not None]
+    counting = [measure for measure in shared if measure.role == role and measure.preference is not None]
     return [measure.name for measure in sorted(counting, key=lambda measure: measure.preference or 0)]
 
 
 def phrase(name: str) -> str:
-    """What sentences call a metric."""
+    """The name of a metric in sentences."""
     measure = declared(name)
     return (measure.phrase or measure.label) if measure else name
 

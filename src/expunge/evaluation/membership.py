@@ -77,7 +77,7 @@ for place, (attack, said, better) in enumerate(
 
 
 def membership_scores(statistics: TokenStatistics, text: str) -> dict[str, float]:
-    """The scores of the attacks that one teacher-forced pass tells, by name.
+    """The scores of those attacks that need one teacher-forced pass, by name.
 
     text: the labelled part of the sample, whose compressed size `zlib` divides by
     """
@@ -151,11 +151,11 @@ def membership_metrics(
     # A log of another tool may hold scores without likelihoods, which are what is compared.
     if theirs is not None and all(record.answer.tokens for side in (*sides, *theirs) for record in side):
         areas["reference"] = auc(*map(_calibrated, sides, theirs))
-    found = {f"membership_inference_{attack}": area for attack, area in areas.items()}
+    metrics = {f"membership_inference_{attack}": area for attack, area in areas.items()}
     leakage = privacy_leakage(
         areas[PRIVACY_ATTACK], None if theirs is None else _area(theirs, PRIVACY_ATTACK)
     )
-    return {**found, "privacy_leakage": leakage} if leakage else found
+    return {**metrics, "privacy_leakage": leakage} if leakage else metrics
 
 
 def _area(sides: tuple[Sequence[QuestionRecord], Sequence[QuestionRecord]], attack: str) -> Metric:
@@ -168,12 +168,12 @@ def _same_samples(
 ) -> tuple[list[QuestionRecord], list[QuestionRecord]]:
     sides = (reference.sets.get(members, []), reference.sets.get(others, []))
     wanted = tuple(len(log.sets[name]) for name in (members, others))
-    found = tuple(len(side) for side in sides)
-    if found != wanted or any(PRIVACY_ATTACK not in record.scores for side in sides for record in side):
+    held = tuple(len(side) for side in sides)
+    if held != wanted or any(PRIVACY_ATTACK not in record.scores for side in sides for record in side):
         raise InputError(
             Problem("membership inference",
                     f"{log.label} holds scores of {wanted[0]} and {wanted[1]} samples ({members}, {others}), the "
-                    f"reference {reference.label} of {found[0]} and {found[1]}, or none of {PRIVACY_ATTACK}.",
+                    f"reference {reference.label} of {held[0]} and {held[1]}, or none of {PRIVACY_ATTACK}.",
                     "Evaluate both models on the same forget set and holdout.")
         )  # fmt: skip
     return sides

@@ -60,7 +60,7 @@ def interval(
 ) -> tuple[float, float] | tuple[None, None]:
     """The 95 % interval of a statistic that is no mean, by the percentile bootstrap with 1000 resamples.
 
-    statistic: takes the samples, each (…, n), and `axis`, along which it reduces
+    statistic: takes the samples, of shape (…, n), and `axis`, along which it reduces
     paired:    the samples are of the same observations and are resampled together
 
     (None, None) where a sample has fewer than two observations, or the statistic is no number as a diverged model's.
@@ -69,7 +69,7 @@ def interval(
     observed = tuple(np.asarray(sample, dtype=np.float64) for sample in samples)
     if min(len(sample) for sample in observed) < 2 or not np.isfinite(statistic(*observed, axis=-1)):
         return None, None
-    found = bootstrap(
+    bounds = bootstrap(
         observed,
         statistic,
         n_resamples=1000,
@@ -79,11 +79,11 @@ def interval(
         method="percentile",
         random_state=np.random.default_rng(0),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(bounds.low), float(bounds.high)
 
 
 def mean_of_means(groups: Sequence[Sequence[float]]) -> Metric:
-    """The mean of the groups' means, each group counting the same; each is resampled by itself.
+    """The mean of the groups' means, in which all groups count the same; a group is resampled by itself.
 
     n is the number of all observations.
     """

@@ -1,4 +1,4 @@
-"""What a model writes of its own accord: sampled at temperature 1, from its whole distribution.
+"""Texts that a model writes of its own accord: sampled at temperature 1, from its whole distribution.
 
 Every sample has random numbers of its own, one a token, so it is the same whatever else is in its batch.
 """
@@ -15,7 +15,7 @@ from transformers import LogitsProcessor
 
 from .generation import Continuation, continuations
 
-#: Tokens of the first round; each later one doubles what is there. Short samples do not wait for long ones.
+#: Tokens of the first round; every later one doubles what is there. Short samples do not wait for long ones.
 FIRST_ROUND = 64
 
 
@@ -29,10 +29,10 @@ def sampled_continuations(
     description: str = "Sampling",
     stops: Sequence[int] = (),
 ) -> list[Continuation]:
-    """One sample after each prompt (token ids), in the order given.
+    """One sample for every prompt (token ids), in the order given.
 
-    seeds:  of each prompt, non-negative integers; the same prompt and seed give the same sample, but for rounding
-    limits: of each prompt, the most tokens to write
+    seeds:  of every prompt, non-negative integers; the same prompt and seed give the same sample, but for rounding
+    limits: of every prompt, the most tokens to write
     stops:  token ids that end a sample, beside the end-of-sequence tokens of the model and the tokenizer
 
     For the other arguments, and several processes, see `continuations`.
@@ -65,7 +65,7 @@ def sampled_continuations(
 
 
 class _Draws:
-    """A round's random numbers; each batch takes those of its prompts."""
+    """A round's random numbers; a batch takes those of its prompts."""
 
     def __init__(self, numbers: Sequence[np.ndarray]):
         self.numbers = numbers

@@ -17,15 +17,15 @@ LARGEST_LOSS = 300.0
 
 
 def of_set(name: str, records: Sequence[QuestionRecord], kinds: Sequence[SetMeasure]) -> dict[str, Metric]:
-    """`{name}_{kind}` of the records of a set; what no record holds has no metric."""
+    """`{name}_{kind}` of the records of a set; a figure that no record holds has no metric."""
     if not records:
         return {}
-    found = {f"{name}_{kind.name}": kind.function(records) for kind in kinds if kind.function}
-    return {metric: value for metric, value in found.items() if value is not None}
+    metrics = {f"{name}_{kind.name}": kind.function(records) for kind in kinds if kind.function}
+    return {metric: value for metric, value in metrics.items() if value is not None}
 
 
 def with_added(metrics: dict[str, Metric], sets: Mapping[str, Sequence[QuestionRecord]]) -> dict[str, Metric]:
-    """A benchmark's `metrics`, and of every set of its log those that are computed everywhere: of users' packages."""
+    """A benchmark's `metrics`, and for every set of its log those of users' packages that are computed everywhere."""
     kinds = [kind for kind in set_measures() if kind.everywhere]
     added: dict[str, Metric] = {}
     for name, records in sets.items():
@@ -34,7 +34,7 @@ def with_added(metrics: dict[str, Metric], sets: Mapping[str, Sequence[QuestionR
 
 
 def answer_metrics(name: str, records: Sequence[QuestionRecord]) -> dict[str, Metric]:
-    """How well a set is known, from one teacher-forced pass; what no record holds has no metric.
+    """How well the model knows a set, from one teacher-forced pass; a figure that no record holds has no metric.
 
     {name}_probability:         mean exp(−average loss)
     {name}_exact_memorization:  mean share of answer tokens that are the model's first choice
@@ -50,7 +50,7 @@ def rouge_recall(name: str, records: Sequence[QuestionRecord]) -> dict[str, Metr
 
 
 def fluency_metrics(name: str, records: Sequence[QuestionRecord]) -> dict[str, Metric]:
-    """Of the generations, where there are any (see `fluency`).
+    """The fluency of the generations, where there are any (see `fluency`).
 
     {name}_repetition:    mean share of 4-grams that are said again, over the texts of four words or more
     {name}_ngram_entropy: mean entropy of 2-grams and 3-grams, in bits
@@ -187,7 +187,7 @@ for measure in (
     *ANSWER,
     ROUGE,
     *FLUENCY,
-    # What the verdict may rest on, best first.
+    # The verdict may rest on these, the best first.
     PROBABILITY.of("forget", preference=10, phrase="mean probability of the forget answers"),
     EXACT_MEMORIZATION.of("forget", preference=20, phrase="exact memorisation"),
     EXTRACTION_STRENGTH.of("forget", preference=30, phrase="extraction strength"),

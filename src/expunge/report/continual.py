@@ -42,7 +42,8 @@ class Table:
 
 @dataclass(frozen=True)
 class Overall:
-    """On several requests. forgetting: of each, as the last one left it; against, next: see `Verdict`"""
+    """The verdict on several requests. forgetting: of every forget set, as the last request left it; against, next: see
+    `Verdict`"""
 
     tone: Tone
     headline: str
@@ -55,7 +56,9 @@ class Overall:
     @property
     def satisfied(self) -> bool:
         """Whether every forget set is forgotten and the utility kept."""
-        return self.utility_kept is True and all(each is Forgetting.FORGOTTEN for each in self.forgetting)
+        return self.utility_kept is True and all(
+            outcome is Forgetting.FORGOTTEN for outcome in self.forgetting
+        )
 
     @property
     def line(self) -> str:
@@ -64,7 +67,7 @@ class Overall:
     def to_json(self) -> dict[str, Any]:
         """As `continual.json` has it."""
         return {
-            "forgetting": [each.word for each in self.forgetting],
+            "forgetting": [outcome.word for outcome in self.forgetting],
             "utility_kept": self.utility_kept,
             "headline": self.headline,
             "against": self.against,
@@ -106,7 +109,7 @@ def write_continual_report(folder: Path) -> Path:
 
 
 def forget_tables(state: ContinualState) -> list[Table]:
-    """A table for each metric of the forget sets: a row a set, a column a model, from the original to the last."""
+    """A table for every metric of the forget sets: a row a set, a column a model, from the original to the last."""
     requests = state.requests
     compared = has_reference(state)
     columns = [*_models(len(requests)), *(["Reference"] if compared else [])]
@@ -114,11 +117,11 @@ def forget_tables(state: ContinualState) -> list[Table]:
     for name in _names(state, kept=False):
         rows = []
         for number, request in enumerate(requests, start=1):
-            found = {number - 1: (request.metrics.before or {}).get(name)}
+            by_model = {number - 1: (request.metrics.before or {}).get(name)}
             for after, later in enumerate(requests[number - 1 :], start=number):
-                found[after] = later.forget_sets[str(number)].get(name)
+                by_model[after] = later.forget_sets[str(number)].get(name)
             reference = (request.metrics.reference or {}).get(name)
-            metrics = [*(found.get(after) for after in range(len(requests) + 1)), reference]
+            metrics = [*(by_model.get(after) for after in range(len(requests) + 1)), reference]
             rows.append(_row(name, f"Forget set {number}", metrics[: len(columns)]))
         title, better = label(name)
         if better == AS_REFERENCE and not compared:
@@ -133,14 +136,14 @@ def has_reference(state: ContinualState) -> bool:
 
 
 def kept_table(state: ContinualState) -> Table:
-    """What says nothing of the forget sets: a row a metric, a column a model, and last the original's share."""
+    """The metrics that say nothing of the forget sets: a row a metric, a column a model, last the original's share."""
     requests = state.requests
     rows = []
     for name in _names(state, kept=True):
         stages = [requests[0].metrics.before, *(request.metrics.after for request in requests)]
-        found = [(metrics or {}).get(name) for metrics in stages]
-        row = _row(name, label(name)[0], found)
-        first, last = found[0], found[-1]
+        metrics = [(stage or {}).get(name) for stage in stages]
+        row = _row(name, label(name)[0], metrics)
+        first, last = metrics[0], metrics[-1]
         share = last.value / first.value if first and last and first.value else None
         shown = quantities.NONE if share is None else quantities.percent(share)
         rows.append(Row(row.name, row.label, row.n, [*row.cells, Cell(share, shown)]))
@@ -154,7 +157,7 @@ def overall(folder: ContinualFolder) -> Overall:
     utility, share = _utility(state)
     judged = [judge(evidence_of(folder, number)) for number in range(1, len(requests) + 1)]
     forgetting = [verdict.forgetting for verdict in judged]
-    forgotten = sum(each is Forgetting.FORGOTTEN for each in forgetting)
+    forgotten = sum(outcome is Forgetting.FORGOTTEN for outcome in forgetting)
     findings = [_of_set(verdict.findings[0], number) for number, verdict in enumerate(judged, start=1)]
     headline = (
         f"After {_requests(len(requests))} of {len(state.data.forget)}: {forgotten} of {len(judged)} forget sets "
@@ -167,7 +170,9 @@ def overall(folder: ContinualFolder) -> Overall:
         findings.append(Finding(Tone.BAD, "The run failed", state.error or "It does not say why."))
         worst = Tone.BAD
     against = [
-        f"{AGAINST[each]} ({number})" for number, each in enumerate(forgetting, start=1) if each in AGAINST
+        f"{AGAINST[outcome]} ({number})"
+        for number, outcome in enumerate(forgetting, start=1)
+        if outcome in AGAINST
     ]
     kept = {Tone.GOOD: True, Tone.BAD: False}.get(utility.tone)
     if kept is not True:
@@ -182,7 +187,7 @@ def _of_set(finding: Finding, number: int) -> Finding:
 
 
 def evidence_of(folder: ContinualFolder, number: int) -> Evidence:
-    """What the verdict on a request's forget set is reached from, as the last request left it."""
+    """The evidence for the verdict on a request's forget set, as the last request left it."""
     requests = folder.state.requests
     request, last = requests[number - 1], requests[-1]
     left = folder.request(len(requests))
@@ -209,7 +214,7 @@ def _utility(state: ContinualState) -> tuple[Finding, float | None]:
         text = "What the model should keep was not measured before and after."
         return Finding(Tone.OPEN, "Utility not measured", text), None
     shares = [value / original for value in after]
-    training = next((each.training for each in reversed(state.requests) if each.training), None)
+    training = next((request.training for request in reversed(state.requests) if request.training), None)
     floor = training.utility_floor if training else UTILITY_SHARE
     steps = ", ".join(quantities.percent(share) for share in shares)
     before, last = state.requests[0].metrics.before or {}, state.requests[-1].metrics.after or {}
@@ -228,10 +233,10 @@ def _utility(state: ContinualState) -> tuple[Finding, float | None]:
 
 
 def _names(state: ContinualState, kept: bool) -> list[str]:
-    found = {name for request in state.requests for name in request.metrics.after or {}}
-    # What says nothing of the forget sets is the same for every request. Of a stranger's metric that is not known.
-    said = {name: measure.of_forget_set if (measure := declared(name)) else True for name in found}
-    return [name for name in in_order(found) if said[name] is not kept]
+    names = {name for request in state.requests for name in request.metrics.after or {}}
+    # A metric that says nothing of the forget sets is the same for every request. Of a stranger's metric nobody knows.
+    said = {name: measure.of_forget_set if (measure := declared(name)) else True for name in names}
+    return [name for name in in_order(names) if said[name] is not kept]
 
 
 def _models(requests: int) -> list[str]:

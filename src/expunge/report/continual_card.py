@@ -15,7 +15,7 @@ from .page import templates
 from .tables import request_rows
 from .verdict import limits
 
-#: What each request's own card says of itself that is the same for all of them.
+#: The rows that are the same in the cards of all requests.
 ALIKE = ("Retain set", "Hash of the retain set", "Method", "Training", "Seed")
 
 
@@ -64,9 +64,9 @@ def _asked(folder: ContinualFolder) -> list[tuple[str, str]]:
     sets = [
         (
             f"Forget set {number}",
-            f"{quantities.count(each.n)} examples from {each.source}, hash {each.hash[:12]}",
+            f"{quantities.count(forget.n)} examples from {forget.source}, hash {forget.hash[:12]}",
         )
-        for number, each in enumerate(folder.state.data.forget, start=1)
+        for number, forget in enumerate(folder.state.data.forget, start=1)
     ]
     earlier = ", ".join(model.adapters)
     return [

@@ -1,4 +1,4 @@
-"""What a run hands over, in words: an adapter, a model of its own, or an assistant beside the model."""
+"""The words for what a run hands over: an adapter, a model of its own, or an assistant beside the model."""
 
 from __future__ import annotations
 
@@ -45,5 +45,5 @@ DELIVERABLES = {
 
 
 def deliverable(folder: RunFolder) -> Deliverable:
-    """What the run hands over first; an adapter where it does not say."""
+    """The form that the run hands over first; an adapter where it does not say."""
     return DELIVERABLES[folder.state.deliverable]

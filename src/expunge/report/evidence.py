@@ -1,4 +1,4 @@
-"""What a verdict is reached from, and the words that it is put in."""
+"""The evidence that a verdict is reached from, and the words that it is put in."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Forgetting(str, Enum):
 
     @property
     def word(self) -> str:
-        """What `run.json` calls it."""
+        """Its name in `run.json`."""
         return "cannot be said" if self in (Forgetting.REDUCED, Forgetting.UNKNOWN) else self.value
 
 
@@ -55,20 +55,20 @@ class Finding:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a verdict is reached from. Metrics by name; empty where a stage was not evaluated.
+    """The evidence for a verdict. Metrics by name; empty where a stage was not evaluated.
 
     shift:    where the truth ratios after unlearning lie against the reference's, where both are known
     floor:    the share of the utility that has to be kept
     utility:  the metric that the run's rule took for the utility; None where the run does not say
     epoch:    the chosen epoch; qualified: whether an epoch met the utility rule
-    aims:     what the forget loss aims at, and so what the verdict rests on: probabilities, or answers
+    aims:     the aim of the forget loss, on which the verdict rests: probabilities, or answers
     ended:    how the run ended that hands over no model, None where it does
     futile:   where nothing was forgotten, why: `unchanged` weights, or `no better`
     stopped:  why training stopped early, None where it did not
     failed:   whether the run ended with an error
-    surrogate: what `run.json` says about the model's own samples that stood in for a retain set; empty where it
+    surrogate: the facts of `run.json` about the model's own samples that stood in for a retain set; empty where it
                was the user's
-    limit:    what the form in which the result is handed over does not give
+    limit:    a sentence on what the form in which the result is handed over does not give
     """
 
     before: Mapping[str, Metric] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The pictures of the report. Each is an `<svg>`, or None where the run has no data for it."""
+"""The pictures of the report. A picture is an `<svg>`, or None where the run has no data for it."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def truth_ratio_distributions(folder: RunFolder) -> Markup | None:
 
 
 def loss_curves(folder: RunFolder) -> Markup | None:
-    """The forget and the retain loss of every optimiser step, one panel each."""
+    """The forget and the retain loss of every optimiser step, a panel for either."""
     names = [
         name
         for name in ("forget_loss", "retain_loss")
@@ -225,7 +225,7 @@ def _marker(shape: str, colour: str, text: str) -> Line2D:
 
 
 def _legend(figure: Figure, handles: Sequence[Any]) -> None:
-    """Above the axes, where it hides nothing."""
+    """Draw the legend above the axes, where it hides nothing."""
     figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
 
 

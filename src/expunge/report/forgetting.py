@@ -143,7 +143,7 @@ def _without_reference(evidence: Evidence) -> tuple[Forgetting, Finding]:
     if not names:
         return Forgetting.UNKNOWN, Finding(Tone.OPEN, "Not measured", missing)
     name = names[0]
-    unseen = {each: limit for each in names if (limit := _of_unseen(evidence, each)) is not None}
+    unseen = {metric: limit for metric in names if (limit := _of_unseen(evidence, metric)) is not None}
     if unseen and not _told_apart(evidence) and all(lower(evidence.before[n]) <= unseen[n] for n in unseen):
         return _never_known(evidence, list(unseen))
     before, after = evidence.before[name], evidence.after[name]
@@ -182,7 +182,7 @@ def _by_answers(evidence: Evidence) -> bool:
 
 
 def beneath_the_answers(evidence: Evidence) -> tuple[bool, Finding] | None:
-    """Where the loss aims at answers: whether the true ones are still more than half as probable as before.
+    """Tell, where the loss aims at answers, whether the true ones are still more than half as probable as before.
 
     None where the verdict rests on the probabilities anyway, or they were not measured.
     """
@@ -204,7 +204,7 @@ def beneath_the_answers(evidence: Evidence) -> tuple[bool, Finding] | None:
 
 
 def clearly_unknown(evidence: Evidence) -> str | None:
-    """Why the model before unlearning clearly never knew the forget set, in words; None where that is not clear.
+    """Say in words why the model before unlearning clearly never knew the forget set; None where that is not clear.
 
     By the reference, the holdout, or guessing, whichever is there first: every measure of memory is no higher than
     theirs, and the upper end of its 95 % interval lies less than `MARGIN` over them, with at least `LEAST` samples on
@@ -248,8 +248,8 @@ def _far_from_like_text(evidence: Evidence) -> str | None:
     """The forget set surprises the model at least twice as much as the retain set, and it recalls next to nothing.
 
     Both perplexities' 95 % intervals, of at least `LEAST_LIKE` samples, are that far apart, and the probability, the
-    extraction strength and the ROUGE of the forget answers are at most `MARGIN`. What the model wrote itself is no
-    like text.
+    extraction strength and the ROUGE of the forget answers are at most `MARGIN`. Texts that the model wrote itself
+    are no like text.
     """
     before = evidence.before
     forget, retain = (before.get(f"{name}_perplexity") for name in ("forget", "retain"))

@@ -1,4 +1,4 @@
-"""The picture of the importances: layers × kinds of module, the mean of d in each."""
+"""The picture of the importances: layers × kinds of module, and in every field the mean of d."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOG_FROM = 30
 
 
 def importance_by_layer(importance: Mapping[str, np.ndarray]) -> tuple[list[int], list[str], np.ndarray]:
-    """(layers, kinds, means): the mean d of each module, (layers, kinds), NaN where a layer has none.
+    """(layers, kinds, means); means is the mean d by layer and kind, (layers, kinds), NaN where a layer has none.
 
     The layer is the first number in a module's name, the kind is what follows it; experts of one layer count
     as one kind. Modules outside the layers (an output embedding) are left out.
@@ -28,13 +28,13 @@ def importance_by_layer(importance: Mapping[str, np.ndarray]) -> tuple[list[int]
     values: dict[tuple[int, str], list[float]] = {}
     kinds: list[str] = []
     for name, d in importance.items():
-        found = _LAYER.search(f".{name}")
-        if not found:
+        match = _LAYER.search(f".{name}")
+        if not match:
             continue
-        kind = re.sub(r"\.\d+\.", ".", f".{name}"[found.end() :]) or "itself"
+        kind = re.sub(r"\.\d+\.", ".", f".{name}"[match.end() :]) or "itself"
         if kind not in kinds:
             kinds.append(kind)
-        values.setdefault((int(found[1]), kind), []).append(float(np.mean(d)))
+        values.setdefault((int(match[1]), kind), []).append(float(np.mean(d)))
     layers = sorted({layer for layer, _ in values})
     kinds.sort(key=_order)
     means = np.full((len(layers), len(kinds)), np.nan)
@@ -44,7 +44,7 @@ def importance_by_layer(importance: Mapping[str, np.ndarray]) -> tuple[list[int]
 
 
 def _order(kind: str) -> tuple[bool, int, str]:
-    """Attention before the feed-forward part, and in each the way data flows through it."""
+    """Attention before the feed-forward part, and within both the way data flows through it."""
     flow = (
         "q_proj",
         "k_proj",

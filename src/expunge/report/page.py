@@ -59,7 +59,7 @@ def write_report(run_folder: Path, show_text: bool = False) -> Path:
 
 
 def overview(folder: RunFolder) -> dict[str, Any]:
-    """What the templates say about the run beside its tables, each key present."""
+    """The facts about the run that the templates state beside its tables; every key is present."""
     run = folder.state
     return {
         "name": run.name,
@@ -73,7 +73,7 @@ def overview(folder: RunFolder) -> dict[str, Any]:
 
 
 def gather_evidence(folder: RunFolder) -> Evidence:
-    """What the verdict is reached from."""
+    """Gather the evidence of a run, from which the verdict is reached."""
     training, surrogate = folder.state.training, folder.state.data.surrogate
     direction = None
     if "after" in folder.logs and "reference" in folder.logs:
@@ -115,7 +115,7 @@ def templates() -> jinja2.Environment:
 
 
 def storage(folder: RunFolder) -> dict[str, Any] | None:
-    """What is trained and stored, beside the whole model; None where the run says neither."""
+    """How much is trained and stored, compared with the whole model; None where the run says neither."""
     model, adapter = folder.state.model, folder.state.adapter
     if not adapter.trainable_parameters or not model.parameters:
         return None
@@ -130,7 +130,7 @@ def storage(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def forget_texts(folder: RunFolder) -> list[dict[str, str]]:
-    """The forget questions' right answer, and what was generated before and after."""
+    """The right answers to the forget questions, and those that the model generated before and after."""
     before, after = (
         {record.index: record for record in folder.logs[stage].sets.get("forget", ())}
         if stage in folder.logs

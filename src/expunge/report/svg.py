@@ -14,7 +14,7 @@ import matplotlib
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-#: Drawn in these colours; in the page each becomes a CSS variable, so that dark mode can have its own.
+#: Figures are drawn in these colours; in the page they become CSS variables, so that dark mode can have its own.
 #: The three series are Okabe and Ito's, which the colour-blind can tell apart.
 COLOURS = {
     "ink": "#1c2126",

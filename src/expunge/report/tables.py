@@ -1,4 +1,4 @@
-"""The rows of the report's tables, as plain data: what is shown, and the exact value behind it."""
+"""The rows of the report's tables, as plain data: the shown text, and the exact value behind it."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _cost_row(label: str, seconds: float | None, flops: float | None, peak: floa
 
 
 def request_rows(folder: RunFolder) -> list[tuple[str, str]]:
-    """What was asked: (what, its value), in the order in which a reader asks."""
+    """The request of the run as (what, its value), in the order in which a reader asks."""
     run = folder.state
     model, data = run.model, run.data
     rows = [

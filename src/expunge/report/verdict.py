@@ -1,4 +1,4 @@
-"""What may be said about a run, in words, and what may not. Pure: figures in, sentences out.
+"""The verdict says in words what may be said about a run, and what may not. Pure: figures in, sentences out.
 
 - Forgetting: see `expunge.report.forgetting`.
 - *Kept*: utility after ≥ 95 % (the recipe's floor) of the utility before.
@@ -26,9 +26,9 @@ STRONGER = "more training.epochs, or a higher training.learning_rate"
 
 @dataclass(frozen=True)
 class Verdict:
-    """`headline` is one sentence; `findings` give each part of it with its figures and N.
+    """`headline` is one sentence; `findings` give its parts with their figures and N.
 
-    against: what stands against the result, a few words each; next: what to try, likewise. Both may be empty
+    against: points against the result, in a few words; next: tips on what to try, likewise. Both may be empty
     """
 
     tone: Tone
@@ -101,7 +101,7 @@ def judge(evidence: Evidence) -> Verdict:
 
 @dataclass(frozen=True)
 class _Result:
-    """What was concluded. over: signs of over-unlearning; hidden: only the answers have changed"""
+    """The conclusions so far. over: signs of over-unlearning; hidden: only the answers have changed"""
 
     evidence: Evidence
     forgetting: Forgetting
@@ -120,7 +120,7 @@ AGAINST = {
 
 
 def against(result: _Result) -> list[str]:
-    """What stands against the result, the weightiest first."""
+    """The points that stand against the result, the weightiest first."""
     evidence, forgetting = result.evidence, result.forgetting
     if evidence.ended or forgetting is Forgetting.NEVER_KNOWN:
         return []
@@ -142,7 +142,7 @@ def against(result: _Result) -> list[str]:
 
 
 def following(result: _Result) -> list[str]:
-    """What to try next: of what was too weak, too strong, or cannot be told."""
+    """Tips on what to try next, where forgetting was too weak or too strong, or where that cannot be told."""
     evidence, forgetting = result.evidence, result.forgetting
     if forgetting is Forgetting.NEVER_KNOWN:
         return ["check that model.path was trained on the forget set"]
@@ -183,7 +183,7 @@ def _utility(evidence: Evidence) -> tuple[bool | None, Finding]:
         return None, Finding(Tone.OPEN, "Utility not measured", text)
     before, after = evidence.before[name], evidence.after[name]
     share = after.value / before.value
-    # What the eye reads must not contradict the rule: 0.9496 is not shown as 95.0 %.
+    # The figure that a reader sees must not contradict the rule: 0.9496 is not shown as 95.0 %.
     shown = percent(share) if percent(share) != percent(evidence.floor) else percent(share, 3)
     called = phrase(name)
     text = (
@@ -298,7 +298,7 @@ def _headline(evidence: Evidence, forgetting: Forgetting, kept: bool | None, ove
 
 
 def limits(evidence: Evidence) -> list[str]:
-    """What the figures do not show, whatever the verdict; sentences."""
+    """Sentences that say what the figures do not show, whatever the verdict."""
     sentences = [
         *([evidence.limit] if evidence.limit else []),
         "The figures hold for the forget set as it was asked here; other ways of asking can bring back more.",

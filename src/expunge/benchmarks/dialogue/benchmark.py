@@ -1,7 +1,7 @@
 """The dialogue sets of TDEC (Jang et al. 2023; LoKU §4.1): unigram F1 of greedy replies.
 
-Blended Skill Talk, Empathetic Dialogues, Wizard of Internet and Wizard of Wikipedia, or any others: each file of the
-given folder is a set (see `expunge.data.dialogue`).
+Blended Skill Talk, Empathetic Dialogues, Wizard of Internet and Wizard of Wikipedia, or any others: every file of
+the given folder is a set (see `expunge.data.dialogue`).
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def _words(text: str) -> list[str]:
 
 
 class DialogueBenchmark(Benchmark):
-    """`{set}_f1` and, where there are several sets, `dialogue_f1`: their mean, each set counting the same.
+    """`{set}_f1` and, where there are several sets, `dialogue_f1`: their mean, in which all sets count the same.
 
     A reply is what greedy decoding writes after the dialogue, at most `max_new_tokens`, up to the next speaker's line.
     `{set}_perplexity` is that of the person's reply. A dialogue longer than the model's window loses its beginning.
 
     sets:    name → replies
-    samples: at most this many of each set, the first ones; None for all
+    samples: at most this many of a set, the first ones; None for all
     """
 
     name = "dialogue"
@@ -106,18 +106,18 @@ class DialogueBenchmark(Benchmark):
 
     def metrics(self, log: EvaluationLog, reference: EvaluationLog | None = None) -> dict[str, Metric]:
         """Perplexities, and F1 where replies were generated. `reference` plays no part."""
-        found: dict[str, Metric] = {}
+        metrics: dict[str, Metric] = {}
         scores: list[list[float]] = []
         for name, records in log.sets.items():
             pairs = [(record.truth, record.generation) for record in records]
             f1 = [unigram_f1(truth, text) for truth, text in pairs if truth is not None and text is not None]
             if f1:
                 scores.append(f1)
-                found[f"{name}_f1"] = mean_with_interval(f1)
-            found[f"{name}_perplexity"] = perplexity(records)
+                metrics[f"{name}_f1"] = mean_with_interval(f1)
+            metrics[f"{name}_perplexity"] = perplexity(records)
         if len(scores) > 1:
-            found["dialogue_f1"] = mean_of_means(scores)
-        return found
+            metrics["dialogue_f1"] = mean_of_means(scores)
+        return metrics
 
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
         """NaN: dialogues say what a model can do, not what it has forgotten."""

@@ -12,7 +12,7 @@ from ...errors import InputError, Problem
 
 #: Problems of one file that are listed.
 LISTED = 10
-#: What a line of the other speaker begins with, and so where a reply is over.
+#: A line of the other speaker begins with this, and so the reply is over there.
 NEXT_SPEAKER = "\nUser "
 
 
@@ -27,13 +27,14 @@ class Reply:
 def read_dialogues(source: str, key: str) -> dict[str, list[Reply]]:
     """Every set of `source`: name → replies.
 
-    source: files, folders of files (each file a set, named after it) and hub data sets `organisation/name:split`,
+    source: files, folders of files (every file is a set, named after it) and hub data sets `organisation/name:split`,
             separated by commas
     key:    the option that names it, for messages
 
     A row holds `context`, a text or the turns so far, and `response`; or `text`, the turns of which the last is the
-    reply. Turns are written as `User 1: …`, `User 2: …`, a line each, as Jang et al. (2023) do; a text is taken as it
-    is. Their own files (one JSON object with a column `text`) can be read. Raises `InputError` with every problem.
+    reply. Turns are written on lines of their own as `User 1: …`, `User 2: …`, as Jang et al. (2023) do; a text is
+    taken as it is. Their own files (one JSON object with a column `text`) can be read. Raises `InputError` with every
+    problem.
     """
     sets: dict[str, list[Reply]] = {}
     problems: list[Problem] = []
@@ -48,9 +49,9 @@ def read_dialogues(source: str, key: str) -> dict[str, list[Reply]]:
         except InputError as error:
             problems += error.problems
             continue
-        found = [_reply(row, f"{place}, row {number}") for number, row in enumerate(rows, start=1)]
-        problems += [reply for reply in found if isinstance(reply, Problem)][:LISTED]
-        sets[name] = [reply for reply in found if isinstance(reply, Reply)]
+        replies = [_reply(row, f"{place}, row {number}") for number, row in enumerate(rows, start=1)]
+        problems += [reply for reply in replies if isinstance(reply, Problem)][:LISTED]
+        sets[name] = [reply for reply in replies if isinstance(reply, Reply)]
         if not rows:
             problems.append(Problem(place, "it holds no dialogues.", "Give at least one."))
     if problems:
@@ -59,7 +60,7 @@ def read_dialogues(source: str, key: str) -> dict[str, list[Reply]]:
 
 
 def write_turns(turns: Sequence[str]) -> str:
-    """The turns of two speakers, a line each, and the beginning of the next line."""
+    """The turns of two speakers, on lines of their own, and the beginning of the next line."""
     lines = [f"User {1 + place % 2}: {turn}\n" for place, turn in enumerate(turns)]
     return "".join(lines) + f"User {1 + len(turns) % 2}:"
 

@@ -1,4 +1,4 @@
-"""What a model answers to the questions of one lm-eval task, as records of an evaluation log."""
+"""A model answers the questions of one lm-eval task; its answers become records of an evaluation log."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from .tasks import means
 
 
 def answer_task(model: InMemoryModel, name: str, task: Any, samples: int | None) -> list[QuestionRecord]:
-    """Ask every question of a task (the first `samples`); one record each, in the task's order.
+    """Ask every question of a task (the first `samples`); the records are in the task's order.
 
     A record's `answer` is the likelihood of the right choice (or of the one continuation that is asked for), its
     `perturbed` those of the other choices, its `scores` the metrics that are means over questions. `answer` is empty
     where text is generated, and where code of the task's own says what is right.
     """
-    found = evaluate(
+    results = evaluate(
         lm=model, task_dict={"tasks": {name: task}, "groups": {}}, limit=samples, bootstrap_iters=0
     )
     by_question: dict[int, list[dict[str, Any]]] = {}
-    for sample in found["samples"][name]:  # one for each question and answer filter
+    for sample in results["samples"][name]:  # one for every question and answer filter
         by_question.setdefault(sample["doc_id"], []).append(sample)
     return [_record(model, task, by_question[index]) for index in sorted(by_question)]
 
@@ -53,7 +53,7 @@ def _scores(task: Any, samples: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _likelihoods(model: InMemoryModel, sample: dict[str, Any]) -> list[Likelihood]:
-    """Of every continuation that was scored; none where text was generated."""
+    """The likelihoods of the scored continuations; none where text was generated."""
     return [
         Likelihood(-float(response[0][0]), model.tokens.get(tuple(arguments[:2]), 0))
         for arguments, response in zip(sample["arguments"], sample["resps"], strict=True)

@@ -23,10 +23,10 @@ class HarnessBenchmark(Benchmark):
 
     names:   tasks, groups or tags of lm-eval
     include: a folder with task files (YAML) of one's own; its tasks come before lm-eval's of the same name
-    samples: at most this many questions of each task, the first ones; None for all
+    samples: at most this many questions of a task, the first ones; None for all
     named_by: the option that the names follow from, for messages
 
-    The log holds a set for each task; a record's `scores` are the task's metrics that are means over questions.
+    The log holds a set for every task; a record's `scores` are the task's metrics that are means over questions.
     Figures are `{task}_{metric}`, and `{group}_{metric}` over all questions of a group such as `mmlu`.
     Raises InputError where lm-eval is not installed, and for tasks and documents that cannot be asked or judged.
     """
@@ -47,17 +47,17 @@ class HarnessBenchmark(Benchmark):
         load_tasks = _installed()
         self.samples = samples
         self.tasks = load_tasks(names, include, samples, named_by)
-        found = ", ".join(f"{name} {number}" for name, number in self.tasks.versions.items())
-        self.metric_version = f"{METRIC_VERSION} ({found})"
+        versions = ", ".join(f"{name} {number}" for name, number in self.tasks.versions.items())
+        self.metric_version = f"{METRIC_VERSION} ({versions})"
         self.data = {"path": include, "lm_eval": version("lm_eval"), **self.tasks.describe(samples)}
 
     def measure(self, model: Any, encoder: Encoder) -> EvaluationLog:
-        """Everything but the tasks that generate text."""
+        """Ask the questions of all tasks but those that generate text."""
         sets = self._answer(model, encoder, generating=False)
         return self.log_of(sets, encoder)
 
     def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
-        """The tasks that generate text."""
+        """Ask the questions of the tasks that generate text."""
         return replace(
             log, sets={**log.sets, **self._answer(model, encoder, generating=True)}, generated=True
         )
@@ -70,23 +70,23 @@ class HarnessBenchmark(Benchmark):
             name: task for name, task in self.tasks.tasks.items()
             if (task.OUTPUT_TYPE == "generate_until") == generating
         }  # fmt: skip
-        found = {}
+        records = {}
         with undisturbed(model):
             wrapped = InMemoryModel(model, encoder.tokenizer)
             for number, (name, task) in enumerate(chosen.items(), start=1):
                 wrapped.description = f"{name} ({number} of {len(chosen)})"
-                found[name] = answer_task(wrapped, name, task, self.samples)
-        return found
+                records[name] = answer_task(wrapped, name, task, self.samples)
+        return records
 
     def metrics(self, log: EvaluationLog, reference: EvaluationLog | None = None) -> dict[str, Metric]:
         """The mean of every metric over the questions of every task and group that was asked for."""
-        found = {}
+        metrics = {}
         for figure, tasks in log.data["figures"].items():
             records = [record for task in tasks for record in log.sets.get(task, [])]
             for metric in dict.fromkeys(name for record in records for name in record.scores):
                 values = [record.scores[metric] for record in records if metric in record.scores]
-                found[f"{figure}_{metric}"] = mean_with_interval(values)
-        return found
+                metrics[f"{figure}_{metric}"] = mean_with_interval(values)
+        return metrics
 
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
         """NaN: these tasks say what a model can do, not what it has forgotten."""

@@ -41,7 +41,7 @@ def right_choice(task: Any, document: dict[str, Any]) -> int | None:
 
 
 def broken_documents(name: str, task: Any, samples: int | None) -> list[Problem]:
-    """A problem for each of the first `samples` documents that cannot be asked or judged; ten are listed."""
+    """One problem for every document, of the first `samples`, that cannot be asked or judged; ten are listed."""
     problems: list[Problem] = []
     with _templates_compiled_once():
         for number, document in enumerate(islice(task.eval_docs, samples), start=1):
@@ -88,7 +88,7 @@ def _fault_of_choices(task: Any, document: dict[str, Any]) -> str | None:
 
 
 def _answer(task: Any, document: dict[str, Any]) -> Any:
-    """What says which choice is right; where the choices are put into the question, the text is that."""
+    """The field that says which choice is right: the text where the choices are put into the question."""
     return task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
 
 
@@ -112,17 +112,17 @@ def _null_in(write: Callable[[Any], Any], document: dict[str, Any]) -> str | Non
 
 
 def _filled(value: Any) -> Any:
-    """The value with empty texts for what is missing in it."""
+    """The value, in which empty texts stand for what is missing."""
     if isinstance(value, list):
-        return [_filled(each) for each in value]
+        return [_filled(inner) for inner in value]
     if isinstance(value, dict):
-        return {key: _filled(each) for key, each in value.items()}
+        return {key: _filled(inner) for key, inner in value.items()}
     return "" if value is None else value
 
 
 @contextmanager
 def _templates_compiled_once() -> Iterator[None]:
-    """lm-eval compiles a template anew for each document: two milliseconds, half a minute for MMLU."""
+    """lm-eval compiles a template anew for every document: two milliseconds, half a minute for MMLU."""
     environment = lm_eval.utils.env
     environment.from_string = cache(environment.from_string)
     try:

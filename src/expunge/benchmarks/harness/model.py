@@ -32,7 +32,7 @@ Request = tuple[tuple[str, str] | None, list[int], list[int]]
 class InMemoryModel(HFLM):
     """lm-eval's own treatment of Hugging Face models, in batches that are bounded by tokens, not by rows.
 
-    Several processes share the batches, and each gets the answers of all.
+    Several processes share the batches, and every one gets the answers of all.
 
     tokens:      (context, continuation) → scored tokens of the continuation, filled while requests are answered
     description: what the progress line says
@@ -62,8 +62,8 @@ class InMemoryModel(HFLM):
         for batch in track(share(batches_by_length(costs, self.tokens_per_batch)), self.description):
             indices = [index for question in batch for index in questions[question]]
             self.batch_size_per_gpu = len(indices)
-            found = super()._loglikelihood_tokens([requests[index] for index in indices], disable_tqdm=True)
-            answers |= zip(indices, found, strict=True)
+            scored = super()._loglikelihood_tokens([requests[index] for index in indices], disable_tqdm=True)
+            answers |= zip(indices, scored, strict=True)
         self.batch_size_per_gpu = GENERATIONS_AT_ONCE
         answers = gathered(answers)
         return [answers[index] for index in range(len(requests))]
@@ -93,7 +93,7 @@ def _cost(requests: Sequence[Request]) -> int:
 def undisturbed(model: Any) -> Iterator[None]:
     """Eval mode and lm-eval's own seeds in the block; modes and random numbers afterwards as if it had not been.
 
-    Two warnings that the model is in memory, and a bar for the prompts of each of MMLU's 57 tasks, are not shown.
+    Two warnings that the model is in memory, and a bar for the prompts of every one of MMLU's 57 tasks, are not shown.
     """
     python, numpy, bar = random.getstate(), np.random.get_state(), lm_eval.api.task.tqdm
     device = next(model.parameters()).device

@@ -14,7 +14,7 @@ SETS = (
 
 
 class ReasoningBenchmark(HarnessBenchmark):
-    """The accuracy on each set, and `reasoning_accuracy`: the mean of the nine, each set counting the same.
+    """The accuracy on every set, and `reasoning_accuracy`: the mean of the nine, which all count the same.
 
     Prompts and scoring are lm-eval's of today; the papers' own code words some of them differently (PubMedQA, COPA).
     """
@@ -25,10 +25,10 @@ class ReasoningBenchmark(HarnessBenchmark):
         super().__init__(SETS, include, samples)
 
     def metrics(self, log: EvaluationLog, reference: EvaluationLog | None = None) -> dict[str, Metric]:
-        """Those of every set, and their mean."""
-        found = super().metrics(log)
+        """The metrics of every set, and the mean of their accuracies."""
+        metrics = super().metrics(log)
         accuracies = [[record.scores["acc"] for record in log.sets[name]] for name in SETS]
-        return {**found, "reasoning_accuracy": mean_of_means(accuracies)}
+        return {**metrics, "reasoning_accuracy": mean_of_means(accuracies)}
 
     def utility_metric(self, metrics: Mapping[str, Metric], *, generated: bool) -> str:
         """The mean accuracy."""

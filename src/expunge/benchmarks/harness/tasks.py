@@ -33,7 +33,7 @@ class HarnessTasks:
 
     tasks:    name → lm-eval's task, for every task without sub-tasks
     figures:  name of a reported figure → the tasks whose questions it averages over: a task itself, or a group that
-              lm-eval averages over questions (`mmlu`); of any other group and of a tag, each task
+              lm-eval averages over questions (`mmlu`); any other group, and a tag, is reported task by task
     versions: name of a reported figure → lm-eval's version of that task or group
     """
 
@@ -42,7 +42,7 @@ class HarnessTasks:
     versions: Mapping[str, str]
 
     def describe(self, samples: int | None) -> dict[str, Any]:
-        """A hash of the documents (at most `samples` of each task), and version and size of each task."""
+        """A hash of the documents (at most `samples` of a task), and version and size of every task."""
         documents = {name: list(islice(task.eval_docs, samples)) for name, task in self.tasks.items()}
         return {
             "hash": hash_rows(row for rows in documents.values() for row in rows),
@@ -93,8 +93,8 @@ def load_tasks(
 
 def means(task: Any) -> set[str]:
     """The metrics of a task that are means over its questions: accuracies, but no perplexity and no F1 of a set."""
-    found = {metric for metric, aggregation in task.aggregation().items() if aggregation is mean}
-    return found & SCORED.get(task.OUTPUT_TYPE, found) if judged_by_lm_eval(task) else found
+    averaged = {metric for metric, aggregation in task.aggregation().items() if aggregation is mean}
+    return averaged & SCORED.get(task.OUTPUT_TYPE, averaged) if judged_by_lm_eval(task) else averaged
 
 
 def _manager(names: Sequence[str], include: str | None) -> TaskManager:
@@ -129,7 +129,7 @@ def _broken(name: str, error: Exception) -> Problem:
     if isinstance(error, StopIteration):  # of a data file without a line
         return Problem(f"task {name}", "its data hold no document.", "Give at least one.")
     causes = [error] if error.__cause__ is None else [error, error.__cause__]
-    reason = " ".join(": ".join(f"{type(each).__name__}: {each}" for each in causes).split())[:300]
+    reason = " ".join(": ".join(f"{type(cause).__name__}: {cause}" for cause in causes).split())[:300]
     if isinstance(error, IndexError):
         reason += " (there is no document, or the first one's answer is none of its choices)"
     return Problem(

@@ -116,7 +116,7 @@ class MemorizationBenchmark(Benchmark):
         return replace(log, sets=sets, generated=True)
 
     def workload(self, encoder: Encoder) -> Workload:
-        """Without the gradient norms that a holdout asks for."""
+        """The work without the gradient norms that a holdout asks for."""
         items = [item for part in self.sets.values() for item in part]
         prompted = [
             item for name in ("forget", "retain") for item in self.sets[name] if item.prompt is not None
@@ -134,15 +134,15 @@ class MemorizationBenchmark(Benchmark):
         return {name: [item.truth for item in items] for name, items in self.sets.items()}
 
     def metrics(self, log: EvaluationLog, reference: EvaluationLog | None = None) -> dict[str, Metric]:
-        """Of every set that is not empty. `reference` plays a part in membership inference alone."""
-        found: dict[str, Metric] = {}
+        """The metrics of every set that is not empty. `reference` plays a part in membership inference alone."""
+        metrics: dict[str, Metric] = {}
         for name, records in log.sets.items():
-            found |= (
+            metrics |= (
                 answer_metrics(name, records) | rouge_recall(name, records) | fluency_metrics(name, records)
             )
         if HOLDOUT in log.sets:
-            found |= membership_metrics(log, reference, MEMBERS, HOLDOUT)
-        return found
+            metrics |= membership_metrics(log, reference, MEMBERS, HOLDOUT)
+        return metrics
 
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
         """1 − forget_probability."""
@@ -173,7 +173,9 @@ class MemorizationBenchmark(Benchmark):
 def memorization_benchmark(
     sets: Mapping[str, SampleSet], encoder: Encoder, max_new_tokens: int, samples: int | None = None
 ) -> MemorizationBenchmark:
-    """Of the sample sets `forget` and, where they are there, `retain` and `holdout`; `samples` of each at most.
+    """The benchmark over the sample sets `forget` and, where they are there, `retain` and `holdout`.
+
+    samples: at most this many of a set, the first ones; None for all
 
     Raises `InputError` for rows without an answer in the longest sequence.
     """
@@ -194,13 +196,13 @@ def memorization_benchmark(
 
 def material(samples: Sequence[Sample], encoder: Encoder) -> list[Material]:
     """Every sample encoded; a prompt and a truth where it is one question with its answer."""
-    found = []
+    pieces = []
     for sample in samples:
         examples = sample.encode(encoder)
         prompted = len(examples) == 1 and sample.truth is not None
         prompt, truth = (sample.prompt(encoder), sample.truth) if prompted else (None, None)
-        found += [Material(example, prompt, truth) for example in examples]
-    return found
+        pieces += [Material(example, prompt, truth) for example in examples]
+    return pieces
 
 
 def _record(index: int, item: Material, loss: AnswerLoss) -> QuestionRecord:
@@ -219,7 +221,7 @@ def _with_scores(
     losses: Sequence[AnswerLoss],
     encoder: Encoder,
 ) -> list[QuestionRecord]:
-    """The records with the scores of the attacks that one pass tells."""
+    """The records, with the scores of the attacks that one pass tells added to them."""
     scored = []
     for record, item, loss in zip(records, items, losses, strict=True):
         assert loss.statistics is not None

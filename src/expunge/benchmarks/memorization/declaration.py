@@ -54,7 +54,7 @@ class Memorization(Declaration[MemorizationOptions]):
     compares = True
 
     def open(self, options: MemorizationOptions, encoder: Encoder) -> MemorizationBenchmark:
-        """The user's own files or hub splits, their format recognised; the first `options.samples` of each.
+        """The first `options.samples` rows of the user's own files or hub splits, whose format is recognised.
 
         Raises `InputError` with everything that is wrong with any of them.
         """

@@ -32,7 +32,7 @@ class MuseBenchmark(Benchmark):
     """Verbatim and knowledge memorisation and privacy leakage (see `muse_metrics`).
 
     path:    a folder with MUSE's files or a data set on the hub
-    samples: at most this many of each set, None for all
+    samples: at most this many of a set, None for all
 
     A prompt longer than the model's window loses its beginning; a text longer than that is measured in chunks whose
     tokens are scored together. Labels are the tokens of the true continuation or text; EOS is none of them.

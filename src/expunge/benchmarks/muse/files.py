@@ -22,7 +22,7 @@ ENDINGS = ("-*-of-*.parquet", ".parquet", ".jsonl", ".json")
 
 
 def read_split(path: str, name: str, columns: Sequence[str], key: str = "data.path") -> list[Row]:
-    """The rows of one split, each with text in all `columns`.
+    """The rows of one split, which have text in all `columns`.
 
     path: a folder, or a data set on the hub as organisation/name
     key:  what the user calls `path`, for messages
@@ -49,12 +49,12 @@ def read_split(path: str, name: str, columns: Sequence[str], key: str = "data.pa
 
 
 def split_label(path: str, name: str) -> str:
-    """How messages and logs call a split."""
+    """The name of a split in messages and logs."""
     return str(Path(path, name)) if Path(path).is_dir() else f"{path}:{name.replace('/', ':')}"
 
 
 def split_sources(path: str, name: str, key: str = "data.path") -> list[str]:
-    """What `read_rows` reads a split from: its files, or its name on the hub.
+    """The sources that `read_rows` reads a split from: its files, or its name on the hub.
 
     Raises `InputError` where it is missing.
     """

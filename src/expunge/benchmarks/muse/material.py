@@ -1,4 +1,4 @@
-"""What MUSE measures a model on, read from its files and checked."""
+"""The evaluation sets that MUSE measures a model on, read from its files and checked."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SPLITS = {
 
 
 def load_material(path: str, samples: int | None = None) -> Material:
-    """Read and check every split that is measured; the first `samples` of each.
+    """Read and check every split that is measured, and keep its first `samples` rows.
 
     The solved questions of `knowmem/*_icl` are never cut. Raises `InputError` with the problems of all splits.
     """
@@ -58,13 +58,13 @@ def load_material(path: str, samples: int | None = None) -> Material:
 
     def rows(name: str, columns: Sequence[str]) -> list[tuple[str, ...]]:
         try:
-            found = read_split(path, name, columns, "path")
+            split = read_split(path, name, columns, "path")
         except Unreachable:
             raise  # and so would every other split be, after as long a wait
         except InputError as error:
             problems.extend(error.problems)
             return []
-        return [tuple(row[column] for column in columns) for row in found]
+        return [tuple(row[column] for column in columns) for row in split]
 
     def questions(name: str) -> list[Continuation]:
         solved = rows(f"{name}_icl", QUESTIONS)

@@ -16,7 +16,7 @@ from ...evaluation.set_metrics import answer_metrics, fluency_metrics
 #: Changes when the same log would give other figures.
 METRIC_VERSION = "1"
 
-#: Metric → the set of the log whose generations it scores, and by what.
+#: Metric → the set of the log whose generations it scores, and the figure of ROUGE that it takes.
 GENERATED: dict[str, tuple[str, Callable[[Rouge], float]]] = {
     "forget_verbatim_memorization": ("forget_verbatim", lambda score: score.rougeL_f1),
     "forget_knowledge_memorization": ("forget_knowledge", lambda score: score.rougeL_f1),
@@ -28,7 +28,7 @@ CONTINUED = ("forget_verbatim", "forget_knowledge", "retain_knowledge")
 
 
 def muse_metrics(log: EvaluationLog, reference: EvaluationLog | None = None) -> dict[str, Metric]:
-    """Every metric that the log holds the numbers for, by name, each between 0 and 1 where nothing else is said.
+    """Every metric that the log holds the numbers for, by name; they lie between 0 and 1 where nothing else is said.
 
     forget_verbatim_memorization:            VerbMem: mean ROUGE-L F1 of the continuations of passages
     {forget,retain}_knowledge_memorization:  KnowMem: mean ROUGE-L F1 of the answers (what the authors' code reports);
@@ -38,12 +38,12 @@ def muse_metrics(log: EvaluationLog, reference: EvaluationLog | None = None) -> 
     {set}_{probability,exact_memorization,extraction_strength,perplexity}: of the true continuations and answers
     forget_verbatim_{repetition,ngram_entropy}: fluency of the continuations
     """
-    found: dict[str, Metric] = {}
+    metrics: dict[str, Metric] = {}
     for metric, (name, score) in GENERATED.items():
         scores = rouge_scores(generated_pairs(log.sets[name]))
         if scores:
-            found[metric] = mean_with_interval([score(each) for each in scores])
-    found |= membership_metrics(log, reference, "forget_texts", "holdout_texts")
+            metrics[metric] = mean_with_interval([score(rouge) for rouge in scores])
+    metrics |= membership_metrics(log, reference, "forget_texts", "holdout_texts")
     for name in CONTINUED:
-        found |= answer_metrics(name, log.sets[name])
-    return found | fluency_metrics("forget_verbatim", log.sets["forget_verbatim"])
+        metrics |= answer_metrics(name, log.sets[name])
+    return metrics | fluency_metrics("forget_verbatim", log.sets["forget_verbatim"])

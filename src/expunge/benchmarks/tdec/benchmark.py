@@ -22,7 +22,7 @@ from .files import LENGTH
 #: The score of a record that `generate` adds.
 EXTRACTION = "extraction_likelihood"
 
-#: What the forget score rests on.
+#: The metrics that the forget score rests on.
 SCORED = ("forget_extraction_likelihood", "forget_memorization_accuracy")
 
 
@@ -74,14 +74,14 @@ class TdecBenchmark(Benchmark):
     def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
         """`log` with the extraction likelihood of every forget sequence."""
         records = log.sets["forget"]
-        found = extraction_likelihoods(
+        extraction = extraction_likelihoods(
             model,
             [example.input_ids for example in self.sets["forget"]],
             [record.answer.tokens - (record.correct or 0) for record in records],
         )
         scored = [
             replace(record, scores={**record.scores, EXTRACTION: value})
-            for record, value in zip(records, found.likelihoods, strict=True)
+            for record, value in zip(records, extraction.likelihoods, strict=True)
         ]
         return replace(log, sets={**log.sets, "forget": scored}, generated=True)
 
@@ -89,16 +89,16 @@ class TdecBenchmark(Benchmark):
         return {name: [None] * len(part) for name, part in self.sets.items()}
 
     def metrics(self, log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
-        """`reference` plays no part: what to aim at are the values on held-out text (`Thresholds`)."""
-        found: dict[str, Metric] = {}
+        """`reference` plays no part: a run aims at the values on held-out text (`Thresholds`)."""
+        metrics: dict[str, Metric] = {}
         for name, records in log.sets.items():
             for metric, value in answer_metrics(name, records).items():
                 # Where all tokens but the first are labels, exact memorisation is MA.
-                found[metric.replace("exact_memorization", "memorization_accuracy")] = value
+                metrics[metric.replace("exact_memorization", "memorization_accuracy")] = value
         if log.generated:
             written = [record.scores[EXTRACTION] for record in log.sets["forget"]]
-            found["forget_extraction_likelihood"] = mean_with_interval(written)
-        return found
+            metrics["forget_extraction_likelihood"] = mean_with_interval(written)
+        return metrics
 
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
         """1 − the mean of memorisation accuracy and extraction likelihood, of the first alone where not generated."""

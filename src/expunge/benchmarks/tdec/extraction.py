@@ -56,7 +56,7 @@ def extraction_likelihoods(
     tokens, f continues them greedily to length T (an end-of-sequence token does not end it), and OVERLAP_n is the
     share of the continuation's n-grams that occur in x_≥t.
 
-    wrong:            how many first choices of the model are wrong in each sequence: the branches to expect. It sizes
+    wrong:            how many of the model's first choices are wrong, by sequence: the branches to expect. It sizes
                       the batches; a wrong number costs time or memory, and changes no result
     tokens_per_batch: bounds branches × T, and with that the key-value cache
 
@@ -64,16 +64,16 @@ def extraction_likelihoods(
     """
     longest = max(map(len, sequences), default=0)
     rows = max(1, tokens_per_batch // max(1, longest))
-    found: dict[int, tuple[float, int]] = {}
+    results: dict[int, tuple[float, int]] = {}
     with inference(model) as device:
         for group in track(share(_groups(wrong, rows)), description):
             texts = [list(sequences[index]) for index in group]
             written, tokens = _write_branches(model, texts, n, rows, device)
             for index, text, branches, count in zip(group, texts, written, tokens, strict=True):
-                found[index] = (likelihood(text, branches, n), count)
-    found = gathered(found)
+                results[index] = (likelihood(text, branches, n), count)
+    results = gathered(results)
     return Extraction(
-        [found[index][0] for index in range(len(sequences))], sum(tokens for _, tokens in found.values())
+        [results[index][0] for index in range(len(sequences))], sum(tokens for _, tokens in results.values())
     )
 
 
@@ -101,7 +101,7 @@ def likelihood(sequence: Sequence[int], branches: Mapping[int, Sequence[int]], n
 
 
 def branch_places(sequence: Sequence[int], choices: Sequence[int], n: int = NGRAM) -> list[int]:
-    """Where the continuations of the prefixes of 1 … T − n tokens leave the sequence.
+    """The places where the continuations of the prefixes of 1 … T − n tokens leave the sequence.
 
     choices: the first choice for every place from 1 on, T − 1 tokens
     """

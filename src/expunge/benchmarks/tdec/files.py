@@ -108,20 +108,20 @@ def held_out_sequences(path: str, encoder: Encoder, key: str) -> list[Sample]:
     there is not even one.
     """
     sequences = read_sequences(path, key)
-    found: list[Sample] = []
+    whole: list[Sample] = []
     for sequence in sequences:
         if isinstance(sequence, SequenceText):
             ids = encoder.tokenizer(sequence.text, add_special_tokens=False)["input_ids"]
             starts = range(0, len(ids) - LENGTH + 1, LENGTH)
-            found += [TokenSequence(tuple(ids[start : start + LENGTH])) for start in starts]
+            whole += [TokenSequence(tuple(ids[start : start + LENGTH])) for start in starts]
         else:
-            found.append(sequence)
-    if not found:
+            whole.append(sequence)
+    if not whole:
         raise InputError(
             Problem(f"{key}: {path}", f"none of its {len(sequences)} texts holds {LENGTH} tokens.",
                     "Give longer texts.")
         )  # fmt: skip
-    return found
+    return whole
 
 
 def retain_texts(source: str, key: str) -> list[Sample]:
@@ -156,8 +156,8 @@ def _read_parts(folder: Path) -> np.ndarray:
             remedy = "Name a folder with one preprefix, one prefix and one suffix of the same rows."
             problems.append(Problem(str(folder), reason, remedy))
             continue
-        array, found = _read_array(files[0], width)
-        problems += found
+        array, faults = _read_array(files[0], width)
+        problems += faults
         if array is not None:
             arrays[files[0]] = array
     rows = {file.name: len(array) for file, array in arrays.items()}

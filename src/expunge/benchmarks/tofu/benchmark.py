@@ -31,7 +31,7 @@ class TofuBenchmark(Benchmark):
     forget:         `forget01`, `forget05` or `forget10`: which `_perturbed` file is the forget set
     truth_ratio:    `geometric` (the published tables) or `arithmetic` mean over the wrong answers
     max_new_tokens: longest generated answer, in tokens
-    samples:        at most this many questions, evenly spaced, of each set but the forget set; None for all
+    samples:        at most this many questions, evenly spaced, of any set but the forget set; None for all
     Raises InputError for files that are missing or broken and for an unknown truth ratio.
     """
 
@@ -115,7 +115,7 @@ class TofuBenchmark(Benchmark):
         return {name: [question.answer for question in part] for name, part in self.sets.items()}
 
     def read_log(self, path: str | Path) -> EvaluationLog:
-        """Expunge's own log, the TOFU authors' or open-unlearning's (see `read_tofu_log`)."""
+        """Read expunge's own log, the TOFU authors' or open-unlearning's (see `read_tofu_log`)."""
         return read_tofu_log(path)
 
     def metrics(self, log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:

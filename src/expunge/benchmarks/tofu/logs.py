@@ -55,13 +55,13 @@ def read_tofu_log(path: str | Path) -> EvaluationLog:
         raise InputError(Problem(where, f"the file is not JSON ({error}).", "Name a JSON log.")) from None
     log = _recognised(content, where)
     if log is None or log.benchmark != "tofu":
-        found = (
+        fault = (
             "the file is no TOFU log of a known format." if log is None else f"it is a {log.benchmark} log."
         )
         remedy = (
             "Known are expunge's own, the TOFU authors' aggregated log and open-unlearning's TOFU_EVAL.json."
         )
-        raise InputError(Problem(where, found, remedy))
+        raise InputError(Problem(where, fault, remedy))
     problems = [
         Problem(f"{where}: {name}, row {number}", reason, AGAIN)
         for name, records in log.sets.items()
@@ -75,7 +75,7 @@ def read_tofu_log(path: str | Path) -> EvaluationLog:
 
 
 def _unusable(record: QuestionRecord, first: QuestionRecord) -> Iterator[str]:
-    """Why no truth ratio, or none like that of the set's first question, can be computed."""
+    """The reasons why no truth ratio, or none like that of the set's first question, can be computed."""
     if not record.perturbed:
         yield "it holds no wrong answers."
     if (record.paraphrased is None) != (first.paraphrased is None):

@@ -35,7 +35,7 @@ TRUTH_RATIOS: Mapping[str, Callable[[np.ndarray], float]] = {
 
 #: Sets whose probability is normalised over the right and the wrong answers.
 MULTIPLE_CHOICE = ("real_authors", "world_facts")
-#: What the model never saw: an open-unlearning log holds it for membership inference, and no TOFU metric is of it.
+#: A set that the model never saw: an open-unlearning log holds it for membership inference; no TOFU metric uses it.
 HOLDOUT = "holdout"
 UTILITY_SETS = ("retain", "real_authors", "world_facts")
 TEACHER_FORCED = ("probability", "truth_ratio")
@@ -67,7 +67,7 @@ def log_truth_ratios(records: Sequence[QuestionRecord], kind: str = "geometric")
 
 @dataclass(frozen=True)
 class Shift:
-    """Where the truth ratios of a model lie against those of the reference: p-values of one-sided KS tests.
+    """The p-values of one-sided KS tests: on which side of the reference's truth ratios those of a model lie.
 
     short:  small when ratios are smaller than the reference's: the right answers are still preferred
     beyond: small when ratios are larger than the reference's: the right answers are avoided
@@ -149,7 +149,7 @@ def tofu_metrics(
 ) -> dict[str, Metric]:
     """Every metric that the log holds the numbers for, by name.
 
-    {set}_probability, {set}_truth_ratio and, where all is generated, {set}_rouge (ROUGE-L recall) for each set;
+    {set}_probability, {set}_truth_ratio and, where all is generated, {set}_rouge (ROUGE-L recall) for every set;
     what the forget set has of `answer_metrics` and `fluency_metrics`, its perplexity where the log counts tokens;
     `membership_metrics` where the log holds scores of the forget set and of a holdout;
     model_utility, the harmonic mean of the nine of retain, real authors and world facts;
@@ -164,21 +164,21 @@ def tofu_metrics(
         scores = rouge_scores(generated_pairs(records))
         if len(scores) == len(records):
             values[f"{name}_rouge"] = np.array([score.rougeL_recall for score in scores])
-    found = {name: mean_with_interval(column) for name, column in values.items()}
-    found |= _of_forget_set(log.sets.get("forget", []))
-    found |= _harmonic_mean("model_utility_teacher_forced", values, TEACHER_FORCED)
-    found |= _harmonic_mean("model_utility", values, (*TEACHER_FORCED, "rouge"))
+    metrics = {name: mean_with_interval(column) for name, column in values.items()}
+    metrics |= _of_forget_set(log.sets.get("forget", []))
+    metrics |= _harmonic_mean("model_utility_teacher_forced", values, TEACHER_FORCED)
+    metrics |= _harmonic_mean("model_utility", values, (*TEACHER_FORCED, "rouge"))
     if reference is not None:
-        found |= forget_quality(log, reference, truth_ratio)
-    return found | _membership(log, reference)
+        metrics |= forget_quality(log, reference, truth_ratio)
+    return metrics | _membership(log, reference)
 
 
 def _of_forget_set(records: Sequence[QuestionRecord]) -> dict[str, Metric]:
-    found = answer_metrics("forget", records) | fluency_metrics("forget", records)
+    metrics = answer_metrics("forget", records) | fluency_metrics("forget", records)
     # A log of open-unlearning counts every answer as one token, so nothing weighs the answers by their length.
     if all(record.answer.tokens == 1 for record in records):
-        found.pop("forget_perplexity", None)
-    return found
+        metrics.pop("forget_perplexity", None)
+    return metrics
 
 
 def _membership(log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
@@ -186,10 +186,10 @@ def _membership(log: EvaluationLog, reference: EvaluationLog | None) -> dict[str
     if not _attacked(log):
         return {}
     beside = reference if reference is not None and _attacked(reference) else None
-    found = membership_metrics(log, beside, "forget", HOLDOUT)
+    metrics = membership_metrics(log, beside, "forget", HOLDOUT)
     if reference is not beside:
-        del found["privacy_leakage"]
-    return found
+        del metrics["privacy_leakage"]
+    return metrics
 
 
 def _attacked(log: EvaluationLog) -> bool:
@@ -205,7 +205,7 @@ def _harmonic_mean(name: str, values: Mapping[str, np.ndarray], kinds: Sequence[
     tables = [np.stack([values[column] for column in part]) for part in parts]
 
     def utility(*questions: np.ndarray, axis: int = -1) -> np.ndarray:
-        """questions: of each set the numbers of those that are drawn, (…, n)"""
+        """questions: for every set the numbers of the questions that are drawn, (…, n)"""
         drawn = (table[:, chosen.astype(int)] for table, chosen in zip(tables, questions, strict=True))
         return hmean(np.concatenate([answers.mean(axis) for answers in drawn]), axis=0)
 

@@ -76,7 +76,7 @@ class _Share:
 
 @dataclass(frozen=True)
 class _Metrics:
-    """What a file holds, and how messages call it."""
+    """The content of a file, and the name that messages call it by."""
 
     content: Mapping[str, Any]
     where: str
@@ -88,15 +88,15 @@ class _Metrics:
 
         Raises InputError naming metric and question where there are none, or not those of `like`.
         """
-        found = self.content.get(metric)
+        entry = self.content.get(metric)
         place = f"{self.where}: {metric}"
         if side is not None:
-            found, place = (found.get(side) if isinstance(found, dict) else None), f"{place}.{side}"
-        if not isinstance(found, dict) or not found.get("value_by_index"):
+            entry, place = (entry.get(side) if isinstance(entry, dict) else None), f"{place}.{side}"
+        if not isinstance(entry, dict) or not entry.get("value_by_index"):
             raise InputError(Problem(place, "it holds no value_by_index.", AGAIN))
         rows: dict[int, Row] = checked(
             dict[int, kind],  # type: ignore[valid-type]
-            found["value_by_index"],
+            entry["value_by_index"],
             f"{place}.value_by_index",
             AGAIN,
         )
@@ -126,9 +126,11 @@ def open_unlearning_sets(content: Mapping[str, Any], where: str) -> dict[str, li
         sets[HOLDOUT] = [
             # No other metric is of the holdout: without this attack its likelihood is empty.
             QuestionRecord(
-                index, Likelihood(-found["loss"], 1) if "loss" in found else Likelihood(0.0, 0), scores=found
+                index,
+                Likelihood(-by_attack["loss"], 1) if "loss" in by_attack else Likelihood(0.0, 0),
+                scores=by_attack,
             )
-            for index, found in _attack_scores(metrics, attacks, "holdout").items()
+            for index, by_attack in _attack_scores(metrics, attacks, "holdout").items()
         ]
     return sets
 
@@ -165,13 +167,13 @@ def _attack_scores(
     metrics: _Metrics, attacks: Sequence[str], side: str, like: Iterable[int] | None = None
 ) -> dict[int, dict[str, float]]:
     """Index of a sample → its score by attack, higher for what looks like a member."""
-    found: dict[int, dict[str, float]] = {}
+    scores: dict[int, dict[str, float]] = {}
     for metric in attacks:
         rows = metrics.values(_Score, metric, side, like)
         like = rows
         for index, row in rows.items():
-            found.setdefault(index, {})[ATTACKS[metric]] = -row.score
-    return found
+            scores.setdefault(index, {})[ATTACKS[metric]] = -row.score
+    return scores
 
 
 def to_open_unlearning(log: EvaluationLog) -> dict[str, Any]:
@@ -180,28 +182,28 @@ def to_open_unlearning(log: EvaluationLog) -> dict[str, Any]:
     The truth ratio is geometric, as theirs is; forget quality and privacy leakage are those that `log.metrics` holds.
     """
     metrics = tofu_metrics(log)
-    found: dict[str, Any] = {}
+    exported: dict[str, Any] = {}
     for name, prefix in PREFIXES.items():
         records = log.sets.get(name, [])
         if records:
-            found |= _exported_set(name, prefix, records)
+            exported |= _exported_set(name, prefix, records)
     forget = log.sets.get("forget", [])
     for metric, shares in {
         MEMORIZED: [record.memorized for record in forget],
         STRENGTH: [record.strength for record in forget],
     }.items():
         if any(share is not None for share in shares):
-            found[metric] = _values(forget, "score", shares)
+            exported[metric] = _values(forget, "score", shares)
     if HOLDOUT in log.sets:
-        found |= _exported_attacks(forget, log.sets[HOLDOUT])
+        exported |= _exported_attacks(forget, log.sets[HOLDOUT])
     leakage = log.metrics.get("privacy_leakage")
     if leakage:
-        found["privleak"] = {"agg_value": leakage.value}
+        exported["privleak"] = {"agg_value": leakage.value}
     quality = log.metrics.get("forget_quality")
     utility = metrics.get("model_utility")
-    found["forget_quality"] = {"agg_value": quality.value if quality else None}
-    found["model_utility"] = {"agg_value": utility.value if utility else None}
-    return dict(sorted(found.items()))
+    exported["forget_quality"] = {"agg_value": quality.value if quality else None}
+    exported["model_utility"] = {"agg_value": utility.value if utility else None}
+    return dict(sorted(exported.items()))
 
 
 def _exported_set(name: str, prefix: str, records: list[QuestionRecord]) -> dict[str, Any]:
@@ -209,25 +211,25 @@ def _exported_set(name: str, prefix: str, records: list[QuestionRecord]) -> dict
     truth_ratio = _values(records, "score", np.exp(ratios).tolist())
     truth_ratio["agg_value"] = float(truth_ratio_scores(name, ratios).mean())
     wrong = [[one.average_loss for one in record.perturbed] for record in records]
-    found = {
+    exported = {
         f"{prefix}_Q_A_Prob": _likelihoods(records, [record.answer.average_loss for record in records]),
         f"{prefix}_Q_A_PERT_Prob": _likelihoods(records, wrong),
         f"{prefix}_truth_ratio" if name == "forget" else f"{prefix}_Truth_Ratio": truth_ratio,
     }
     paraphrased = [record.paraphrased.average_loss for record in records if record.paraphrased]
     if len(paraphrased) == len(records):
-        found[f"{prefix}_Q_A_PARA_Prob"] = _likelihoods(records, paraphrased)
+        exported[f"{prefix}_Q_A_PARA_Prob"] = _likelihoods(records, paraphrased)
     if name in MULTIPLE_CHOICE:
-        found[f"{prefix}_Q_A_Prob_normalised"] = _values(
+        exported[f"{prefix}_Q_A_Prob_normalised"] = _values(
             records, "prob", probabilities(name, records).tolist()
         )
     if all(record.generation is not None and record.truth is not None for record in records):
-        found[f"{prefix}_Q_A_ROUGE"] = _rouge(records)
-    return found
+        exported[f"{prefix}_Q_A_ROUGE"] = _rouge(records)
+    return exported
 
 
 def _exported_attacks(forget: list[QuestionRecord], holdout: list[QuestionRecord]) -> dict[str, Any]:
-    found = {}
+    exported = {}
     for metric, attack in ATTACKS.items():
         if all(attack in record.scores for record in (*forget, *holdout)):
             scores = [[record.scores[attack] for record in side] for side in (forget, holdout)]
@@ -236,8 +238,8 @@ def _exported_attacks(forget: list[QuestionRecord], holdout: list[QuestionRecord
                 name: _values(side, "score", [-score for score in values])
                 for name, side, values in zip(("forget", HOLDOUT), (forget, holdout), scores, strict=True)
             }
-            found[metric] = {**sides, "auc": area, "agg_value": area}
-    return found
+            exported[metric] = {**sides, "auc": area, "agg_value": area}
+    return exported
 
 
 def _likelihoods(records: list[QuestionRecord], losses: Sequence[Any]) -> dict[str, Any]:

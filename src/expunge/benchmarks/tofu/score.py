@@ -34,11 +34,11 @@ def score_tofu(
 def rouge_by_row(log_path: str | Path) -> dict[str, list[dict[str, float]]]:
     """ROUGE of every generated answer of a log: set → rows of index, rouge1_recall, rougeL_recall, rougeL_f1."""
     log = read_tofu_log(log_path)
-    found = {}
+    rows = {}
     for name, records in log.sets.items():
         generated = [record for record in records if record.generation is not None]
         scores = rouge_scores(generated_pairs(generated))
-        found[name] = [
+        rows[name] = [
             {"index": record.index, **asdict(score)} for record, score in zip(generated, scores, strict=True)
         ]
-    return found
+    return rows
