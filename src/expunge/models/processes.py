@@ -31,7 +31,7 @@ def processes() -> PartialState:
 
 @functools.cache
 def _leave_the_group_at_exit() -> None:
-    """Left to the end of the interpreter, gloo's threads now and then abort a process that had done its work."""
+    """Stop gloo's threads: left to the end of the interpreter, they now and then abort a process that is done."""
     atexit.register(lambda: PartialState().destroy_process_group())
 
 
@@ -51,5 +51,5 @@ def share(items: Sequence[T]) -> list[T]:
 
 
 def gathered(results: Mapping[int, Result]) -> dict[int, Result]:
-    """The results of all processes, by the number of the item that each is of. Every process must call it."""
+    """The results of all processes, by the numbers of their items. Every process must call it."""
     return dict(gather_object(list(results.items())))
