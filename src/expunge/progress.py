@@ -23,7 +23,7 @@ def say(message: str) -> None:
 
 
 def first_process() -> bool:
-    """Whether this is the first process, from the environment that `accelerate launch` and torchrun set, so that torch need not be imported."""
+    """Whether this process is the first, by the environment that `accelerate launch` and torchrun set, so it needs no torch."""
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -105,7 +105,7 @@ def load_adapter(base: Any, adapter: Path) -> PeftModel:
 
 
 def refuse_foreign(folder: Path, mark: str) -> None:
-    """Refuse a `folder` that holds something else: an export replaces the whole folder."""
+    """Refuse a file, and a folder that holds another kind of thing: an export replaces the whole folder."""
     if folder.exists() and not (folder / mark).exists() and (folder.is_file() or any(folder.iterdir())):
         raise InputError(
             Problem(

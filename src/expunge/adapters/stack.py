@@ -1,7 +1,7 @@
 """Adapters on top of one another: every one was trained on the model that the ones before it had left.
 
 Their changes are added to the base's weights in memory; the base's files stay as they are. The user can leave
-any of them out: that rolls its request back. The later ones were trained with it in place, so the user has to measure
+any of them out: that rolls its request back. The later ones were trained with it in place, so only a measurement tells
 what they do without it.
 """
 
