@@ -50,7 +50,7 @@ def measure_importance(
     rank, scaling, seed: of VILA's random projections; scaling only counts where they perturb
     perturb:  measure at W + s·BA instead of W (VILA's text taken literally; it changes the model that is measured)
     official: reproduce the public code of `fila` and `vila`, mistakes included, for comparison (`OFFICIAL`): its
-              result depends on the batches, and a pass takes what the loaders give at that time; shuffled ones draw anew
+              result depends on the batches, and every pass takes what the loaders then give; shuffled ones draw anew
     passes:   of the public code, instead of those of the estimator's own paper (fila 1, vila 10)
 
     Returns {module name: d}, d (d_out,) fp32 on the CPU, d_i = sqrt(Σ_j F_rel,ij), F_rel = F_f / (F_r + ε).
