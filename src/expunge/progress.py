@@ -23,7 +23,7 @@ def say(message: str) -> None:
 
 
 def first_process() -> bool:
-    """Whether this process is the first, by the environment of `accelerate launch` and torchrun: that needs no torch."""
+    """Whether this process is the first, by the environment of `accelerate launch` and torchrun; it needs no torch."""
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -21,7 +21,7 @@ from .messages import REASONING
 
 #: The mark of a text that is followed: only letters and digits, which no template alters.
 MARK = re.compile(r"Qz7xMARK(\d+)KRAMx7zQ")
-#: It parts an answer from the thoughts that are written before it.
+#: The tag between an answer and the thoughts that are written before it.
 THINK_TAG = re.compile(r"(\s*</?think>\s*)")
 #: An empty block of thoughts: some templates write it into every answer. It is no part of the answer.
 NO_THOUGHTS = re.compile(r"\s*<think>\s*</think>\s*")

@@ -13,7 +13,7 @@ from .screening import words
 
 #: Two samples resemble one another where their sets of so many words in a row have this Jaccard index at least.
 WORDS, LEAST = 3, 0.5
-#: Words in a row that more samples than this share are of the form, not of the content: they make no candidates.
+#: Words in a row that more samples than this share are of the form, not of the content: they make no pair a candidate.
 COMMON = 50
 
 #: Signs, and marks between the digits of a number, are part of the number: 1.5 is not 15, and −5 not 5.

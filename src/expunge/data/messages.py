@@ -18,7 +18,7 @@ ALIASES = {
     "human": "user", "prompter": "user",
     "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant", "ai": "assistant",
 }  # fmt: skip
-#: Where an assistant's thoughts are kept; transformers hands them to a template under either name.
+#: Where an assistant's thoughts are kept; transformers hands them to a template under every one of these names.
 REASONING = ("reasoning_content", "reasoning", "thinking")
 #: Whether a message is an answer to learn or to forget: OpenAI's key, and those of finetuning tools.
 COUNTS = ("weight", "train", "loss")
