@@ -126,7 +126,7 @@ class UnlearningTrainer(Trainer):
     def training_step(
         self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Tensor | None = None
     ) -> Tensor:
-        """Train on a micro-batch; after the last one of an optimiser step the terms' weights move by the step's losses."""
+        """Train on a micro-batch; after the last one of an optimiser step its losses move the weights of the terms."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         if self.accelerator.sync_gradients:
             losses = self.accelerator.reduce(self._sums, reduction="sum").tolist()
