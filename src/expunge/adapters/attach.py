@@ -41,7 +41,7 @@ def attach_adapter(
     directions: {module name: A (rank, d_in)} from `input_directions`, in place of an importance; B is zero. Its module
                 names are the targets.
     alpha:      the adapter is scaled by s = alpha / rank
-    seed:       of A, or of the randomised decompositions; a layer's random numbers follow from it and the name
+    seed:       of A, or of the randomised decompositions; a layer's random numbers follow from it and its name
     low_rank:   how W and d become A₀ and B₀
 
     Returns a PeftModel with a trainable adapter `unlearn` and, unless B₀ = 0, a frozen `anchor`.

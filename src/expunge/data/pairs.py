@@ -56,9 +56,9 @@ class PairedDataset(Dataset[Pair]):
 class PairSampler(Sampler[Index]):
     """Every forget example once an epoch, with a retain example beside it; seeded by (seed, epoch).
 
-    Within an optimiser step (`batch_size` examples) forget and retain examples are sorted by length and paired in
-    this order, so that micro-batches hold examples of about one length. The content of a step does not depend on
-    the micro-batch size, nor on which of its examples are beside each other.
+    Within an optimiser step (`batch_size` examples) forget and retain examples are sorted by length, separately, and
+    paired in this order, so that micro-batches hold examples of about one length. The content of a step does not depend
+    on the micro-batch size, nor on which of its examples are beside each other.
     The epoch is filled up with empty pairs to a multiple of `multiple`: the forget examples of one forward pass on
     all processes. Otherwise accelerate would repeat examples from its beginning.
     Over the epochs the retain set is walked through in a shuffled order, so no example comes twice before all have

@@ -29,7 +29,8 @@ def check_block(model: nn.Module, layer: int) -> None:
 
 @contextmanager
 def block_outputs(model: nn.Module, layer: int) -> Iterator[list[Tensor]]:
-    """Yield a list to which every forward pass adds its hidden states (batch, length, d) after block `layer`."""
+    """Yield a list. Every forward pass within the block of code adds its hidden states (batch, length, d) after the
+    transformer block `layer`."""
     states: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:

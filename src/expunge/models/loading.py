@@ -221,7 +221,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _with_adapter(model: Model, key: str) -> InputError:
-    """The error for two models under one name: we would measure the adapted one, with the fingerprint of the other."""
+    """Two models have one name: a run would measure the adapted one, with the fingerprint of the other."""
     path = Path(model.path)
     if os.path.isdir(path) and not (path / "config.json").is_file():
         base = read_object(path / ADAPTER, "the configuration of an adapter", ()).get(
@@ -251,7 +251,7 @@ def indexed_files(index: Path) -> list[str]:
 
 def refuse_unsafe(model: Model, key: str) -> None:
     """Refuse weights that are there only as pickle, which could run code when it is read, and an index that names
-    pickles or files outside the folder. Of a model on the hub we know nothing before it is loaded."""
+    pickles or files outside the folder. Of a model on the hub nothing is known before it is loaded."""
     path = Path(model.path)
     if not os.path.isdir(path):
         return

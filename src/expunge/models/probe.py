@@ -1,4 +1,4 @@
-"""The layers that a pass over text calls: some models carry layers that it never reaches, or that get other inputs."""
+"""The layers that a pass over text calls. Some models carry layers that it never reaches, or with other inputs."""
 
 from __future__ import annotations
 

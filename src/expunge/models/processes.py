@@ -31,7 +31,8 @@ def processes() -> PartialState:
 
 @functools.cache
 def _leave_the_group_at_exit() -> None:
-    """Stop gloo's threads: left to the end of the interpreter, they now and then abort a process that is done."""
+    """End the group at exit: gloo's threads, left to the interpreter, now and then abort a process that has done its
+    work."""
     atexit.register(lambda: PartialState().destroy_process_group())
 
 

@@ -31,7 +31,7 @@ def cross_entropy(logits: Tensor, distribution: Tensor) -> Tensor:
     logits: (N, V) of any float dtype; distribution: q (N, V) fp32, held constant, its rows sum to 1
 
     p and q are often close. If we formed their difference after rounding both to bf16, it would be mostly rounding;
-    here only the difference is rounded.
+    here the difference is rounded once.
     """
     return _CrossEntropy.apply(logits, distribution)
 

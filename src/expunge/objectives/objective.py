@@ -35,7 +35,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Objective:
-    """The quantity that training minimises: the sum of its terms, times their weights.
+    """The quantity that training minimises: the weighted sum of its terms.
 
     hyperparameters: of the terms' losses, by name; one that is not given has the loss's own default
     """

@@ -1,4 +1,4 @@
-"""The end of every epoch: evaluate the model, record its metrics, and stop where it loses its utility."""
+"""The end of every epoch: evaluate the model, record its metrics, and stop where the model is being lost."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def finetune(
     pad_token_id: int,
     checkpoints: Path,
 ) -> list[dict[str, Any]]:
-    """Minimise the mean of −log p over the label tokens of an optimiser step, by AdamW.
+    """Minimise the mean of −log p over the label tokens of every optimiser step, by AdamW.
 
     model:       a causal LM or a PeftModel on its device; its parameters that require a gradient are trained, in
                  place. Weights in bf16 lose small steps: train fp32 weights, and let `training.precision` be bf16.
