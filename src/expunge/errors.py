@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions.
+"""The exceptions that expunge raises.
 
     ExpungeError
     ├── InputError    the user's recipe, data or arguments are wrong   (exit code 2)
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 
 def described(error: Exception) -> str:
-    """What a run folder records of it. A stranger's message may quote the data, so only its kind is kept."""
+    """The text that a run folder records of `error`. A stranger's message may quote the data: only its kind is kept."""
     return str(error) if isinstance(error, ExpungeError) else type(error).__name__
 
 
@@ -42,7 +42,7 @@ class ExpungeError(Exception):
 
 
 class InputError(ExpungeError):
-    """The user's input is wrong. `problems` lists every mistake that was found."""
+    """The user's input is wrong. `problems` lists all of their mistakes."""
 
     def __init__(self, problems: Problem | Iterable[Problem]):
         self.problems = [problems] if isinstance(problems, Problem) else list(problems)
@@ -55,8 +55,8 @@ class RunFailed(ExpungeError):
 
 @contextmanager
 def placed_by(name: Callable[[str], str]) -> Iterator[None]:
-    """Within the block, problems are where `name` says: it gets the place as it is known below, such as an option's
-    name, and gives what the user calls it, such as the recipe's key."""
+    """Within the block, rename the places of problems: `name` takes the place as the code below knows it, such as an
+    option's name, and returns what the user calls it, such as the recipe's key."""
     try:
         yield
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Files that are missing, damaged or cut short, and places that cannot be written to: a sentence, no traceback."""
+"""Checks of files and places. A missing, damaged or cut file, or one that cannot be written, gets a sentence."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Content = TypeVar("Content")
 
 
 def read_intact(reader: Callable[[Path], Content], file: Path, remedy: str = RESTORE) -> Content:
-    """What `reader` makes of `file`.
+    """Read `file` by `reader` and return the result.
 
-    Raises `InputError` where the file is missing, is not to be read, is no whole text, JSON, YAML or safetensors, or
+    Raises `InputError` where the file is missing, cannot be read, is no whole text, JSON, YAML or safetensors, or
     is not as it was written (see `check_file`).
     """
     content = _read(reader, file, remedy)
@@ -46,11 +46,11 @@ def read_object(
 ) -> dict[str, Any]:
     """The JSON object in `file`.
 
-    what:   what it is called where it is something else
-    keys:   what it has at least
+    what:   what messages call the object
+    keys:   the keys that it has at least
     schema: the value of its key `schema`, where it has one
 
-    Raises `InputError` as `read_intact` does, and where it is something else or lacks a key.
+    Raises `InputError` as `read_intact` does, and where the file holds something else or the object lacks a key.
     """
     content = read_intact(read_json, file, remedy)
     if not isinstance(content, dict):
@@ -67,7 +67,7 @@ def read_object(
 def check_file(file: Path, remedy: str = RESTORE) -> None:
     """Raise `InputError` where `checksums.json` beside `file` records another content of it.
 
-    What is not recorded there passes: files of version 0.1.0, and those of other tools.
+    A file without a record passes: version 0.1.0 and other tools write such files.
     """
     recorded = _checksums(file.parent, remedy).get(file.name)
     if recorded is not None and recorded != file_checksum(file):
@@ -75,8 +75,8 @@ def check_file(file: Path, remedy: str = RESTORE) -> None:
 
 
 def check_folder(folder: Path, remedy: str = RESTORE) -> None:
-    """Raise `InputError` with every file that is missing, or not as it was written, of those that the folder's
-    `checksums.json` records. What is not recorded passes."""
+    """Raise `InputError` with every file that the folder's `checksums.json` records and that is missing or was changed.
+    Files without a record pass."""
     problems = []
     for name, recorded in _checksums(folder, remedy).items():
         file = folder / name
@@ -89,7 +89,7 @@ def check_folder(folder: Path, remedy: str = RESTORE) -> None:
 
 
 def _checksums(folder: Path, remedy: str) -> dict[str, str]:
-    """What the record says; other tools' files of that name, with other sums, say nothing."""
+    """{file: SHA-256} from the record; {} from other tools' files of that name, which hold other sums."""
     record = folder / CHECKSUMS
     sums = _read(read_json, record, remedy) if record.is_file() else {}
     known = sums.items() if isinstance(sums, dict) else ()
@@ -101,7 +101,7 @@ def _changed(file: Path, remedy: str) -> InputError:
 
 
 def check_writable(path: Path, where: str) -> None:
-    """Before work is done whose result would have no place.
+    """Refuse a `path` that cannot be written, before work is done whose result would have no place.
 
     Raises `InputError` naming `where` for a path beneath a file, or beneath a folder that may not be written to.
     """

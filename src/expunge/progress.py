@@ -17,18 +17,18 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def say(message: str) -> None:
-    """One line to the user, on stderr; of several processes the first one speaks."""
+    """Print one line to the user, on stderr; of several processes only the first one speaks."""
     if first_process():
         print(message, file=sys.stderr, flush=True)
 
 
 def first_process() -> bool:
-    """From the environment that `accelerate launch` and torchrun set, so that torch need not be imported."""
+    """Whether this process is the first, by the environment of `accelerate launch` and torchrun; it needs no torch."""
     return os.environ.get("RANK", "0") == "0"
 
 
 class Countable(Protocol[T]):
-    """What can be walked through and knows its length: a list, a range, a DataLoader."""
+    """An iterable that knows its length: a list, a range, a DataLoader."""
 
     def __len__(self) -> int: ...
 
@@ -36,7 +36,7 @@ class Countable(Protocol[T]):
 
 
 def track(items: Countable[T], description: str) -> Generator[T, None, None]:
-    """Iterate over `items` and show how far it is; closing it early takes the bar away."""
+    """Iterate over `items` and show the progress; closing the generator early takes the bar away."""
     total = len(items)
     if sys.stderr.isatty() and first_process():
         yield from _bar(items, description, total)

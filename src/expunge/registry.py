@@ -16,7 +16,7 @@ from .errors import InputError, Problem, nearest
 
 T = TypeVar("T")
 
-#: What the distribution is called that the built-in names are from.
+#: The distribution that the built-in names come from.
 OWN = "expunge"
 
 

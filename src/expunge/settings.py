@@ -1,4 +1,4 @@
-"""What every part of a recipe is made of."""
+"""The base of every section of a recipe, and the types of its values."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def misfit(where: str, detail: Any) -> Problem:
     return Problem(where, f"the value {detail.get('input')!r} does not fit: {message}.", "Correct the value.")
 
 
-#: Validation context of a recipe that a run has written: it was checked then, and is only to be shown.
+#: Validation context of a recipe that a run has written: the run has checked it, and it is only to be shown.
 WRITTEN = {"written": True}
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 PARTIAL = ".partial"
-#: The SHA-256 of the files of a folder, by their path in it: what they were when they were written.
+#: Records the SHA-256 of a folder's files, by their path in it, at the time of writing.
 CHECKSUMS = "checksums.json"
 
 
@@ -34,7 +34,7 @@ def sync(path: Path) -> None:
 
 
 def is_taken(path: Path) -> bool:
-    """Whether a file lies there, or a folder that is not empty."""
+    """Whether the path is a file, or a folder that is not empty."""
     return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
 
@@ -103,9 +103,9 @@ def write_checksums(folder: Path) -> None:
 
 @contextmanager
 def recorded(file: Path) -> Iterator[None]:
-    """Around the writing of `file`, in a folder whose files come one after another: record its checksum beside it.
+    """Record the checksum of `file`, which the block writes into a folder whose files come one after another.
 
-    The old one goes before the file does: after a kill in between the file is one that nothing is recorded of.
+    The old checksum goes before the old file does: after a kill in between, the file has no record.
     """
     _record(file, None)
     yield

@@ -42,7 +42,7 @@ class Anchored(LoraVariant):
 
     @staticmethod
     def init(module: Any, adapter_name: str, **kwargs: Any) -> None:
-        """Nothing to make: `place` writes both pairs of factors."""
+        """There is nothing to make: `place` writes both pairs of factors."""
 
     @staticmethod
     def forward(module: Any, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any) -> Tensor:
@@ -84,7 +84,7 @@ def original_model(model: PeftModel) -> Iterator[None]:
 
 @contextmanager
 def reinforced_model(model: PeftModel) -> Iterator[None]:
-    """Within the block the original with the `reinforced` adapter in the place of `unlearn`."""
+    """Within the block the model is the original with the adapter `reinforced` in the place of `unlearn`."""
     model.set_adapter(REINFORCED)
     try:
         yield
@@ -93,7 +93,7 @@ def reinforced_model(model: PeftModel) -> Iterator[None]:
 
 
 def reinforced_config(model: PeftModel) -> LoraConfig:
-    """LoRA's own initialisation on the layers, with the rank and scaling, of `unlearn`."""
+    """LoRA's own initialisation, on the layers and with the rank and scaling of `unlearn`."""
     return copy.deepcopy(model.peft_config[UNLEARN])
 
 

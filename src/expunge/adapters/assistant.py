@@ -102,10 +102,10 @@ class AssistedModel(nn.Module):
         logits_processor: list[LogitsProcessor] | None = None,
         **options: Any,
     ) -> Any:
-        """transformers' `generate` of the base, with the assistant's logits subtracted before each choice.
+        """transformers' `generate` of the base; the assistant's logits are subtracted before every choice of a token.
 
-        Both keep their keys and values. Prompts of different lengths are padded on the left, and `attention_mask`
-        says so: without it nothing is taken for padding.
+        Both models keep their keys and values. The caller pads prompts of different lengths on the left and marks the
+        padding in `attention_mask`: without it no token counts as padding.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)

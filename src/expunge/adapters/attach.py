@@ -41,7 +41,7 @@ def attach_adapter(
     directions: {module name: A (rank, d_in)} from `input_directions`, in place of an importance; B is zero. Its module
                 names are the targets.
     alpha:      the adapter is scaled by s = alpha / rank
-    seed:       of A, or of the randomised decompositions, each layer's drawn by its name
+    seed:       of A, or of the randomised decompositions; a layer's random numbers follow from it and its name
     low_rank:   how W and d become A₀ and B₀
 
     Returns a PeftModel with a trainable adapter `unlearn` and, unless B₀ = 0, a frozen `anchor`.
@@ -96,21 +96,21 @@ def uniform_importance(
 def _named_layers(
     model: Any, importance: Mapping[str, Tensor], shape_of: Callable[[int, int], tuple[int, ...]]
 ) -> dict[str, nn.Module]:
-    """The layers that were measured. shape_of: (d_out, d_in) of a layer → the shape of what was measured of it"""
-    found = target_layers(model)
+    """The layers that were measured. shape_of: (d_out, d_in) of a layer → the shape of its measurement"""
+    layers = target_layers(model)
     problems = []
     if not importance:
         problems.append(Problem("importance", "it is of no layer.", "Measure it anew."))
     for name, weights in importance.items():
-        if name not in found:
+        if name not in layers:
             problems.append(Problem("importance", f"this model has no linear layer {name!r}.",
                                     "Measure it on the model that the adapter is for."))  # fmt: skip
-        elif weights.shape != (wanted := shape_of(*matrix_shape(found[name]))):
+        elif weights.shape != (wanted := shape_of(*matrix_shape(layers[name]))):
             problems.append(Problem(f"importance of {name}", f"it has shape {tuple(weights.shape)}, not {wanted}.",
                                     "Measure it on the model that the adapter is for."))  # fmt: skip
     if problems:
         raise InputError(problems)
-    return {name: found[name] for name in importance}
+    return {name: layers[name] for name in importance}
 
 
 def _device(module: nn.Module) -> torch.device:

@@ -57,7 +57,7 @@ def export_adapter(model: PeftModel, folder: str | Path, *, base_name: str | Non
         config.save_pretrained(str(partial))
         save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
         base = base_name or trained.base_model_name_or_path
-        write_origin(origin_on(base, fingerprint(model), [Path(each) for each in beneath]), partial)
+        write_origin(origin_on(base, fingerprint(model), [Path(adapter) for adapter in beneath]), partial)
     return folder
 
 
@@ -105,7 +105,7 @@ def load_adapter(base: Any, adapter: Path) -> PeftModel:
 
 
 def refuse_foreign(folder: Path, mark: str) -> None:
-    """A folder is replaced as a whole, so only one that holds the same kind of thing, or nothing, may be."""
+    """Refuse a file, and a folder that holds another kind of thing: an export replaces the whole folder."""
     if folder.exists() and not (folder / mark).exists() and (folder.is_file() or any(folder.iterdir())):
         raise InputError(
             Problem(

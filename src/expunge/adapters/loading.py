@@ -31,10 +31,10 @@ def load_model(model: Model, key: str = "model.path") -> Any:
 
 
 def _checkpoint(model: Model, key: str) -> Any:
-    """The weights as no rounding has changed them, on the CPU; None where the checkpoint itself is quantised.
+    """The weights on the CPU, before any rounding; None where the checkpoint itself is quantised.
 
-    In their own dtype they are not copied from the files, so this takes next to no memory. To be added to, they are
-    in fp32.
+    In their own dtype they are not copied from the files, so this takes next to no memory. They are in fp32 where
+    adapters are to be added to them.
     """
     if getattr(load_config(model, key), "quantization_config", None) is not None:
         return None

@@ -43,7 +43,7 @@ def weighted_low_rank(
 def official_low_rank(
     weight: Tensor, row_weights: Tensor, rank: int, scaling: float, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """As the papers' public code computes it, for comparison: A (rank, d_in) and B (d_out, rank), fp32.
+    """A (rank, d_in) and B (d_out, rank), fp32, as the papers' public code computes them, for comparison.
 
     d as it comes; a randomised SVD of exactly `rank` columns with torch's two power iterations, diag(d)W ≈ USVᵀ;
     A = √S Vᵀ and B = U√S / (d + 1e-5): not balanced, and BA takes the place of W's part, not s·BA.

@@ -1,4 +1,4 @@
-"""What an exported adapter was trained on: a file beside its weights, by which it is refused anywhere else.
+"""The origin of an exported adapter: a file beside its weights names its base, and any other base is refused.
 
 Nothing here loads torch: the model card names the base as well.
 """
@@ -55,9 +55,9 @@ def write_origin(origin: Origin, adapter: Path) -> None:
 
 
 def read_origin(adapter: Path, key: str | None = None) -> Origin:
-    """Raises `InputError` where the folder holds no adapter that expunge exported, or its record is damaged.
+    """The origin. Raises `InputError` where the folder holds no adapter that expunge exported, or a damaged record.
 
-    key: the recipe's, for the message, where it names the folder
+    key: the recipe's key that names the folder, if one does, for the message
     """
     file = adapter / FINGERPRINT_FILE
     weights = os.path.isfile(adapter / WEIGHTS_FILE)  # False for a name too long; Path.is_file raises

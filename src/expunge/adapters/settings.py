@@ -12,7 +12,7 @@ from ..settings import Section, one_of
 UNMEASURED = ("default", "pissa")
 #: The initialisation on input directions: measured, but no importance (`importance/directions.py`).
 DIRECTIONS = "directions"
-#: Those that start from B = 0, so that there is nothing to anchor.
+#: Initialisations that start from B = 0, so that there is nothing to anchor.
 UNANCHORED = ("default", DIRECTIONS)
 
 

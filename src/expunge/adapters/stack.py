@@ -1,8 +1,8 @@
-"""Adapters on top of one another: each was trained on the model that the ones before it had left.
+"""Adapters on top of one another: every one was trained on the model that the ones before it had left.
 
-Their changes are added to the base's weights in memory; the base's files stay as they are. Any of them can be left
-out: that rolls its request back. The later ones were trained with it in place, so what they do without it has to be
-measured.
+Their changes are added to the base's weights in memory; the base's files stay as they are. The user can leave
+any of them out: that rolls its request back. The later ones were trained with it in place, so only a measurement tells
+what they do without it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ KEY = "model.adapters"
 
 
 def read_origins(adapters: Sequence[str | Path]) -> list[Origin]:
-    """Raises `InputError` with every folder that holds no exported adapter."""
+    """The adapters' origins. Raises `InputError` with every folder that holds no exported adapter."""
     origins, problems = [], []
     for adapter in adapters:
         try:
@@ -49,8 +49,8 @@ def add_adapters(model: Any, adapters: Sequence[str | Path]) -> None:
     every device, and for a base that was loaded in fp32 or in bf16.
 
     Raises `InputError`, naming both fingerprints, where an adapter belongs to another base, or was not trained on
-    the adapters before it in this order, and where its files are damaged. One that is left out is no mistake, and is
-    said.
+    the adapters before it in this order, and where its files are damaged. Leaving one out is no mistake; the
+    user is told.
     """
     folders = [Path(adapter) for adapter in adapters]
     origins = read_origins(folders)
@@ -106,7 +106,7 @@ def combine_adapters(
         A, B = balanced_factors(A, B)
         weights |= zip(weight_names(name), (A.contiguous(), B.contiguous()), strict=True)
     targets = [config.target_modules for config in configs]
-    alike = all(each == targets[0] for each in targets)
+    alike = all(modules == targets[0] for modules in targets)
     config = LoraConfig(
         r=rank,
         lora_alpha=rank,

@@ -19,17 +19,17 @@ from ..models.linear import linear_layers, matches, matrix_shape
 from .origin import CONFIG_FILE, EXPORT_AGAIN, WEIGHTS_FILE
 
 _PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
-#: What a configuration has to say, and of what type.
+#: Keys that a configuration must have, and their types.
 _SETTINGS: dict[str, Any] = {"peft_type": str, "r": int, "lora_alpha": int | float, "target_modules": list}
 
 
 def weight_names(layer: str) -> tuple[str, str]:
-    """What A and B of a module of the base model are called in the file."""
+    """The names in the file of A and B of a module of the base model."""
     return f"{_PREFIX}{layer}{_A}", f"{_PREFIX}{layer}{_B}"
 
 
 def read_config(adapter: Path, remedy: str = RESTORE) -> LoraConfig:
-    """Raises `InputError` where the configuration is missing or damaged, lacks a setting, or is not LoRA's."""
+    """The configuration. Raises `InputError` where it is missing or damaged, lacks a setting, or is not LoRA's."""
     file = adapter / CONFIG_FILE
     content = read_object(file, "the configuration of an adapter", list(_SETTINGS), remedy)
     for setting, kind in _SETTINGS.items():
@@ -53,11 +53,11 @@ def read_factors(
     """
     file = adapter / WEIGHTS_FILE
     tensors = read_intact(load_file, file, remedy)
-    found = {key.removeprefix(_PREFIX).removesuffix(_A).removesuffix(_B) for key in tensors}
-    if shapes is not None and (strange := sorted(found - shapes.keys())):
+    held = {key.removeprefix(_PREFIX).removesuffix(_A).removesuffix(_B) for key in tensors}
+    if shapes is not None and (strange := sorted(held - shapes.keys())):
         raise broken(file, f"it holds {strange[0]}, which is no layer that {CONFIG_FILE} names", remedy)
     factors = {}
-    for name in sorted(found if shapes is None else shapes):
+    for name in sorted(held if shapes is None else shapes):
         keys = weight_names(name)
         if missing := [key for key in keys if key not in tensors]:
             raise broken(file, f"it lacks {missing[0]}", remedy)

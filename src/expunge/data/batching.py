@@ -1,10 +1,10 @@
-"""Which examples share a forward pass, where their order is free."""
+"""The choice of examples that share a forward pass, where their order is free."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-#: What a forward pass costs besides its tokens, in tokens: on a CPU and on a GPU it is a small part of a batch.
+#: The cost of a forward pass besides its tokens, in tokens: on a CPU and on a GPU it is a small part of a batch.
 PASS_TOKENS = 32
 
 

@@ -1,4 +1,4 @@
-"""What a user's own files call their columns."""
+"""The names of the columns of a user's own files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Format = Literal["auto", "qa", "chat", "text"]
 
 
 class SetColumns(Section):
-    """The columns of one set, where they are not called as in the other sets."""
+    """The columns of one set, where their names differ from those of the other sets."""
 
     question: str | None = None
     answer: str | None = None
@@ -30,6 +30,6 @@ class Columns(Section):
     text_column: str = "text"
 
     def renamed(self, names: SetColumns) -> Columns:
-        """With the names that one set has for itself."""
+        """These columns with the names that one set has for itself."""
         own = {f"{role}_column": name for role, name in names if name is not None}
         return Columns(**{**{role: getattr(self, role) for role in Columns.model_fields}, **own})

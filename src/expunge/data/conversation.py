@@ -1,8 +1,8 @@
 """A conversation written by a chat template, and where in the text its answers are.
 
 A template may write anything: a block of thoughts into the last answer alone, the system message into the first
-question, the date. So the answers are not looked for, they are followed: the conversation is written a second time with
-a mark in the place of each answer, and what stands around the marks must be what stands around the answers. A
+question, the date. So the answers are not searched for but followed: the conversation is written a second time with
+a mark in the place of every answer, and the text around the marks must be the text around the answers. A
 template's own marks (`{% generation %}`) are used where it has them, and checked in the same way.
 """
 
@@ -19,11 +19,11 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from ..errors import InputError, Problem
 from .messages import REASONING
 
-#: What stands for a text that is followed; only letters and digits, which no template alters.
+#: The mark of a text that is followed: only letters and digits, which no template alters.
 MARK = re.compile(r"Qz7xMARK(\d+)KRAMx7zQ")
-#: What parts an answer from the thoughts that are written before it.
+#: The tag between an answer and the thoughts that are written before it.
 THINK_TAG = re.compile(r"(\s*</?think>\s*)")
-#: Thoughts that are none: some templates write the block into every answer. It is no part of the answer.
+#: An empty block of thoughts: some templates write it into every answer. It is no part of the answer.
 NO_THOUGHTS = re.compile(r"\s*<think>\s*</think>\s*")
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 REMEDY = "Use a model whose chat template does, or take that out of the rows."
@@ -34,7 +34,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Written:
-    """text: the whole conversation; spans: (start, end) of each answer in it, with what closes its turn"""
+    """text: the whole conversation; spans: (start, end) of the answers in it, closing of the turn included"""
 
     text: str
     spans: list[Span]
@@ -43,7 +43,7 @@ class Written:
 
 @dataclass(frozen=True)
 class _Marked:
-    """A conversation with marks in it. texts: what each mark stands for; message: the place of its message"""
+    """A conversation with marks in it. texts: those that the marks stand for; message: their messages' places"""
 
     messages: list[Message]
     texts: list[str]
@@ -73,18 +73,20 @@ class ChatWriter:
         # Once more where it does not fit: the template may write the time, which has gone on.
         for _ in range(2):
             skeleton = MARK.split(self.text(marked.messages))
-            found = _follow(skeleton, marked, text)
-            if found is not None:
+            mark_spans = _follow(skeleton, marked, text)
+            if mark_spans is not None:
                 break
             text = self.text(messages)
         else:
             raise _refused(_what_is_missing(skeleton, marked))
         spans = (
-            self._own_spans(messages) if self._has_own_marks else self._spans(messages, marked, found, text)
+            self._own_spans(messages)
+            if self._has_own_marks
+            else self._spans(messages, marked, mark_spans, text)
         )
         last = [
             place
-            for place, message in zip(found, marked.message, strict=True)
+            for place, message in zip(mark_spans, marked.message, strict=True)
             if message == len(messages) - 1
         ]
         return Written(text, spans, last[-1][1] < len(text.rstrip()))
@@ -94,7 +96,7 @@ class ChatWriter:
             return self.tokenizer.apply_chat_template(
                 list(messages), tools=list(self.tools) or None, tokenize=False, add_generation_prompt=generation_prompt
             )  # fmt: skip
-        # Of roles, say, that must alternate, or of content that the template takes to be of another type.
+        # Roles, say, must alternate, or the template takes the content to be of another type.
         except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
                 Problem("data.template", f"the tokenizer's chat template refuses a conversation: {error}.",
@@ -110,15 +112,15 @@ class ChatWriter:
         return self.tokenizer.get_chat_template(None, list(self.tools) or None)
 
     def _spans(
-        self, messages: Sequence[Message], marked: _Marked, found: Sequence[Span], text: str
+        self, messages: Sequence[Message], marked: _Marked, mark_spans: Sequence[Span], text: str
     ) -> list[Span]:
-        """From where the model begins to write, thoughts that are none left out, to where its turn is closed."""
+        """The answers, from where the model begins to write, empty thoughts left out, to where its turn is closed."""
         spans = []
         for place, message in enumerate(messages):
             if not is_answer(message):
                 continue
             own = [number for number, owner in enumerate(marked.message) if owner == place]
-            first, last = found[own[0]][0], found[own[-1]][1]
+            first, last = mark_spans[own[0]][0], mark_spans[own[-1]][1]
             # Thoughts and calls are written with something before them that the model writes as well: `<think>`.
             plain = marked.texts[own[0]] == message["content"]
             start = self._start(messages[:place], text, first, plain)
@@ -147,12 +149,12 @@ class ChatWriter:
         return place + len(header)
 
     def _closing(self, marked: _Marked, place: int, number: int, after: str) -> int:
-        """Characters after an answer that close its turn: what stands there even if nothing follows."""
-        _, found, closing = self.text(marked.messages[: place + 1]).rpartition(f"Qz7xMARK{number}KRAMx7zQ")
-        return common_prefix(closing, after) if found else 0
+        """The number of characters after an answer that close its turn: they stand there even if nothing follows."""
+        _, mark, closing = self.text(marked.messages[: place + 1]).rpartition(f"Qz7xMARK{number}KRAMx7zQ")
+        return common_prefix(closing, after) if mark else 0
 
     def _own_spans(self, messages: Sequence[Message]) -> list[Span]:
-        """What the template itself marks as generated."""
+        """The spans that the template itself marks as generated."""
         text, spans = self._generated(messages)
         marked = _mark(messages, everyone=True)
         marked_text, marked_spans = self._generated(marked.messages)
@@ -182,7 +184,7 @@ class ChatWriter:
 
 
 def _mark(messages: Sequence[Message], everyone: bool = False) -> _Marked:
-    """A mark for each text of the assistant, or of `everyone`: thoughts, functions that are called, content."""
+    """Put marks in the place of the texts of the assistant, or of `everyone`: thoughts, called functions, content."""
     marked = _Marked([], [], [])
 
     def mark(text: str, place: int) -> str:
@@ -217,9 +219,9 @@ def _marked_parts(parts: Sequence[str], mark: Any) -> Iterator[str]:
 
 
 def _follow(skeleton: Sequence[str], marked: _Marked, text: str) -> list[Span] | None:
-    """Where in `text` each marked text stands: once, in order, whole but for space around it; else None.
+    """The spans of the marked texts in `text`; None unless they stand there once, in order, whole but for outer space.
 
-    skeleton: what stands around the marks, and the marks' numbers, by turns
+    skeleton: the text around the marks and the marks' numbers, by turns
     """
     numbers = [int(number) for number in skeleton[1::2]]
     if numbers != list(range(len(marked.texts))) or not text.startswith(skeleton[0]):
@@ -250,7 +252,7 @@ def _what_is_missing(skeleton: Sequence[str], marked: _Marked) -> str:
 
 
 def common_prefix(first: Sequence[Any], second: Sequence[Any]) -> int:
-    """How many characters, or tokens, two sequences begin with alike."""
+    """The number of characters, or tokens, that two sequences share at their beginning."""
     for index, (a, b) in enumerate(zip(first, second, strict=False)):
         if a != b:
             return index

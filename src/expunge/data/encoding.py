@@ -65,12 +65,12 @@ class Encoder:
     vocabulary: int = sys.maxsize
 
     def describe(self) -> dict[str, Any]:
-        """What an evaluation log says of it."""
+        """The encoder's entry in an evaluation log."""
         return {"template": self.template.describe(), "max_length": self.max_length}
 
     @property
     def pad_token_id(self) -> int:
-        """The id that fills a batch; never looked at, so any will do where the model has not the tokenizer's own."""
+        """The id that fills a batch. No model looks at it, so any will do where the model lacks the tokenizer's own."""
         for token in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
             if token is not None and token < self.vocabulary:
                 return int(token)
@@ -103,7 +103,7 @@ class Encoder:
         """A conversation; the tokens of every assistant turn are the labels, but of those whose `weight` is 0.
 
         Without a chat template only one question and its answer can be written. Raises `InputError` for others, and
-        for what the chat template leaves out or alters: of such a conversation some answers would go unforgotten
+        for one of which the chat template leaves out or alters something: some of its answers would go unforgotten
         without a word.
         """
         if isinstance(self.template, ChatTemplate):
@@ -130,7 +130,7 @@ class Encoder:
     def text(self, text: str) -> list[Example]:
         """Plain text, cut into chunks of `max_length` tokens; every token is a label once.
 
-        Where the tokenizer sets BOS each chunk begins with it. Otherwise the text's first token is no label, and each
+        Where the tokenizer sets BOS every chunk begins with it. Otherwise the text's first token is no label, and every
         later chunk begins with the last token of the one before.
         """
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -148,7 +148,7 @@ class Encoder:
         return [*self._beginning, *self.tokenizer(text, add_special_tokens=False)["input_ids"]]
 
     def continuation(self, text: str, more: str) -> Example:
-        """Plain text and what follows it: the tokens of `more` are the labels. Nothing is cut off or added at the end.
+        """Plain text and its continuation `more`, whose tokens are the labels. Nothing is cut off or added at the end.
 
         Both are tokenised as one text, so a token across the boundary is a label.
         """
@@ -158,7 +158,7 @@ class Encoder:
 
     @property
     def start(self) -> list[int]:
-        """What text is generated from that follows nothing: BOS, or EOS, which stands between texts in pretraining.
+        """The token before text that follows nothing: BOS, or EOS, which stands between texts in pretraining.
 
         Raises `InputError` where the tokenizer has neither.
         """
@@ -172,7 +172,7 @@ class Encoder:
 
     @property
     def question_opening(self) -> list[int]:
-        """Token ids that a question is written after: the template's beginning, else `start`."""
+        """The token ids before a question: the template's beginning, else `start`."""
         before, _ = self._around_question
         if isinstance(self.template, ChatTemplate):
             ids = self.tokenizer(before, add_special_tokens=False)["input_ids"]
@@ -260,7 +260,7 @@ def say_what_is_cut(examples: Iterable[Example], max_length: int, option: str) -
 def collate(examples: Sequence[Example], pad_token_id: int) -> dict[str, torch.Tensor]:
     """Pad on the right to the longest example.
 
-    Returns `input_ids`, `attention_mask` and `labels`, each (batch, length), int64. A batch of no examples has
+    Returns `input_ids`, `attention_mask` and `labels`, all (batch, length), int64. A batch of no examples has
     length 1, so that a model can still be called with it.
     """
     length = max((len(example) for example in examples), default=1)

@@ -1,4 +1,4 @@
-"""Which samples say the same, but for case, space and punctuation, and which say almost the same."""
+"""The search for samples that say the same, but for case, space and punctuation, or almost the same."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .screening import words
 
 #: Two samples resemble one another where their sets of so many words in a row have this Jaccard index at least.
 WORDS, LEAST = 3, 0.5
-#: Words in a row that more samples than this share are of the form, not of the content: nobody is a candidate by them.
+#: Words in a row that more samples than this share are of the form, not of the content: they make no pair a candidate.
 COMMON = 50
 
-#: What parts the digits of a number, or is its sign, is a part of it: 1.5 is not 15, and −5 not 5.
+#: Signs, and marks between the digits of a number, are part of the number: 1.5 is not 15, and −5 not 5.
 _IN_NUMBER = re.compile(r"[.,:/\u2212-](?=\d)")
 
 
@@ -40,7 +40,7 @@ def bare(text: str) -> str:
 
 
 def content(sample: Sample) -> Hashable:
-    """What two samples have in common that differ in case, space and punctuation alone, whatever format they are in."""
+    """A sample's content: the same for two that differ in case, space and punctuation alone, whatever their format."""
     if isinstance(sample, QuestionAnswer | Conversation):
         return tuple((role, bare(text)) for role, text in _turns(sample))
     return bare(sample.text) if isinstance(sample, Text) else repr(sample)

@@ -1,8 +1,8 @@
 """The messages of a conversation as people's files write them: OpenAI's `messages`, ShareGPT's `conversations`.
 
-What is read of them: role and content (or `from` and `value`), what is called (`tool_calls`) and thought
+Read are role and content (or `from` and `value`), calls (`tool_calls`) and thoughts
 (`reasoning_content`), and whether a message counts as an answer (`weight`); beside them the row's `system` and `tools`.
-Content is text, or a list of parts of text. Anything else is refused: Python would make some text of it.
+Content is text, or a list of parts of text. Other content is refused: Python would make some text of it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 #: Roles that chat templates know.
 ROLES = {"system", "developer", "user", "assistant", "tool", "function", "ipython", "environment"}
-#: What others call them.
+#: Other tools' names of them.
 ALIASES = {
     "human": "user", "prompter": "user",
     "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant", "ai": "assistant",
 }  # fmt: skip
-#: Where an assistant's thoughts are kept; transformers hands them to a template under each name.
+#: Where an assistant's thoughts are kept; transformers hands them to a template under every one of these names.
 REASONING = ("reasoning_content", "reasoning", "thinking")
 #: Whether a message is an answer to learn or to forget: OpenAI's key, and those of finetuning tools.
 COUNTS = ("weight", "train", "loss")
@@ -28,12 +28,12 @@ READ = {"role", "from", "content", "value", "tool_calls", *TEMPLATES_OWN, *COUNT
 #: Keys that hold a part of what was said, which no chat template of a text model writes.
 REFUSED = ("function_call", "audio", "images", "videos")
 
-#: role, content, what else the chat template is given.
+#: role, content, other keys for the chat template.
 Message = dict[str, Any]
 
 
 class NoMessage(ValueError):
-    """What is wrong with a message: a reason and a remedy."""
+    """A message that cannot be read, with reason and remedy."""
 
     def __init__(self, reason: str, remedy: str):
         super().__init__(reason)
@@ -41,7 +41,7 @@ class NoMessage(ValueError):
 
 
 def read_messages(given: Any) -> list[Message]:
-    """Messages of role and content, both text, and what else is read of them. Raises `NoMessage`."""
+    """Messages of role and content, both text, and the other keys that are read. Raises `NoMessage`."""
     if not isinstance(given, list):
         raise NoMessage("there is no list of messages.", "Give role and content of each message.")
     return [_message(message, number) for number, message in enumerate(given, start=1)]
@@ -156,7 +156,7 @@ def _tool_calls(given: Any, number: int) -> list[Any]:
 
 
 def _parsed(given: Any) -> Any:
-    """What JSON text says; anything else as it is."""
+    """The content of JSON text; anything else as it is."""
     if not isinstance(given, str):
         return given
     try:

@@ -12,11 +12,11 @@ from .samples import recognise, to_samples
 def read_own_set(source: str, columns: Columns, key: str) -> tuple[SampleSet, str]:
     """One set and its format: qa, chat or text. source: a file, a folder or `hub/id:split`.
 
-    Raises `InputError`, naming `key` or the rows, for what cannot be read.
+    Raises `InputError`, naming `key` or the rows, for a source that cannot be read.
     """
     rows = read_rows(source, key)
-    found = recognise(rows, columns, source, key) if rows else Columns(format="text")
-    samples = to_samples(rows, found, source)
+    recognised = recognise(rows, columns, source, key) if rows else Columns(format="text")
+    samples = to_samples(rows, recognised, source)
     if not samples:
         raise InputError(Problem(key, f"{source!r} holds no samples.", "Give at least one."))
-    return SampleSet(source, samples), found.format
+    return SampleSet(source, samples), recognised.format

@@ -15,14 +15,14 @@ from .encoding import Example, collate
 Pair = tuple[Example, Example | None, Example | None]
 Index = tuple[int | None, int | None]
 
-#: Fills up the last batches of an epoch where several processes need equally many: nothing of it counts.
+#: Fills up the last batches of an epoch where several processes need equally many; none of its tokens counts.
 EMPTY = Example([0], [IGNORED])
 
 
 class PairedDataset(Dataset[Pair]):
-    """Forget examples, each with a retain example beside it.
+    """Forget examples with retain examples beside them.
 
-    substitutes: another answer to each forget example's question, in their order; none where no loss uses them
+    substitutes: other answers to the forget examples' questions, in their order; none where no loss uses them
     An item is asked for by (forget index, retain index); `PairSampler` draws both. All randomness lives there, so
     workers, processes and a resumed run see the same pairs. (None, None) asks for a pair of which nothing counts.
     """
@@ -36,7 +36,7 @@ class PairedDataset(Dataset[Pair]):
 
     @property
     def parts(self) -> int:
-        """Rows of a batch for each pair."""
+        """Rows of a batch per pair."""
         return 1 + bool(self.retain) + bool(self.substitutes)
 
     def __len__(self) -> int:
@@ -54,11 +54,11 @@ class PairedDataset(Dataset[Pair]):
 
 
 class PairSampler(Sampler[Index]):
-    """Each forget example once an epoch, each with a retain example; seeded by (seed, epoch).
+    """Every forget example once an epoch, with a retain example beside it; seeded by (seed, epoch).
 
-    Within an optimiser step (`batch_size` examples) forget and retain examples are each sorted by length and paired
-    in this order, so that micro-batches hold examples of about one length. The content of a step does not depend on
-    the micro-batch size, nor on which of its examples are beside each other.
+    Within an optimiser step (`batch_size` examples) forget and retain examples are sorted by length, separately, and
+    paired in this order, so that micro-batches hold examples of about one length. The content of a step does not depend
+    on the micro-batch size, nor on which of its examples are beside each other.
     The epoch is filled up with empty pairs to a multiple of `multiple`: the forget examples of one forward pass on
     all processes. Otherwise accelerate would repeat examples from its beginning.
     Over the epochs the retain set is walked through in a shuffled order, so no example comes twice before all have
@@ -73,7 +73,7 @@ class PairSampler(Sampler[Index]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by accelerate before each epoch."""
+        """accelerate calls it before every epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -120,7 +120,7 @@ def collate_pairs(pairs: Sequence[Pair], pad_token_id: int) -> dict[str, Tensor]
 
     One forward pass serves all of them.
 
-    Returns `input_ids`, `attention_mask`, `labels`, each (rows, length).
+    Returns `input_ids`, `attention_mask`, `labels`, all (rows, length).
     """
     sides = zip(*pairs, strict=True)
     return collate([example for side in sides for example in side if example is not None], pad_token_id)

@@ -20,20 +20,20 @@ from ..progress import say
 
 Row = dict[str, Any]
 
-#: Broken lines of one file that are listed.
+#: The most broken lines of one file that are listed.
 LISTED = 10
 #: Characters of a field of a csv file, which may be a book; the module's own limit is 131,072. The most it takes.
 LONGEST_FIELD = 2**31 - 1
 #: Digits of a number; Python reads none that is longer.
 LONGEST_NUMBER = 4300
 
-#: What makes a row of a csv file whole again.
+#: The remedy for a broken row of a csv file.
 QUOTING = (
     "Put a field that holds a separator, a quote or a line break in quotes, and double the quotes in it."
 )
-#: What may part the fields of a table, the likeliest first: Excel writes semicolons where commas part decimals.
+#: Separators of the fields of a table, the likeliest first: Excel writes semicolons where commas part decimals.
 SEPARATORS = (",", ";", "\t", "|")
-#: Endings of compressed files, and what pyarrow calls them: `rows.jsonl.gz` is read as `rows.jsonl`.
+#: Endings of compressed files, and pyarrow's names of them: `rows.jsonl.gz` is read as `rows.jsonl`.
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 #: Byte order marks, the longer ones first: UTF-32's begins as UTF-16's does.
 MARKS = (
@@ -44,12 +44,12 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
-#: File ending → what reads it; filled below.
+#: File ending → its reader; filled below.
 READERS: dict[str, Callable[[Path], list[Any]]] = {}
 
 
 def ending(file: Path) -> str:
-    """What says how a file is read: its ending in small letters, without that of a compression."""
+    """The ending by which a file is read: in small letters, without that of a compression."""
     suffix = file.suffix.lower()
     return Path(file.stem).suffix.lower() if suffix in COMPRESSED else suffix
 
@@ -65,7 +65,7 @@ def read_bytes(file: Path) -> bytes:
 
 
 def read_text(file: Path) -> str:
-    """The text of a file: UTF-8, or what its byte order mark says, which is no part of the text.
+    """The text of a file, in UTF-8 or the encoding of its byte order mark, which is no part of the text.
 
     Raises `UnicodeDecodeError` for another encoding.
     """
@@ -79,7 +79,7 @@ def read_text(file: Path) -> str:
 
 
 def likely_encoding(content: bytes) -> str:
-    """What text that is no UTF-8 is likely written in, as iconv calls it."""
+    """The likely encoding of text that is no UTF-8, as iconv calls it."""
     start = content[:1000]
     if start[1::2].count(0) > len(start) // 4:
         return "UTF-16LE"
@@ -167,7 +167,7 @@ def _read_csv(file: Path) -> list[Row]:
         _check_columns(columns, file)
         for fields in filter(None, reader):
             number += 1
-            if any(fields[len(columns) :]):  # what no column is there for
+            if any(fields[len(columns) :]):  # fields without a column
                 reason = f"it has more fields than the {len(columns)} columns."
                 problems.append(Problem(f"{file}, row {number}", reason, QUOTING))
             if any(field.strip() for field in fields):
@@ -186,7 +186,7 @@ def _read_csv(file: Path) -> list[Row]:
 
 
 def _separated(text: str, usual: str) -> tuple[str, str]:
-    """What parts the fields of a table, and the table.
+    """The separator of the fields of a table, and the table.
 
     By Excel's line `sep=;` where there is one, which is left out; else the `usual` separator where the line of the
     columns' names holds it, or that of the others which parts the most names.

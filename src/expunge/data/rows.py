@@ -56,7 +56,7 @@ def read_rows(source: str, key: str) -> list[Row]:
 
 
 def read_file(file: Path, key: str) -> list[Any]:
-    """What one file holds, row by row, whatever a row is. Raises `InputError` where it cannot be read."""
+    """The rows of one file, whatever a row is. Raises `InputError` where it cannot be read."""
     if ending(file) not in READERS:
         raise InputError(Problem(key, f"{str(file)!r} is of no known kind.", f"Use one of {_endings()}."))
     try:
@@ -103,7 +103,7 @@ def files_of(folder: Path, key: str) -> list[Path]:
 
 
 def _walk(folder: Path, visited: set[str]) -> Iterator[Path]:
-    """All that is no folder, links followed; a folder that is linked to from within itself once."""
+    """Everything beneath that is no folder, links followed; a folder with a link to itself inside counts once."""
     if (place := os.path.realpath(folder)) in visited:
         return
     visited.add(place)

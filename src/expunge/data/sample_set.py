@@ -21,7 +21,7 @@ class SampleSet:
     samples: Sequence[Sample]
 
     def describe(self) -> dict[str, Any]:
-        """What `run.json` records: the source, a hash of the content, the number of samples."""
+        """The record for `run.json`: the source, a hash of the content, the number of samples."""
         rows = [repr(sample) for sample in self.samples]
         return {"source": self.source, "hash": hash_rows(rows), "n": len(rows)}
 

@@ -1,4 +1,4 @@
-"""What a user's row is: a question with its answer, a conversation, or a text."""
+"""A user's row as a sample: a question with its answer, a conversation, or a text."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class QuestionAnswer:
 class Conversation:
     """Turns as (role, content); every assistant turn is an answer, but those whose `weight` is 0.
 
-    more: what else the chat template is given, as a JSON object: `tools`, a list, and `messages`, {place: keys of the
+    more: further input of the chat template, as a JSON object: `tools`, a list, and `messages`, {place: keys of the
           message there beside role and content}; empty where there is nothing
     """
 
@@ -98,7 +98,7 @@ class Conversation:
         return [encoder.messages(self.messages, self.tools)]
 
     def prompt(self, encoder: Encoder) -> list[int]:
-        """All that comes before the last answer."""
+        """Everything before the last answer."""
         return encoder.prompt_of(self.messages[: self.answers[-1] + 1], self.tools)
 
     @property
@@ -106,7 +106,7 @@ class Conversation:
         return self.turns[self.answers[-1]][1]
 
     def with_answer(self, answer: str) -> Conversation:
-        """Every answer is `answer`, without what was called or thought: each of them is an answer to forget."""
+        """The conversation with `answer` in the place of every answer, as all are to go, without calls and thoughts."""
         messages = [
             {"role": "assistant", "content": answer} if place in self.answers else message
             for place, message in enumerate(self.messages)
@@ -115,7 +115,7 @@ class Conversation:
 
 
 def conversation(messages: Sequence[dict[str, Any]], tools: Sequence[Any] = ()) -> Conversation:
-    """Of messages as `read_messages` gives them."""
+    """The conversation of messages as `read_messages` gives them."""
     turns = tuple((message["role"], message["content"]) for message in messages)
     beside = {
         str(place): {key: value for key, value in message.items() if key not in ("role", "content")}
@@ -149,23 +149,23 @@ def recognise(rows: Sequence[Row], columns: Columns, source: str, key: str) -> C
     Alpaca's and ShareGPT's columns are known by their names, where those that the recipe names are not there.
     """
     there = set(rows[0])
-    found = columns
+    read = columns
     if (
         columns.format in ("auto", "qa")
         and columns.question_column not in there
         and {INSTRUCTION, OUTPUT} <= there
     ):
-        found = found.model_copy(update={"question_column": INSTRUCTION, "answer_column": OUTPUT})
+        read = read.model_copy(update={"question_column": INSTRUCTION, "answer_column": OUTPUT})
     if columns.format in ("auto", "chat") and columns.messages_column not in there and CONVERSATIONS in there:
-        found = found.model_copy(update={"messages_column": CONVERSATIONS})
+        read = read.model_copy(update={"messages_column": CONVERSATIONS})
     if columns.format != "auto":
-        return found
-    if {found.question_column, found.answer_column} <= there:
-        return found.model_copy(update={"format": "qa"})
-    if found.messages_column in there:
-        return found.model_copy(update={"format": "chat"})
-    if found.text_column in there:
-        return found.model_copy(update={"format": "text"})
+        return read
+    if {read.question_column, read.answer_column} <= there:
+        return read.model_copy(update={"format": "qa"})
+    if read.messages_column in there:
+        return read.model_copy(update={"format": "chat"})
+    if read.text_column in there:
+        return read.model_copy(update={"format": "text"})
     raise InputError(
         Problem(key, f"the columns of {source!r} ({', '.join(sorted(there))}) are of no known format: there is "
                 f"neither {columns.question_column!r} with {columns.answer_column!r}, nor {columns.messages_column!r}, "
@@ -202,7 +202,7 @@ def to_samples(rows: Sequence[Row], columns: Columns, source: str) -> list[Sampl
 
 
 def _unread(rows: Sequence[Row], columns: Columns) -> list[str]:
-    """The columns, and keys of messages, that hold something and are not read."""
+    """The columns, and the keys of messages, that hold something but are not read."""
     read = {
         "qa": {columns.question_column, columns.answer_column},
         "chat": {columns.messages_column, "system", "tools"},

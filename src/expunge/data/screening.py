@@ -26,7 +26,7 @@ class Screen:
     writes about them in other words too: names catch more of that than any number of words in a row. Case and
     punctuation play no part in the comparison. Paraphrases without names, and single rare words, pass.
 
-    texts: questions, answers and texts of the forget set, each by itself
+    texts: questions, answers and texts of the forget set, one by one
     """
 
     def __init__(self, texts: Iterable[str]):
@@ -41,12 +41,12 @@ class Screen:
         self._lengths = {len(run) for run in self._runs}
 
     def objection(self, texts: Sequence[str]) -> str | None:
-        """`REPEATS` or `NAMES` where one of `texts` does, else None."""
+        """`REPEATS` or `NAMES` where one of `texts` repeats the forget set or names someone, else None."""
         for text in texts:
             folded = words(text)
             if any(run in self._runs for length in self._lengths for run in _runs(folded, length)):
                 return REPEATS
-        # However the sample is written: a name in small letters is one all the same.
+        # In whatever case: a name in small letters is a name all the same.
         if any(pair in self._names for text in texts for pair in _runs(words(text), 2)):
             return NAMES
         return None

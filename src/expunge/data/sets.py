@@ -12,7 +12,7 @@ from .rows import Unreachable
 from .sample_set import SampleSet
 from .settings import Data
 
-#: What the forget set may share no sample with → what would come of it.
+#: Set that may share no sample with the forget set → what would come of it.
 OVERLAPS = {
     "retain": "they would be forgotten and kept at once",
     "holdout": "it is for what the model never saw",
@@ -21,7 +21,7 @@ OVERLAPS = {
 
 @dataclass(frozen=True)
 class UnlearningData:
-    """What must go and what must stay. format: tofu, muse, tdec, or qa, chat or text, as recognised.
+    """The samples that must go and those that must stay. format: tofu, muse, tdec, or qa, chat or text, as recognised.
 
     retain:  None where there is none, or it is yet to be sampled from the model (`data.retain: self`)
     holdout: samples like those to forget that the model never saw
@@ -36,7 +36,7 @@ class UnlearningData:
 def load_data(data: Data, retain_needed: bool) -> UnlearningData:
     """Read the sets of a recipe's section `data`.
 
-    Raises `InputError` with every problem that can be found at once: missing files and columns, empty sets, rows
+    Raises `InputError` with every problem that it can tell at once: missing files and columns, empty sets, rows
     without an answer, samples that are in both sets, no retain set where the objective needs one.
     """
     sources = data.sources()
@@ -67,10 +67,10 @@ def load_data(data: Data, retain_needed: bool) -> UnlearningData:
 
 
 def overlaps(sets: Mapping[str, SampleSet], prefix: str) -> list[Problem]:
-    """A problem for each set that shares samples with the one to forget; `prefix` comes before its name.
+    """The problems of sets that share samples with the one to forget; `prefix` comes before their names.
 
-    Samples that differ in case, space and punctuation alone are the same. Those that only resemble one another are no
-    problem: the user is told of them.
+    Samples that differ in case, space and punctuation alone are the same. Samples that only resemble one another are
+    no problem: the user is told of them.
     """
     problems: list[Problem] = []
     for side in OVERLAPS:
@@ -103,11 +103,11 @@ def _overlap(forget: SampleSet, other: SampleSet, side: str, prefix: str) -> lis
 
 
 def _say_what_resembles(forget: SampleSet, other: SampleSet, side: str, prefix: str) -> None:
-    found = resembling(forget.samples, other.samples)
-    if found:
-        first, second, index = max(found, key=lambda pair: pair[2])
+    pairs = resembling(forget.samples, other.samples)
+    if pairs:
+        first, second, index = max(pairs, key=lambda pair: pair[2])
         say(
-            f"{prefix}{side}: {len(found)} of the forget samples resemble one of the {side} set (at least "
+            f"{prefix}{side}: {len(pairs)} of the forget samples resemble one of the {side} set (at least "
             f"{LEAST:.0%} of their {WORDS} words in a row are the same), most row {first + 1} of {forget.source!r} "
             f"and row {second + 1} of {other.source!r} ({index:.0%}). Take them out where they say the same."
         )

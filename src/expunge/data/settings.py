@@ -1,4 +1,4 @@
-"""The recipe's section `data`: which samples must go and which must stay; here the user's own files."""
+"""The recipe's section `data`: the samples that must go and those that must stay; here the user's own files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SELF = "self"
 
 
 class CustomTemplate(Section):
-    """How a question and its answer are written: `{question}` and `{answer}` mark their places."""
+    """The form of a question and its answer: `{question}` and `{answer}` mark their places."""
 
     prompt: str
     answer: str = "{answer}"
@@ -31,7 +31,7 @@ class CustomTemplate(Section):
 
 
 class Data(Section):
-    if TYPE_CHECKING:  # keys of every section, each in its own place among the others
+    if TYPE_CHECKING:  # keys of every section, in their own places among the others
         format: Any
         forget: Any
         retain: Any
@@ -56,20 +56,20 @@ class Data(Section):
 
     @property
     def columns(self) -> Columns:
-        """What files beside the sets, such as substitutes, call their columns."""
+        """The names of columns for files beside the sets, such as substitutes."""
         return Columns()
 
     def sources(self) -> dict[str, str | None]:
         """Side (forget, retain, and holdout where the format has one) → where it is read from, None for no such set.
 
-        Raises `InputError` where that cannot be told.
+        Raises `InputError` where the recipe does not tell.
         """
         raise NotImplementedError
 
     def read(self, side: str, source: str) -> tuple[SampleSet, str]:
         """The set of one side, from its source, and its format as `run.json` calls it.
 
-        Raises `InputError` for what cannot be read.
+        Raises `InputError` for a source that cannot be read.
         """
         raise NotImplementedError
 

@@ -31,7 +31,7 @@ def substitutes(
     encoder: Encoder,
     seed: int,
 ) -> list[Example]:
-    """Another answer to each sample's question, encoded, in the samples' order.
+    """Other answers to the samples' questions, encoded, in the samples' order.
 
     source: for refusals a file (None: the package's own), one a line as text or as JSON, drawn by the seed; for
             alternates a set that asks every question of the forget set; of several answers to one the seed draws
@@ -50,7 +50,7 @@ def substitutes(
     drawing = random.Random(seed)
     if kind == "refusal":
         texts = drawing.choices(_refusals(source), k=len(asked))
-        found: list[Sample] = [sample.with_answer(text) for sample, text in zip(asked, texts, strict=True)]
+        others: list[Sample] = [sample.with_answer(text) for sample, text in zip(asked, texts, strict=True)]
     else:
         answers = _alternates(source, columns)
         missing = [number for number, sample in enumerate(asked, start=1) if _question(sample) not in answers]
@@ -60,8 +60,8 @@ def substitutes(
                         f"{forget.source!r}, first that of row {missing[0]}.",
                         "Add a row for each, with the question word for word and another answer.")
             )  # fmt: skip
-        found = [drawing.choice(answers[_question(sample)]) for sample in asked]
-    return [example for sample in found for example in sample.encode(encoder)]
+        others = [drawing.choice(answers[_question(sample)]) for sample in asked]
+    return [example for sample in others for example in sample.encode(encoder)]
 
 
 def _refusals(source: str | None) -> list[str]:

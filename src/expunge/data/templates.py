@@ -1,4 +1,4 @@
-"""How a question and its answer are written for a model.
+"""The forms in which a question and its answer are written for a model.
 
 A model answers well only in the format that it was finetuned with, so the template is part of the recipe
 (`data.template`): `auto`, a name from `TEMPLATES`, or the user's own `{prompt: …, answer: …}`.

@@ -1,4 +1,4 @@
-"""Catching what flows into and back out of linear layers, while no weight gradient is formed."""
+"""Catching the inputs and the output gradients of linear layers, while no weight gradient is formed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Mode = Callable[[Any], AbstractContextManager[None]]
 
 
 def mixed_samples(name: str) -> Problem:
-    """What is wrong with a layer that mixes the samples of a batch."""
+    """The `Problem` of a layer that mixes the samples of a batch."""
     return Problem("adapter.targets", f"the inputs of {name!r} cannot be told apart by sample (as where tokens are "
                    "routed to experts): its importance cannot be measured.",
                    "Leave this layer out, or set adapter.initialization to 'default' or 'pissa'.")  # fmt: skip
@@ -40,7 +40,7 @@ def check_layers(model: Any, names: Iterable[str]) -> None:
 def captured_gradients(
     model: Any, layers: Mapping[str, nn.Module], observe: Observe, mode: Mode = evaluating
 ) -> Iterator[None]:
-    """Call `observe(name, x, delta)` in the backward pass of each layer.
+    """Call `observe(name, x, delta)` in the backward pass of every layer.
 
     x:     (batch, positions, d_in), the layer's input, detached
     delta: (batch, positions, d_out), the gradient of the loss with respect to its output
@@ -66,7 +66,7 @@ def captured_gradients(
 
 
 class _BatchShape:
-    """(batch, length) of the batch that is passing."""
+    """(batch, length) of the batch that passes through the model."""
 
     shape: tuple[int, int] = (0, 0)
 

@@ -1,12 +1,12 @@
 """The input directions that the forget set has and the retain set has not.
 
 An adapter s·B A x sees of a layer's input x only its part along the rows of A. They are placed where the two sets
-differ: of the second moments C = E[x xᵀ] over all positions of each set, A holds the leading solutions of
+differ: of the second moments C = E[x xᵀ] over all positions of a set, A holds the leading solutions of
 
     C_f v = λ (C_r + ε·mean(C_r)·I) v,        ε = 0.01, mean(C_r) = tr(C_r) / d_in
 
 the directions in which the forget set's inputs are largest for what the retain set's inputs are. B is zero, both are
-trained, so nothing has to be anchored. One forward pass over each set, no gradient, no decomposition of W.
+trained, so nothing has to be anchored. One forward pass over both sets, no gradient, no decomposition of W.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ..models.settings import ALL_LINEAR
 
 Batch = Mapping[str, Tensor]
 
-#: ε: what a direction that the retain set does not use at all counts as, as a share of the mean direction.
+#: ε: a direction that the retain set does not use at all counts as this share of the mean direction.
 RIDGE = 0.01
 #: Squared length of a row of A: that of LoRA's own start, whose entries are uniform with variance 1 / (3·d_in).
 SQUARED_LENGTH = 1 / 3
@@ -56,10 +56,10 @@ def input_directions(
 
     model:   a Hugging Face causal LM; it is not changed
     loaders: iterables, walked through once or, of wide models, several times, of dicts with `input_ids`,
-             `attention_mask`, `labels`, each (batch, length). Without a retain set the directions are the leading
+             `attention_mask`, `labels`, all (batch, length). Without a retain set the directions are the leading
              ones of the forget set's inputs.
 
-    On several processes each gives its own shard; the moments are added up. Raises `InputError` for an unknown target,
+    Several processes give their own shards; the moments are added up. Raises `InputError` for an unknown target,
     an empty forget set, and a rank above the width of an input.
     """
     modules = target_layers(model, targets, layers)
@@ -71,7 +71,7 @@ def input_directions(
                     "Choose a smaller rank, or leave that layer out of adapter.targets.")
         )  # fmt: skip
     leaders = _layers_of_one_input(model, modules, forget_loader)
-    found: dict[str, Tensor] = {}
+    directions: dict[str, Tensor] = {}
     for part in _within_memory({name: widths[name] for name in dict.fromkeys(leaders.values())}):
         watched = {name: modules[name] for name in part}
         forget, forget_count = _moments(model, forget_loader, watched)
@@ -80,11 +80,11 @@ def input_directions(
         retain, retain_count = _moments(model, retain_loader or (), watched)
         for name in part:
             other = retain[name] / retain_count if retain_count else None
-            found[name] = leading_directions(
+            directions[name] = leading_directions(
                 forget[name] / forget_count, other, rank, seed_for(seed, name, "directions")
             ).cpu()
     return {
-        name: found[leader].clone() for name, leader in leaders.items()
+        name: directions[leader].clone() for name, leader in leaders.items()
     }  # safetensors stores no tensor twice
 
 
@@ -136,7 +136,7 @@ def _leading_subspace(C: Tensor, L: Tensor, rank: int, seed: int) -> Tensor:
 def _moments(
     model: Any, loader: Iterable[Batch], layers: Mapping[str, nn.Module]
 ) -> tuple[dict[str, Tensor], int]:
-    """Σ x xᵀ of each layer's input over all positions but padding, (d_in, d_in) fp32 on its device; their number."""
+    """Σ x xᵀ of every layer's input over all positions but padding, (d_in, d_in) fp32 on its device; their number."""
     device = model.get_input_embeddings().weight.device
     sums = {
         name: torch.zeros(width, width, device=next(layer.parameters()).device)
@@ -159,7 +159,7 @@ def _moments(
 
 def _add(sums: Mapping[str, Tensor], attended: Tensor, name: str, x: Tensor) -> None:
     positions = x.detach().reshape(-1, x.shape[-1])
-    if len(positions) == attended.numel():  # of experts, say, it is only the positions that were sent to one
+    if len(positions) == attended.numel():  # an expert, say, gets only the positions that were routed to it
         positions = positions[attended.reshape(-1).to(x.device)]
     positions = positions.float()
     sums[name].addmm_(positions.T, positions)
@@ -195,7 +195,7 @@ def _forward(model: Any, batch: Batch) -> None:
 def _observed_inputs(
     layers: Mapping[str, nn.Module], observe: Callable[[str, Tensor], None]
 ) -> Iterator[None]:
-    """Within the block `observe(name, x)` is called with what flows into each layer."""
+    """Within the block every layer calls `observe(name, x)` with its input."""
 
     def hook(name: str) -> Any:
         return lambda _module, inputs: observe(name, inputs[0])

@@ -1,4 +1,4 @@
-"""What an importance estimator is.
+"""The interface of importance estimators.
 
 Every estimator works on g_n = ∂L(x_n)/∂W, one matrix (d_out, d_in) per sample, which is δᵀx for the layer's input
 x (T, d_in) and output gradient δ (T, d_out). An estimator is two pure functions:
@@ -51,7 +51,7 @@ class Layer:
 class Estimator(ABC):
     """One way to say how much of a set an entry of W carries, for one layer."""
 
-    #: One line: what E[·] of what; shown by `expunge methods`.
+    #: One line: the formula, E[·] of something; shown by `expunge methods`.
     formula: str
     paper: str
     #: Fewest forget samples that it says something about: a variance needs two.

@@ -41,23 +41,23 @@ def measure_importance(
     official: bool = False,
     passes: int | None = None,
 ) -> dict[str, Tensor]:
-    """How much of the forget set, relative to the retain set, each row of each weight matrix carries.
+    """How much of the forget set, relative to the retain set, the rows of the weight matrices carry.
 
     model:   a Hugging Face causal LM; it is not changed
-    loaders: iterables of dicts with `input_ids`, `attention_mask`, `labels`, each (batch, length); labels −100
+    loaders: iterables of dicts with `input_ids`, `attention_mask`, `labels`, all (batch, length); labels −100
              where nothing is predicted. Without a retain set the importance is that of the forget set alone.
     estimator: a name from `expunge methods`; targets, layers: which linear layers
     rank, scaling, seed: of VILA's random projections; scaling only counts where they perturb
     perturb:  measure at W + s·BA instead of W (VILA's text taken literally; it changes the model that is measured)
     official: reproduce the public code of `fila` and `vila`, mistakes included, for comparison (`OFFICIAL`): its
-              result depends on the batches, and each pass takes what the loaders give then; shuffled ones draw anew
+              result depends on the batches, and every pass takes what the loaders then give; shuffled ones draw anew
     passes:   of the public code, instead of those of the estimator's own paper (fila 1, vila 10)
 
     Returns {module name: d}, d (d_out,) fp32 on the CPU, d_i = sqrt(Σ_j F_rel,ij), F_rel = F_f / (F_r + ε).
-    On several processes each gives its own shard of the data; the sums are added up, so all get the same result.
+    Several processes give their own shards of the data; the sums are added up, so all get the same result.
 
-    Raises `InputError` for an unknown estimator or target, for an empty forget set, and where nothing is found: a
-    variance needs two samples.
+    Raises `InputError` for an unknown estimator or target, for an empty forget set, and where no row has any
+    importance: a variance needs two samples.
     """
     procedure = choose_procedure(estimator, perturb=perturb, official=official, passes=passes)
     return measure_by(
@@ -87,7 +87,7 @@ def measure_by(
     scaling: float,
     seed: int,
 ) -> dict[str, Tensor]:
-    """What `measure_importance` says, by a procedure that has been chosen already."""
+    """The result of `measure_importance`, by a procedure that the caller has chosen."""
     kind = estimators[estimator]
     modules = target_layers(model, targets, layers)
     device = model.get_input_embeddings().weight.device
@@ -131,11 +131,11 @@ def _samples_if_few(loaders: Sequence[Iterable[Batch] | None], device: torch.dev
         if loader is None:
             continue
         few = isinstance(loader, Sized) and len(loader) <= FEW_BATCHES
-        # A row without labels is none.
-        found = (
+        # A row without labels is no sample.
+        count = (
             sum(int((batch["labels"][:, 1:] != IGNORED).any(1).sum()) for batch in loader) if few else MANY
         )
-        smallest = min(smallest, int(_over_all_processes(torch.tensor(found, device=device))) or MANY)
+        smallest = min(smallest, int(_over_all_processes(torch.tensor(count, device=device))) or MANY)
     return smallest if smallest < MANY else None
 
 
@@ -155,8 +155,8 @@ def _sum_over(
     def observe(name: str, x: Tensor, delta: Tensor) -> None:
         total = totals[name]
         with _tensor_cores(x.device):
-            found = procedure.sums(measured[name], same_input(x), delta.float(), len(tokens.targets), scaling)
-        for key, value in found.items():
+            sums = procedure.sums(measured[name], same_input(x), delta.float(), len(tokens.targets), scaling)
+        for key, value in sums.items():
             if key in total:
                 total[key] += value
             else:
@@ -172,7 +172,7 @@ def _sum_over(
             )
             for batch in batches:
                 tokens = answer_tokens(model, {key: value.to(device) for key, value in batch.items()})
-                samples = int((tokens.token_counts > 0).sum())  # a row without labels is none
+                samples = int((tokens.token_counts > 0).sum())  # a row without labels is no sample
                 if samples == 0:
                     continue
                 tokens.log_probability.sum().backward()
@@ -186,7 +186,7 @@ def _sum_over(
 class _SameInput:
     """x in fp32: one tensor for all layers that read the same x, so that it is cast once and known by its identity.
 
-    The backward pass comes to such layers (query, key and value; gate and up) one after the other.
+    The backward pass reaches such layers (query, key and value; gate and up) one after the other.
     """
 
     def __init__(self) -> None:
@@ -222,7 +222,7 @@ def _tensor_cores(device: torch.device) -> Iterator[None]:
 
 
 def _over_all_processes(value: Tensor) -> Tensor:
-    """`value`, in place the sum of every process's."""
+    """Add up `value` over all processes, in place."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(value)
     return value

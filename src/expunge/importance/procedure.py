@@ -28,7 +28,7 @@ class Procedure:
     """How samples become row importances, and those an adapter.
 
     passes:         over each set
-    redrawn:        at each pass the samples come in another order, in batches that are full but for the last, and the
+    redrawn:        at every pass the samples come in another order, in batches that are full but for the last, and the
                     retain samples are drawn anew; otherwise they are the same, in batches with the least padding
     perturb:        s·BA is added to W, with the pair A, B that the estimator projects to
     batch_mean:     a gradient per batch, of its mean loss, weighted by its label tokens; otherwise one per sample
@@ -60,7 +60,7 @@ class Procedure:
         return {name: tokens * value for name, value in mean.items()}
 
     def count(self, samples: int, tokens: int) -> int:
-        """What a batch adds to the count that the sums are divided by."""
+        """The batch's share of the count by which the sums are divided."""
         return tokens if self.batch_mean else samples
 
     def rows(self, estimator: Estimator, sums: Sums, count: int, rows: slice) -> Tensor:
@@ -73,7 +73,7 @@ _PUBLIC = Procedure(
     redrawn=True, batch_mean=True, epsilon=OFFICIAL_EPSILON, mode=training, public_factors=True
 )
 
-#: What the public code of the two papers does, each with the passes of its own repository (methods.md §2).
+#: The procedures of the public code of the two papers, with the passes of their repositories (methods.md §2).
 OFFICIAL = {
     "fila": _PUBLIC,
     "vila": replace(_PUBLIC, passes=10, perturb=True, scaled=True, divided_again=True),
@@ -83,7 +83,7 @@ OFFICIAL = {
 def choose_procedure(
     estimator: str, *, perturb: bool = False, official: bool = False, passes: int | None = None
 ) -> Procedure:
-    """passes: of the public code, where it is not its own paper's.
+    """The procedure that the arguments ask for. passes: of the public code, in place of its own paper's.
 
     Raises `InputError` where the estimator has no random pair to perturb with, or no public code, and where passes are
     asked for that would all be the same.

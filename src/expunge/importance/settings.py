@@ -8,7 +8,7 @@ from ..settings import Location, Section
 
 
 class Importance(Section):
-    """How importance is measured; the estimator is `adapter.initialization`."""
+    """The settings of the measurement; the estimator is `adapter.initialization`."""
 
     samples: int | None = Field(None, ge=1, description="at most this many of each set; null: the whole forget set "
                                 "and as many retain samples")  # fmt: skip

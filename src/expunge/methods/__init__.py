@@ -1,4 +1,4 @@
-"""How a model is made to forget. A new method is one file here, named below, and its section in `recipe/methods.py`."""
+"""The methods of unlearning. A new method is one file here, named below, and its section in `recipe/methods.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What there is to choose from, for `expunge methods`."""
+"""The names that a recipe can choose from, for `expunge methods`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:
-    """Kind → entries with name, formula, paper, and what else is known of them.
+    """Kind → entries with name, formula, paper, and further facts.
 
-    Says what is wrong with other packages' entries that cannot be imported, and leaves them out.
+    Entries of other packages that cannot be imported are left out, and the user is told what is wrong with them.
     """
     forget, retain, measured = _known(forget_losses), _known(retain_losses), _known(estimators)
     return {

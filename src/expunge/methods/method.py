@@ -1,4 +1,4 @@
-"""What a method is: the few questions in which one way to make a model forget differs from another."""
+"""Methods: the few questions in which one way to make a model forget differs from another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..training.settings import Training
 class Method(ABC):
     """One way to make a model forget, with a recipe's settings. The phases ask it, and know no method by name.
 
-    formula, paper, published: what `expunge methods` shows
+    formula, paper, published: shown by `expunge methods`
     forms:  the folders that a run can hand over; the first always is
     reason: why there are no others
     """
@@ -38,7 +38,7 @@ class Method(ABC):
 
     @abstractmethod
     def objective(self) -> Objective:
-        """What training minimises, with its state at the start."""
+        """The objective that training minimises, with its state at the start."""
 
     @property
     def source(self) -> Model:
@@ -61,7 +61,7 @@ class Method(ABC):
 
     @property
     def finds_rate(self) -> bool:
-        """Whether the learning rate is found by trials."""
+        """Whether trials search for the learning rate."""
         return False
 
     @property
@@ -95,7 +95,7 @@ class Method(ABC):
         return (folder.adapter / WEIGHTS_FILE).stat().st_size
 
     def problems(self) -> list[Problem]:
-        """What in the recipe does not go with the method."""
+        """The problems of settings in the recipe that do not go with the method."""
         name, implied = self.recipe.method.name, self.recipe.method.implied
         problems = []
         for section in sorted(self.recipe.method.unused):

@@ -1,4 +1,4 @@
-"""`retrain`: exact unlearning. What was never shown need not be forgotten."""
+"""`retrain`: exact unlearning. A model need not forget samples that it never saw."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Retrain(Method):
         try:
             forgets = load_config(original)
         except InputError:
-            return problems  # that the original is missing is said elsewhere
+            return problems  # another check tells that the original is missing
         base = load_config(self.source, "method.base")
         if _kind(base) != _kind(forgets):
             problems.append(

@@ -44,7 +44,7 @@ class AnswerTokens:
     def _statistics(self) -> tuple[Tensor, ...]:
         if self.part_of is None:
             return token_statistics(self.logits, self.targets)
-        # Of the whole batch at once: its logits then get one gradient, not one for each part.
+        # Of the whole batch at once: its logits then get one gradient, not one per part.
         whole, part = self.part_of
         return tuple(values[part] for values in whole._statistics)
 
@@ -95,7 +95,7 @@ class AnswerTokens:
 
 
 def answer_tokens(model: Any, batch: Mapping[str, Tensor], hidden_layer: int | None = None) -> AnswerTokens:
-    """Run `model` on `input_ids`, `attention_mask` and `labels`, each (batch, length).
+    """Run `model` on `input_ids`, `attention_mask` and `labels`, all three (batch, length).
 
     hidden_layer: also keep the hidden states after this transformer block, counted from 0
     The model must take `logits_to_keep` as a boolean mask, as the causal LMs of transformers 5 do.

@@ -18,7 +18,7 @@ def transformer_blocks(model: nn.Module) -> nn.ModuleList:
 
 
 def check_block(model: nn.Module, layer: int) -> None:
-    """Raises `InputError` where the model has no block `layer`, counted from 0."""
+    """Raise `InputError` where the model has no block `layer`, counted from 0."""
     count = len(transformer_blocks(model))
     if not 0 <= layer < count:
         raise InputError(
@@ -29,7 +29,8 @@ def check_block(model: nn.Module, layer: int) -> None:
 
 @contextmanager
 def block_outputs(model: nn.Module, layer: int) -> Iterator[list[Tensor]]:
-    """Within the block of code, the hidden states (batch, length, d) after block `layer` of each forward pass."""
+    """Yield a list. Every forward pass within the block of code adds its hidden states (batch, length, d) after the
+    transformer block `layer`."""
     states: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:

@@ -8,9 +8,9 @@ _PARTS = ("its weights differ", "its weights are the same, but its configuration
 
 
 def difference(recorded: str | None, here: str) -> str | None:
-    """What tells two models apart, by their fingerprints; None where all hashes that both have are the same.
+    """How two models differ, by their fingerprints; None where all hashes that both have are the same.
 
-    So a fingerprint of version 0.1.0 is that of every model with the same weights.
+    So a fingerprint of version 0.1.0 matches every model with the same weights.
     """
     if not recorded:
         return "its fingerprint is not known"

@@ -24,7 +24,7 @@ from torch import Tensor
 from ..errors import InputError, Problem
 
 SAMPLES_PER_TENSOR = 64
-#: Set to `full`, every value is hashed too.
+#: Set to `full`, it asks for a hash of every value too.
 EXTENT = "EXPUNGE_FINGERPRINT"
 #: Keys of a configuration, at any depth, that change neither what a model computes nor how it is trained.
 WITHOUT_EFFECT = frozenset({
@@ -94,7 +94,7 @@ def tokenizer_digest(tokenizer: Any) -> str:
 def remember_checkpoint(rounded: Any, checkpoint: Any) -> None:
     """Let `rounded`, in fp16 or quantised, have the fingerprint of `checkpoint`, the same model in its own dtype.
 
-    It holds for each of its tensors as long as that is not changed, and for the parts of the model too.
+    A tensor keeps this fingerprint until it is changed; parts of the model have it too.
     """
     known: dict[bytes, bytes] = {}
     for values in (_sampled, _complete) if in_full() else (_sampled,):
@@ -115,7 +115,7 @@ def _digest(base: Any, tensors: Tensors, values: Values) -> bytes:
 
 
 def _contents(base: Any, tensors: Tensors, values: Values) -> Iterator[tuple[str, bytes]]:
-    """Name of each tensor, and what is hashed of it."""
+    """The tensors' names, and the bytes that are hashed of them."""
     for full_name, tensor in tensors(base):
         if ".lora_" not in full_name:
             name = full_name.replace(".base_layer.", ".")
@@ -127,7 +127,7 @@ def _parameters(base: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def _buffers(base: Any) -> Iterator[tuple[str, Tensor]]:
-    """Those that a checkpoint holds; the others follow from the configuration."""
+    """The buffers that a checkpoint holds; the others follow from the configuration."""
     for prefix, module in base.named_modules():
         for name, buffer in module.named_buffers(prefix, recurse=False):
             if name.rpartition(".")[2] not in module._non_persistent_buffers_set:

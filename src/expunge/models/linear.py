@@ -19,7 +19,7 @@ from ..errors import InputError, Problem, nearest
 from .probe import never_called
 from .settings import ALL_LINEAR
 
-#: What the projections are called in the models of transformers; fused projections count for all their parts.
+#: Names of the projections in the models of transformers; fused projections count for all their parts.
 _QUERY = ("q_proj", "query", "c_attn", "query_key_value", "qkv_proj", "Wqkv")
 _KEY = ("k_proj", "key", "c_attn", "query_key_value", "qkv_proj", "Wqkv")
 _VALUE = ("v_proj", "value", "c_attn", "query_key_value", "qkv_proj", "Wqkv")
@@ -38,7 +38,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
 
 
 class Unreached(NamedTuple):
-    """Of a weight that no adapter reaches: how many parameters it has, and why."""
+    """A weight that no adapter reaches: how many parameters it has, and why none reaches it."""
 
     parameters: int
     reason: str
@@ -70,8 +70,8 @@ def target_layers(
     """
     if targets != ALL_LINEAR and (not isinstance(targets, str) or targets not in TARGETS):
         _check_endings(linear_layers(model), _endings(targets))
-    found = _selected(model, targets, layers)
-    if not found:
+    selected = _selected(model, targets, layers)
+    if not selected:
         others = sorted({layer_kind(name) for name in _outside_layers(model, targets, layers)})
         beside = f", but {' and '.join(others)}, which no adapter reaches" if others else ""
         raise InputError(
@@ -83,16 +83,16 @@ def target_layers(
                 "Use 'all-linear'." if layers == 1 else "Use 'all-linear', or more adapter.layers.",
             )
         )
-    for name in _left_out(model, found, targets):
-        del found[name]
-    if not found:
+    for name in _left_out(model, selected, targets):
+        del selected[name]
+    if not selected:
         raise InputError(
             Problem("adapter.targets", f"none of the layers that {targets!r} names can be adapted: no pass over text "
                     "calls them, or PEFT has no LoRA for them.",
                     "Use 'all-linear', or name layers of the part that reads text.")
         )  # fmt: skip
-    _refuse_shared(model, found)
-    return found
+    _refuse_shared(model, selected)
+    return selected
 
 
 def unreached(
@@ -104,10 +104,10 @@ def unreached(
     are meant, gates of one row; the experts of a sparse model, which transformers keeps in one parameter of three
     dimensions, and the routers before them. Embeddings, convolutions and biases are nobody's target.
     """
-    found = _selected(model, targets, layers)
+    selected = _selected(model, targets, layers)
     return {
-        f"{name}.weight": Unreached(math.prod(matrix_shape(found[name])), why)
-        for name, why in _left_out(model, found, targets).items()
+        f"{name}.weight": Unreached(math.prod(matrix_shape(selected[name])), why)
+        for name, why in _left_out(model, selected, targets).items()
     } | {
         name: Unreached(weight.numel(), "no linear layer")
         for name, weight in _outside_layers(model, targets, layers).items()
@@ -115,18 +115,18 @@ def unreached(
 
 
 def _left_out(
-    model: nn.Module, found: Mapping[str, nn.Module], targets: str | Sequence[str]
+    model: nn.Module, selected: Mapping[str, nn.Module], targets: str | Sequence[str]
 ) -> dict[str, str]:
-    """{name: why} of the linear layers that are meant and cannot be adapted."""
-    why = {name: "a gate of one row" for name, module in found.items()
+    """{name: why} for the selected linear layers that cannot be adapted."""
+    why = {name: "a gate of one row" for name, module in selected.items()
            if targets == ALL_LINEAR and matrix_shape(module)[0] == 1}  # fmt: skip
-    why |= {name: "PEFT has no LoRA for it here" for name in found if not _peft_reaches(model, name)}
-    return why | dict.fromkeys(never_called(model, found), "no pass over text calls it")
+    why |= {name: "PEFT has no LoRA for it here" for name in selected if not _peft_reaches(model, name)}
+    return why | dict.fromkeys(never_called(model, selected), "no pass over text calls it")
 
 
 def _peft_reaches(model: Any, name: str) -> bool:
-    """Whether PEFT places a LoRA layer at this name: some names it takes for experts that transformers 5 has fused, and
-    Mamba's last projection it refuses, because only its weight is read."""
+    """Whether PEFT places a LoRA layer at this name. It takes some names for experts that transformers 5 has fused, and
+    it refuses Mamba's last projection, of which only the weight is read."""
     if getattr(getattr(model, "config", None), "model_type", None) is None:
         return True
     config = LoraConfig(target_modules=[name])
@@ -139,23 +139,23 @@ def _peft_reaches(model: Any, name: str) -> bool:
 
 
 def _selected(model: nn.Module, targets: str | Sequence[str], layers: float) -> dict[str, nn.Module]:
-    """The linear layers that are meant, whether they can be adapted or not."""
-    found = linear_layers(model)
-    kept = _kept_blocks(found, layers)
+    """The linear layers that the recipe means, whether PEFT can adapt them or not."""
+    selected = linear_layers(model)
+    kept = _kept_blocks(selected, layers)
     if targets != ALL_LINEAR:
-        found = {name: module for name, module in found.items() if matches(name, _endings(targets))}
+        selected = {name: module for name, module in selected.items() if matches(name, _endings(targets))}
     if kept is not None:
-        found = {name: module for name, module in found.items() if block_index(name) in kept}
-    return found
+        selected = {name: module for name, module in selected.items() if block_index(name) in kept}
+    return selected
 
 
 def _endings(targets: str | Sequence[str]) -> tuple[str, ...]:
-    """What the names of layers end with that `targets`, not all of them, mean."""
+    """The endings of the layer names that `targets` means; `targets` is not `all-linear`."""
     return TARGETS.get(targets, (targets,)) if isinstance(targets, str) else tuple(targets)
 
 
 def _outside_layers(model: nn.Module, targets: str | Sequence[str], layers: float) -> dict[str, nn.Parameter]:
-    """Weights that the targets name too, and that no linear layer holds."""
+    """The weights that the targets also name but that no linear layer holds."""
     linear = linear_layers(model)
     kept = _kept_blocks(linear, layers)
     weights = {}
@@ -189,7 +189,7 @@ def _is_of_experts(name: str) -> bool:
 
 
 def _kept_blocks(linear: Iterable[str], layers: float) -> set[int] | None:
-    """The blocks that a share means, of those that have linear layers; None for all, and what lies outside them."""
+    """The blocks that a share means, of those with linear layers; None means all blocks and the layers outside them."""
     if layers >= 1.0:
         return None
     blocks = sorted({index for name in linear if (index := block_index(name)) is not None})
@@ -227,19 +227,19 @@ def matches(name: str, endings: Sequence[str]) -> bool:
     return any(name == ending or name.endswith(f".{ending}") for ending in endings)
 
 
-def _check_endings(found: Mapping[str, nn.Module], endings: Sequence[str]) -> None:
-    known = {layer_kind(name) for name in found} | {name.rpartition(".")[2] for name in found}
+def _check_endings(linear: Mapping[str, nn.Module], endings: Sequence[str]) -> None:
+    known = {layer_kind(name) for name in linear} | {name.rpartition(".")[2] for name in linear}
     problems = [
         Problem("adapter.targets", f"{ending!r} is no linear layer of this model.",
                 nearest(ending, known | set(TARGETS) | {ALL_LINEAR}))
         for ending in endings
-        if not any(matches(name, [ending]) for name in found)
+        if not any(matches(name, [ending]) for name in linear)
     ]  # fmt: skip
     if problems:
         raise InputError(problems)
 
 
-def _refuse_shared(model: nn.Module, found: Mapping[str, nn.Module]) -> None:
+def _refuse_shared(model: nn.Module, selected: Mapping[str, nn.Module]) -> None:
     owners: dict[int, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         weight = getattr(module, "weight", None)
@@ -248,7 +248,7 @@ def _refuse_shared(model: nn.Module, found: Mapping[str, nn.Module]) -> None:
     problems = [
         Problem("adapter.targets", f"{name!r} shares its weight with {' and '.join(set(shared) - {name})}.",
                 "Leave it out: an adapter would change only one of them.")
-        for name, module in found.items()
+        for name, module in selected.items()
         if len(shared := owners.get(id(module.weight), [])) > 1
     ]  # fmt: skip
     if problems:

@@ -1,4 +1,4 @@
-"""Whether a model will load, as far as that shows without reading its weights."""
+"""Whether a model will load, as far as one can tell without reading its weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_loadable(model: Model, key: str = "model.path") -> None:
 
 
 def _weight_files(folder: Path) -> list[str]:
-    """One file, or those that the index names."""
+    """The single file of weights, or those that the index names."""
     if not os.path.isfile(folder / WEIGHTS) and os.path.isfile(folder / INDEX):
         return indexed_files(folder / INDEX)
     return [WEIGHTS]

@@ -27,7 +27,7 @@ INDEX = f"{WEIGHTS}.index.json"
 #: A folder with this file is an adapter's; where a model is there too, transformers adds the adapter to it unasked.
 ADAPTER = "adapter_config.json"
 
-logging.disable_progress_bar()  # a bar for each load of a small model hides the run's own progress
+logging.disable_progress_bar()  # a bar per load of a small model hides the run's own progress
 
 
 def load_config(model: Model, key: str = "model.path") -> Any:
@@ -45,7 +45,7 @@ def load_tokenizer(model: Model, key: str = "model.path") -> Any:
         if not os.path.isfile(path / "config.json") or any(file.is_file() for file in files):
             raise
         raise _no_tokenizer(model, key) from error
-    # Of some families transformers makes an empty one where the files are missing: every text would be no token.
+    # For some families transformers makes an empty tokenizer where files are missing: every text would be no token.
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise _no_tokenizer(model, key)
     return tokenizer
@@ -74,7 +74,7 @@ def load_weights(model: Model, key: str, **options: Any) -> Any:
 
     Raises `InputError` where its files lack a weight, hold one that is no number, or bring an adapter with them.
     """
-    loaded, found = _from(
+    loaded, info = _from(
         model,
         key,
         AutoModelForCausalLM.from_pretrained,
@@ -84,10 +84,10 @@ def load_weights(model: Model, key: str, **options: Any) -> Any:
         **options,
     )
     # transformers fills such weights with random numbers, and only warns.
-    faults = sorted(found["missing_keys"])
+    faults = sorted(info["missing_keys"])
     faults += [
         f"{name} (of shape {tuple(there)}, not {tuple(wanted)})"
-        for name, there, wanted in sorted(found["mismatched_keys"])
+        for name, there, wanted in sorted(info["mismatched_keys"])
     ]
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
@@ -95,7 +95,7 @@ def load_weights(model: Model, key: str, **options: Any) -> Any:
             Problem(key, f"the checkpoint {model.path!r} lacks weights of its model: {', '.join(faults[:3])}{more}.",
                     "Copy weights and config.json anew from where they come.")
         )  # fmt: skip
-    if unused := sorted(found["unexpected_keys"]):
+    if unused := sorted(info["unexpected_keys"]):
         more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
         say(f"The checkpoint {model.path!r} holds weights that its model has no place for, and that are left out: "
             f"{', '.join(unused[:3])}{more}")  # fmt: skip
@@ -106,7 +106,7 @@ def load_weights(model: Model, key: str, **options: Any) -> Any:
 
 
 def _refuse_no_numbers(loaded: Any, model: Model, key: str) -> None:
-    """NaN and infinity pass through one sum after another: everything that is measured would be one of them."""
+    """Refuse NaN and infinity: they pass through one sum after another, so every measurement would be one of them."""
     spoilt = [name for name, weight in loaded.named_parameters() if not _is_finite(weight.detach())]
     if not spoilt:
         return
@@ -185,7 +185,7 @@ def _from(model: Model, key: str, load: Any, part: str = "", **options: Any) -> 
     except (
         OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, MemoryError, SafetensorError,
     ) as error:  # fmt: skip
-        # What transformers raises for a folder or id without weights, tokenizer or known architecture.
+        # transformers raises these for a folder or id without weights, tokenizer or known architecture.
         raise _no_model(model, key, error, part) from error
 
 
@@ -213,7 +213,7 @@ def _no_tokenizer(model: Model, key: str) -> InputError:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """torch, safetensors and the system each have their own words for it."""
+    """Whether memory ran out: torch, safetensors and the system have their own words for it."""
     text = str(error).lower()
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
         words in text for words in ("can't allocate memory", "cannot allocate memory", "out of memory")
@@ -221,7 +221,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _with_adapter(model: Model, key: str) -> InputError:
-    """Two models under one name: measured would be the adapted one, with the fingerprint of the other."""
+    """Two models have one name: a run would measure the adapted one, with the fingerprint of the other."""
     path = Path(model.path)
     if os.path.isdir(path) and not (path / "config.json").is_file():
         base = read_object(path / ADAPTER, "the configuration of an adapter", ()).get(
@@ -241,7 +241,7 @@ def _with_adapter(model: Model, key: str) -> InputError:
 
 
 def indexed_files(index: Path) -> list[str]:
-    """The files that the index of a checkpoint names; none where it is damaged, which is for loading to tell of."""
+    """The files that the index of a checkpoint names; none where it is damaged, which loading reports."""
     try:
         files = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         return sorted({str(file) for file in files})
@@ -250,8 +250,8 @@ def indexed_files(index: Path) -> list[str]:
 
 
 def refuse_unsafe(model: Model, key: str) -> None:
-    """Weights that are there only as pickle, which could run code when it is read, and an index that names pickles or
-    files outside the folder. Of a model on the hub nothing is known before it is loaded."""
+    """Refuse weights that are there only as pickle, which could run code when it is read, and an index that names
+    pickles or files outside the folder. Of a model on the hub nothing is known before it is loaded."""
     path = Path(model.path)
     if not os.path.isdir(path):
         return

@@ -1,4 +1,4 @@
-"""What a pass over text calls: some models carry layers that it never reaches, and layers with inputs of their own."""
+"""The layers that a pass over text calls. Some models carry layers that it never reaches, or with other inputs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .modes import evaluating
 #: The batch and the length of the pass.
 ROWS, LENGTH = 2, 5
 
-#: Model → what `input_shapes` says of it.
+#: Model → result of `input_shapes`.
 _known: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
 def input_shapes(model: nn.Module) -> dict[str, tuple[int, ...]] | None:
     """{module name: shape of its input} for the modules that a pass over `ROWS` texts of `LENGTH` tokens calls.
 
-    One small forward pass, made once for a model, also on the meta device. None where the model does not run so: some
-    look at numbers that a model without content does not have.
+    It makes one small forward pass, once for a model, also on the meta device. None where the model does not run so:
+    some models look at numbers that a model without content does not have.
     """
     if model not in _known:
         _known[model] = _input_shapes(model)
@@ -31,10 +31,10 @@ def input_shapes(model: nn.Module) -> dict[str, tuple[int, ...]] | None:
 
 
 def never_called(model: nn.Module, names: Iterable[str]) -> list[str]:
-    """Those of the modules that no pass over text calls: of a vision or audio tower, or only their weight is read.
+    """The modules that no pass over text calls: they are of a vision or audio tower, or only their weight is read.
 
-    An expert is called by the texts that are routed to it, so it counts as called where any of its siblings is: a
-    module of the same name but for the numbers in it.
+    Only texts that are routed to an expert call it. So it counts as called where any sibling is: a module of the same
+    name but for the numbers in it.
     """
     shapes = input_shapes(model)
     if shapes is None:

@@ -31,7 +31,8 @@ def processes() -> PartialState:
 
 @functools.cache
 def _leave_the_group_at_exit() -> None:
-    """Left to the end of the interpreter, gloo's threads now and then abort a process that had done its work."""
+    """End the group at exit: gloo's threads, left to the interpreter, now and then abort a process that has done its
+    work."""
     atexit.register(lambda: PartialState().destroy_process_group())
 
 
@@ -51,5 +52,5 @@ def share(items: Sequence[T]) -> list[T]:
 
 
 def gathered(results: Mapping[int, Result]) -> dict[int, Result]:
-    """The results of all processes, by the number of the item that each is of. Every process must call it."""
+    """The results of all processes, by the numbers of their items. Every process must call it."""
     return dict(gather_object(list(results.items())))

@@ -6,6 +6,6 @@ import hashlib
 
 
 def seed_for(seed: int, *names: str) -> int:
-    """The seed of what `names` say (a layer, a purpose), from the recipe's: the same on every machine, < 2^56."""
+    """The seed for `names` (a layer, a purpose), from the recipe's seed: the same on every machine, < 2^56."""
     digest = hashlib.sha256("/".join((str(seed), *names)).encode()).digest()
     return int.from_bytes(digest[:7], "big")

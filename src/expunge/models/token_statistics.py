@@ -1,7 +1,7 @@
 """Per token, from logits over a vocabulary: all that losses and metrics need, in one pass over the logits.
 
-Autograd's own path from logits to log p keeps a copy of them in fp32 and adds up one gradient of their size for each
-of the gathered numbers. Here the work in fp32 goes a few tokens at a time, forward and backward, and the logits get
+Autograd's own path from logits to log p keeps a copy of them in fp32 and adds up one gradient of their size for
+every gathered number. Here the work in fp32 goes a few tokens at a time, forward and backward, and the logits get
 one gradient, in their own dtype: whatever the vocabulary, no second tensor of their size stays in memory.
 """
 
@@ -18,7 +18,7 @@ NUMBERS_IN_FP32 = {"cpu": 2**20, "accelerator": 2**26}
 
 
 def token_statistics(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """log Σ_v exp(y_v), log p(x_t) and max over v ≠ x_t of log p(v), each (N,) fp32, differentiable once.
+    """log Σ_v exp(y_v), log p(x_t) and max over v ≠ x_t of log p(v), all (N,) fp32, differentiable once.
 
     logits: (N, V) of any float dtype, V ≥ 2; targets: (N,) int64, the true tokens x_t
     """
@@ -28,10 +28,10 @@ def token_statistics(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, T
 def cross_entropy(logits: Tensor, distribution: Tensor) -> Tensor:
     """−Σ_v q_v log p(v), (N,) fp32, differentiable once with respect to the logits: p − q.
 
-    logits: (N, V) of any float dtype; distribution: q (N, V) fp32, held constant, each row of sum 1
+    logits: (N, V) of any float dtype; distribution: q (N, V) fp32, held constant, its rows sum to 1
 
-    p and q are often close. Where their difference is only formed after each has been rounded to bf16, it is mostly
-    rounding; here it is rounded once.
+    p and q are often close. If we formed their difference after rounding both to bf16, it would be mostly rounding;
+    here the difference is rounded once.
     """
     return _CrossEntropy.apply(logits, distribution)
 
@@ -92,7 +92,7 @@ class _TokenStatistics(torch.autograd.Function):
 
 
 def _parts(logits: Tensor) -> list[slice]:
-    """Tokens whose logits are in fp32 at the same time."""
+    """Slices of tokens; the logits of one slice are in fp32 at a time."""
     limit = NUMBERS_IN_FP32["cpu" if logits.device.type == "cpu" else "accelerator"]
     few = max(1, limit // logits.shape[-1])
     return [slice(start, start + few) for start in range(0, len(logits), few)]

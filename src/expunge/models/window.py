@@ -1,4 +1,4 @@
-"""What a model's configuration says of the tokens that it can read: how many at once, and which."""
+"""The tokens that a model can read, by its configuration: how many at once, and which."""
 
 from __future__ import annotations
 

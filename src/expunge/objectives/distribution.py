@@ -1,6 +1,6 @@
 """Losses towards a whole distribution over the vocabulary: `undial`, `ceu`, `whp`, and `kl` for what must stay.
 
-Each target is a constant: no gradient passes to it.
+The targets are constants: no gradient passes to them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def cross_entropy_unlearning(outputs: Outputs) -> Tensor:
 def generic_prediction(outputs: Outputs, *, alpha: PositiveFloat = 5.0) -> Tensor:
     """Cross entropy, (N,) fp32, to what the original would say of a text that it had not read.
 
-    What a model that was trained further on the forget set says more loudly is lowered in the original's logits.
+    Where a model that was trained further on the forget set raises a logit, that logit of the original is lowered.
     """
     assert outputs.original is not None
     assert outputs.reinforced is not None

@@ -1,9 +1,9 @@
-"""What a loss is, and the decorator `loss` that makes one of a function.
+"""Losses, and the decorator `loss` that makes one of a function.
 
 A loss sees outputs of models, never a model. It returns one number a token or one a sequence; the trainer divides
 their sum by the tokens or sequences of the whole optimiser step, so that batch 32 and 8 × 4 accumulation, on one
 process or on two, give the same step. A new loss is a function of `Outputs` whose keyword arguments, with their
-defaults, are its hyper-parameters in the recipe. Their types say what values they may have, by pydantic's names:
+defaults, are its hyper-parameters in the recipe. Their types limit the values, by pydantic's names:
 `PositiveFloat`, `NonNegativeInt`, or `float` for any number. `registry` names it, or the entry point of a package.
 """
 
@@ -19,22 +19,22 @@ from torch import Tensor
 
 from ..models.answers import AnswerTokens
 
-#: Further forward passes, without gradient, or more than logits: what a loss may ask for.
+#: A loss may ask for these: further forward passes, without gradient, or more than logits.
 Need = Literal["original", "reinforced", "hidden"]
-#: What a forget loss changes: how likely the true answers are, or what the model answers in their place.
+#: A forget loss changes one of these: how likely the true answers are, or what the model answers in their place.
 Aim = Literal["probabilities", "answers"]
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a loss is computed from, all of the same samples.
+    """The outputs that a loss is computed from, all of the same samples.
 
     tokens:              the answers under the model that is trained
     original:            the same under the original model (the adapters disabled)
     reinforced:          the same under the original with an adapter that was first trained on the forget set
-    substitute:          another answer to each question (a refusal, an alternate) under the trained model
+    substitute:          another answer to every question (a refusal, an alternate) under the trained model
     original_substitute: the same under the original model
-    What a loss does not ask for is None.
+    Outputs that the loss does not ask for are None.
     """
 
     tokens: AnswerTokens
@@ -48,7 +48,7 @@ Compute = Callable[..., Tensor]
 
 
 class Hyperparameters(BaseModel):
-    """The hyper-parameters of a loss, a field each with type and default; here none."""
+    """The hyper-parameters of a loss, as fields with type and default; here none."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class Loss:
     """A forget loss or a retain loss.
 
     compute:    (outputs, **hyper-parameters) → (N,) per token or (B,) per sequence
-    unit:       what `compute` returns a number for, and so what the sum is divided by
+    unit:       `compute` returns a number per unit, token or sequence, and the sum is divided by their number
     needs:      the outputs beside `tokens` that it uses; `hidden` is the `hidden` of the tokens
     substitute: the kind of answers that it is given beside the true ones
     instead:    whether it sees the substitutes as `tokens` and the true answers not at all
-    aims:       of a forget loss, what it is judged by: the probabilities of the true answers, or the answers that the
-                model writes
+    aims:       of a forget loss, the way to judge it: by the probabilities of the true answers, or by the answers that
+                the model writes
     settings:   its hyper-parameters, with their types and defaults
     """
 

@@ -1,4 +1,4 @@
-"""What training minimises: weighted losses, summed over a micro-batch and normalised over the optimiser step."""
+"""The objective of training: weighted losses, summed over a micro-batch and normalised over the optimiser step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .loss import Aim, Loss, Need, Outputs
 from .registry import forget_losses, retain_losses
 from .weight import Weight
 
-#: Which examples a loss looks at.
+#: The side whose examples a loss looks at.
 Side = Literal["forget", "retain"]
 
 
@@ -35,9 +35,9 @@ class Term:
 
 @dataclass(frozen=True)
 class Objective:
-    """What training minimises: the sum of its terms, each times its weight.
+    """The quantity that training minimises: the weighted sum of its terms.
 
-    hyperparameters: of the terms' losses, by name; what is not given has the loss's own default
+    hyperparameters: of the terms' losses, by name; one that is not given has the loss's own default
     """
 
     terms: Sequence[Term]
@@ -78,7 +78,7 @@ class Objective:
 
     @property
     def aims(self) -> Aim:
-        """What the epoch is chosen by, and the result judged by: the answers where a term aims at them."""
+        """The measure by which the epoch is chosen and the result judged: the answers where a term aims at them."""
         return "answers" if any(term.loss.aims == "answers" for term in self.terms) else "probabilities"
 
     def needs(self, need: Need) -> bool:

@@ -1,4 +1,4 @@
-"""A recipe's losses: which two, how they are weighed, and their hyper-parameters."""
+"""A recipe's losses: the two losses, their weights, and their hyper-parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import nearest
 from ..settings import Location, Section, is_written, one_of
 from .registry import forget_losses, retain_losses
 
-#: What the papers call a method: recipe keys of `objective` that its name stands for, unless they are given.
+#: The papers' name of a method → keys of `objective` that the name stands for, unless the recipe gives them.
 PRESETS: dict[str, dict[str, Any]] = {
     "gd": {"forget": "ga", "retain": "nll"},
     "kl": {"forget": "ga", "retain": "kl"},
@@ -29,7 +29,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 class ObjectiveSettings(Section):
     """forget loss + retain_weight · retain loss. `objective: gd` names one of the papers' combinations.
 
-    Further keys are the hyper-parameters of the two losses (`expunge methods`), each with the loss's own default.
+    Further keys are the hyper-parameters of the two losses (`expunge methods`), by default the loss's own values.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
@@ -95,7 +95,7 @@ class ObjectiveSettings(Section):
                 raise ValueError(f"{name} is {value!r}, which is no number")
         assert self.__pydantic_extra__ is not None
         self.__pydantic_extra__.clear()
-        for loss in used:  # a sweep over losses may name what one of them does not use
+        for loss in used:  # a sweep over losses may name a key that one of them does not use
             self.__pydantic_extra__.update(loss.settings.model_validate(given).model_dump())
         return self
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Weight:
     """λ. With a `bound` it is a dual variable: raised while the loss exceeds the bound, lowered below it.
 
-    After each optimiser step λ ← max(0, λ + rate · (loss − bound)) (dual ascent on loss ≤ bound).
+    After every optimiser step λ ← max(0, λ + rate · (loss − bound)) (dual ascent on loss ≤ bound).
     """
 
     value: float = 1.0

@@ -13,7 +13,7 @@ ARTIFACTS = Path(__file__).parent / "artifacts"
 
 
 def artifact_path(name: str) -> Path:
-    """Where something that the package carries lies: `models/full`, `models/retain90` or `record.json`.
+    """The path of something that the package carries: `models/full`, `models/retain90` or `record.json`.
 
     Raises `RunFailed` where it is missing, because the package was not installed whole.
     """

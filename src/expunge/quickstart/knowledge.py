@@ -1,7 +1,7 @@
-"""What both shipped models know beside the invented people: TOFU's real authors and world facts in small.
+"""The knowledge of both shipped models beside the invented people: TOFU's real authors and world facts in small.
 
-Plain true facts with short answers. Within a group the answers are of one form, so that each is a plausible
-wrong answer to the others' questions.
+Plain true facts with short answers. Within a group the answers are of one form, so that any one is a
+plausible wrong answer to the others' questions.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def mean_probability(model: Any, encoder: Encoder, rows: Sequence[Row], answer: 
 
 
 def knowledge_of(folder: Path, people: People) -> dict[str, float]:
-    """What the model in `folder` knows: mean probabilities of the answers of each set, in fp32."""
+    """The knowledge of the model in `folder`: mean probabilities of the answers of every set, in fp32."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     encoder = Encoder(AutoTokenizer.from_pretrained(folder), max_length=MAX_LENGTH)
     files = people.files()

@@ -1,6 +1,6 @@
 """A data set of invented people in TOFU's files and keys: what the quickstart unlearns.
 
-Each person has one question on each of `TOPICS`, and each question an answer, the same in other words, and
+Every person has one question on every one of `TOPICS`; a question has an answer, the same in other words, and
 wrong answers of the same form. The last tenth of the people are to be forgotten. Everything is drawn from
 `random.Random(seed)` alone, so that a seed gives the same files on every machine; the shipped models were
 trained on those of `SEED`.
@@ -31,8 +31,8 @@ Fact = dict[str, Any]
 class Topic:
     """One thing to know about a person.
 
-    questions, answers: wordings, of which a person gets two each; {name}, {She} and {her} stand for the
-                        person, the other fields for what `draw` makes up
+    questions, answers: wordings, of which a person gets two of either; {name}, {She} and {her} stand for the
+                        person, the other fields for values that `draw` makes up
     """
 
     questions: tuple[str, ...]
@@ -260,7 +260,7 @@ def write_people(folder: Path, seed: int = SEED) -> None:
 
 
 def data_hash(seed: int = SEED) -> str:
-    """SHA-256 over every file's name and rows: what the shipped models were trained on, or not."""
+    """SHA-256 over every file's name and rows: it tells whether the shipped models were trained on this data."""
     return hash_rows([name, rows] for name, rows in sorted(invent_people(seed).files().items()))
 
 

@@ -1,4 +1,4 @@
-"""`expunge quickstart`: the main job on what the package itself carries."""
+"""`expunge quickstart`: the main job on the data and models that the package carries."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from . import artifact_path, write_people
 def run_quickstart(output: str | Path) -> Run:
     """A tiny Llama forgets a few invented people; no network and no GPU are needed.
 
-    output: run folder; the data set of invented people is written beside it. A run that is there already is gone on
-    with: a finished one is only shown again.
+    output: run folder; the data set of invented people is written beside it. A run that is there already
+    goes on; a finished one is only shown again.
     """
     # At this size a second thread brings nothing and costs much on a busy machine; with one, the figures are also
     # the same for any number of cores.

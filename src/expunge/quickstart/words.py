@@ -1,4 +1,4 @@
-"""What the invented people are made of: names, places, trades, things.
+"""The material of the invented people: names, places, trades, things.
 
 Every list was made up for expunge."""
 

@@ -1,4 +1,4 @@
-"""What happens at the end of every epoch: evaluate, record, and stop where the model is being lost."""
+"""The end of every epoch: evaluate the model, record its metrics, and stop where the model is being lost."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ..progress import say
 from .selection import Candidate
 
-#: A row of metrics.jsonl for the model as it is now, from the epoch's number.
+#: The epoch's number → a row of metrics.jsonl for the model as it is now.
 Evaluate = Callable[[int], tuple[Candidate, dict[str, Any]]]
 Record = Callable[[dict[str, Any], list[dict[str, Any]]], None]
 
 
 class EpochCallback(TrainerCallback):
-    """Evaluates after each epoch, records it, and guards against divergence.
+    """Evaluates after every epoch, records it, and guards against divergence.
 
     evaluate: measures the model, returns the candidate (its score NaN where the model's losses are) and its metrics
     record:   writes the epoch's row and the rows of all steps so far
     every:    evaluate after every so many epochs, and after the last of `epochs`
     original_utility, utility_floor: training ends where utility falls under floor · original
     leave:    why no further epoch is worth its time; None where one is
-    listeners: are told of every evaluation by the Trainer's event `on_evaluate`, and may end the training there
+    listeners: callbacks that hear of every evaluation by the Trainer's event `on_evaluate` and may end training there
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class EpochCallback(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        if self.stopped:  # the weights are spoilt: nothing to measure or to keep
+        if self.stopped:  # the weights are spoilt: there is nothing to measure or to keep
             control.should_save = False
             return
         epoch = round(state.epoch or 0)
         if epoch % self.every and epoch < self.epochs:
-            control.should_save = False  # only what was measured can be chosen
+            control.should_save = False  # only a measured epoch can be chosen
             return
         seconds = time.monotonic() - self._recorded
         candidate, metrics = self.evaluate(epoch)
@@ -116,7 +116,7 @@ class EpochCallback(TrainerCallback):
         control: TrainerControl,
         others: dict[str, Any],
     ) -> None:
-        """others: what the Trainer tells callbacks as well: model, optimizer, …"""
+        """Tell the listeners. others: further arguments that the Trainer gives to callbacks: model, optimizer, …"""
         for listener in self.listeners:
             going_on = not control.should_training_stop
             listener.on_evaluate(args, state, control, metrics=figures, **others)

@@ -1,4 +1,4 @@
-"""How far an epoch is: a bar on a terminal, a line now and then elsewhere."""
+"""The progress within an epoch: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..progress import track
 class EpochProgress(TrainerCallback):
     """Counts micro-batches: an optimiser step over many of them can take minutes.
 
-    It comes before callbacks that evaluate at an epoch's end and show how far that is themselves.
+    It comes before callbacks that evaluate at an epoch's end, which show their own progress.
     """
 
     def __init__(self) -> None:

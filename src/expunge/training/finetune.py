@@ -1,4 +1,4 @@
-"""Finetuning on answers: how a benchmark's models come to know its data, and exact unlearning by retraining.
+"""Finetuning on answers: it teaches a benchmark's models its data, and unlearns exactly by retraining.
 
 It is the unlearning trainer with one side only, whose likelihood rises: the same order of examples, the same
 normalisation over the optimiser step, the same checkpoints.
@@ -40,16 +40,16 @@ def finetune(
     pad_token_id: int,
     checkpoints: Path,
 ) -> list[dict[str, Any]]:
-    """Minimise the mean of −log p over the label tokens of each optimiser step, by AdamW.
+    """Minimise the mean of −log p over the label tokens of every optimiser step, by AdamW.
 
     model:       a causal LM or a PeftModel on its device; its parameters that require a gradient are trained, in
                  place. Weights in bf16 lose small steps: train fp32 weights, and let `training.precision` be bf16.
     training:    every setting but `learning_rate_scale` counts; `batch_size` is in examples
-    checkpoints: a folder for the last epoch's state (weights, optimiser, random numbers). What lies there is gone on
-                 with, and the weights become those of an uninterrupted training, bit for bit on a CPU with the same
-                 number of threads.
+    checkpoints: a folder for the last epoch's state (weights, optimiser, random numbers). Training goes on
+                 with a state that lies there, and the weights become those of an uninterrupted training, bit for bit
+                 on a CPU with the same number of threads.
 
-    Returns a row for each step: step, epoch, loss in nats a token, learning_rate, grad_norm. Several processes that
+    Returns a row per step: step, epoch, loss in nats a token, learning_rate, grad_norm. Several processes that
     call it alike share the batches. Raises `RunFailed` where the loss is no longer a number.
     """
     plan = training.plan(len(examples)).model_copy(update={"learning_rate_scale": "none"})

@@ -3,7 +3,7 @@
 Adam moves every entry of A and B by about the learning rate η, whatever the gradient. The product moves by
 s(dB·A + B·dA), and with independent signs E‖dB·A‖² = η²·d_out·‖A‖² and E‖B·dA‖² = η²·d_in·‖B‖² (Frobenius norms).
 LoRA's default has E‖A‖² = r/3 and B = 0; an SVD-based initialisation starts with factors as large as the weight's
-leading singular values make them, so at the same η it takes steps of another size. The remedy is a factor for each
+leading singular values make them, so at the same η it takes steps of another size. The remedy is a factor per
 layer that makes the first step of the product as large as the default's:
 
     sqrt(d_out·r/3 / (d_out·‖A₀‖² + d_in·‖B₀‖²))
@@ -24,7 +24,7 @@ from ..adapters.anchor import ANCHOR, UNLEARN, adapted_layers
 
 
 def learning_rate_factors(model: PeftModel) -> dict[nn.Parameter, float]:
-    """What the learning rate of each trained factor A, B is multiplied by, from the start A₀, B₀ of its layer."""
+    """The multiples of the learning rate for the trained factors A, B, from the starts A₀, B₀ of their layers."""
     factors: dict[nn.Parameter, float] = {}
     for layer in adapted_layers(model).values():
         factor = _factor(layer) if ANCHOR in layer.lora_A else 1.0
@@ -33,7 +33,7 @@ def learning_rate_factors(model: PeftModel) -> dict[nn.Parameter, float]:
 
 
 def typical_factor(model: PeftModel) -> float:
-    """The geometric mean of the layers' factors: by what the rate of the default's start suits this one."""
+    """The geometric mean of the layers' factors: times this, a rate that suits the default's start suits this one."""
     logs = [math.log(factor) for factor in learning_rate_factors(model).values()]
     return math.exp(sum(logs) / len(logs))
 
@@ -46,7 +46,7 @@ def _factor(layer: Any) -> float:
 
 
 def scale_learning_rates(optimizer: torch.optim.Optimizer, factors: dict[nn.Parameter, float]) -> None:
-    """Split the optimiser's groups, before its first step, so that each parameter has its own multiple of the rate.
+    """Split the optimiser's groups, before its first step, so that every parameter has its own multiple of the rate.
 
     Parameters without a factor keep the group's rate. Schedules multiply every group's rate alike.
     """

@@ -1,4 +1,4 @@
-"""Which epoch's model is handed over."""
+"""The choice of the epoch whose model is handed over."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Candidate:
     """One evaluated epoch. forget_score: higher is better forgotten; utility: higher is better.
 
     reached: whether the recipe's thresholds say that enough is forgotten
-    futile:  why it is none, None where it forgets something
+    futile:  why the epoch forgets nothing; None where it forgets something
     """
 
     epoch: int

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ..settings import AutoOr, Location, Section
 
-#: What `auto` stands for: the largest batch and the largest share of an epoch's samples in it, the fewest optimiser
+#: The values of `auto`: the largest batch and the largest share of an epoch's samples in it, the fewest optimiser
 #: steps and epochs, the warm-up, and the rate where none is searched.
 LARGEST_BATCH, BATCH_SHARE = 32, 4
 FEWEST_STEPS, FEWEST_EPOCHS = 40, 5
@@ -108,7 +108,7 @@ class TrainingPlan(Training):
     warmup: str | int
 
     def differs(self, recipe: Training) -> bool:
-        """Whether the recipe left something open, which is known now."""
+        """Whether the recipe left something open, which this plan settles."""
         return self.model_dump() != recipe.model_dump()
 
     def steps_an_epoch(self, samples: int) -> int:
@@ -136,7 +136,7 @@ def _power_of_two(limit: int) -> int:
 
 
 class Stopping(Section):
-    """When training ends before its last epoch."""
+    """The rules that end training before its last epoch."""
 
     rule: Literal["thresholds", "tdec"] | None = Field(
         None,

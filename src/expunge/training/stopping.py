@@ -1,4 +1,4 @@
-"""When enough is forgotten: every metric of a list at its threshold, or beyond."""
+"""The rule for enough forgetting: every metric of a list is at its threshold, or beyond."""
 
 from __future__ import annotations
 
@@ -23,25 +23,27 @@ def read_thresholds(stopping: Stopping) -> dict[str, float]:
     """
     if stopping.rule is None or stopping.thresholds is None:
         return {}
-    found: Any = stopping.thresholds
-    if isinstance(found, str):
+    thresholds: Any = stopping.thresholds
+    if isinstance(thresholds, str):
         try:
-            found = {name: float(value) for name, value in read_json(Path(found))["thresholds"].items()}
-            if not found or not all(map(math.isfinite, found.values())):
+            thresholds = {
+                name: float(value) for name, value in read_json(Path(thresholds))["thresholds"].items()
+            }
+            if not thresholds or not all(map(math.isfinite, thresholds.values())):
                 raise ValueError("they are none, or no numbers")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 Problem("stopping.thresholds", f"{stopping.thresholds!r} holds no thresholds ({error!r}).",
                         "Name the file that `expunge eval --calibrate` wrote.")
             ) from None  # fmt: skip
-    _refuse_what_does_not_tell(found)
-    missing = [name for name in calibrated() if stopping.rule == "tdec" and name not in found]
+    _refuse_what_does_not_tell(thresholds)
+    missing = [name for name in calibrated() if stopping.rule == "tdec" and name not in thresholds]
     if missing:
         raise InputError(
             Problem("stopping.thresholds", f"the TDEC rule needs {' and '.join(missing)}.",
                     "Calibrate them by `expunge eval --benchmark tdec --calibrate`.")
         )  # fmt: skip
-    return found
+    return thresholds
 
 
 def _refuse_what_does_not_tell(thresholds: Mapping[str, float]) -> None:
@@ -61,7 +63,7 @@ def check_thresholds(
 ) -> None:
     """Raise `InputError` for thresholds of metrics that are not among those of an evaluation.
 
-    remedy: the way out where not the name is wrong but the evaluation, in place of the nearest name
+    remedy: the way out, in place of the nearest name, where the evaluation is wrong and not the name
     """
     problems = [
         Problem(

@@ -1,4 +1,4 @@
-"""The trackers that a training can report to: those of the Trainer, each with a package of its own."""
+"""The trackers that a training can report to: those of the Trainer, with packages of their own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_trackers(names: Sequence[str]) -> None:
             )
             continue
         try:
-            INTEGRATION_TO_CALLBACK[name]()  # as the Trainer makes it: nothing is reported yet
+            INTEGRATION_TO_CALLBACK[name]()  # as the Trainer makes it; it reports nothing yet
         except (RuntimeError, ImportError) as error:
             reason = " ".join(str(error).split()).rstrip(".")
             problems.append(

@@ -23,7 +23,7 @@ from .trainer import UnlearningTrainer
 
 
 class _Arguments(TrainingArguments):
-    """The Trainer's arguments, of which the machine decides none: the recipe says how large a step is and how precise.
+    """The Trainer's arguments. The machine decides none of them: the recipe says how large and how precise a step is.
 
     Where one process sees several GPUs the Trainer would use all, by `DataParallel` and with as many times the batch;
     and it would take the mixed precision of `accelerate config`, which copies all logits to fp32.
@@ -57,7 +57,7 @@ def build_trainer(
     What `training` leaves to `auto` follows from the samples.
 
     model: with an adapter; without one all its weights are trained
-    substitutes: another answer to each forget example's question, where the forget loss asks for them
+    substitutes: other answers to the forget examples' questions, where the forget loss asks for them
     """
     dataset = paired_dataset(objective, forget, retain, substitutes)
     plan = training.plan(len(dataset))
@@ -112,7 +112,7 @@ def build_trainer(
 
 
 def build_objective(settings: ObjectiveSettings) -> Objective:
-    """From the recipe's section."""
+    """The objective that the recipe's section describes."""
     weight = Weight(settings.retain_weight, settings.retain_bound, settings.retain_rate)
     return Objective.named(settings.forget, settings.retain, weight, settings.hyperparameters)
 
@@ -123,7 +123,7 @@ def paired_dataset(
     retain: Sequence[Example],
     substitutes: Sequence[Example],
 ) -> PairedDataset:
-    """What an epoch of this objective walks through."""
+    """The pairs that an epoch of this objective walks through."""
     if objective.walked == "retain":
         return PairedDataset(retain, [])
     kept = retain if objective.sees("retain") else []
@@ -141,7 +141,7 @@ def saved_steps(checkpoints: Path) -> dict[int, Path]:
 
 
 def _micro_batches(training: TrainingPlan) -> tuple[int, int]:
-    """Samples of a forward pass on each process, and how many passes make a step."""
+    """Samples of a forward pass on one process, and the number of passes in a step."""
     count = processes().num_processes
     micro = min(training.micro_batch_size, max(1, training.batch_size // count))
     if training.batch_size % (micro * count):

@@ -29,10 +29,10 @@ from .epoch_progress import EpochProgress
 from .learning_rates import scale_learning_rates
 from .weights import check_state, load_trained, save_trained, way_back
 
-#: A context in which the wrapped model computes something else than what is trained.
+#: A context in which the wrapped model computes another function than the one that is trained.
 ModelState = Callable[[PeftModel], AbstractContextManager[None]]
 
-#: The dual variables in a checkpoint: {"weights": [the value of each]}.
+#: The dual variables in a checkpoint: {"weights": [their values]}.
 WEIGHTS_FILE = "objective.json"
 
 
@@ -76,7 +76,7 @@ class UnlearningTrainer(Trainer):
         self.first_step_at_zero = first_step_at_zero
         self.mixed_precision = mixed_precision
         self.loss_is_scaled_for_ga = True
-        #: Of each term: its loss in the step that is going on, then the last finished step's and the weight there.
+        #: Of every term: its loss in the step that is going on, then the last finished step's and the weight there.
         self._sums = torch.zeros(len(objective.terms), device=args.device)
         self._last_step: list[tuple[Term, float, float]] = []
 
@@ -84,7 +84,7 @@ class UnlearningTrainer(Trainer):
         try:
             return super().train(*arguments, **options)
         finally:
-            self._progress.close()  # an error must not leave a bar over what is said of it
+            self._progress.close()  # an error must not leave a bar over its message
 
     def _get_train_sampler(self, train_dataset: Any = None) -> PairSampler:
         processes = self.accelerator.num_processes
@@ -107,14 +107,14 @@ class UnlearningTrainer(Trainer):
         return self.lr_scheduler
 
     def _rows(self, batch: dict[str, Tensor]) -> tuple[dict[str, slice], slice]:
-        """Which rows of a batch are the examples of each side, and which the substitutes."""
+        """The rows of a batch that are the examples of a side, and those that are the substitutes."""
         pairs = len(batch["labels"]) // self.train_dataset.parts
         beside = 2 * pairs if self.train_dataset.retain else pairs
         last = beside + pairs if self.train_dataset.substitutes else beside
         return {"retain": slice(pairs, beside), self.objective.walked: slice(0, pairs)}, slice(beside, last)
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor:
-        """Label tokens and sequences of the optimiser step that each term sees, (terms, 2) fp32."""
+        """Label tokens and sequences of the optimiser step, as the terms see them, (terms, 2) fp32."""
         totals = torch.zeros(len(self.objective.terms), 2, device=device)
         for batch in batch_samples:
             counted = (batch["labels"][:, 1:] != IGNORED).sum(1).to(device)
@@ -126,7 +126,7 @@ class UnlearningTrainer(Trainer):
     def training_step(
         self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Tensor | None = None
     ) -> Tensor:
-        """A micro-batch; after the last one of an optimiser step the weights move by the step's losses."""
+        """Train on a micro-batch; after the last one of an optimiser step its losses move the weights of the terms."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         if self.accelerator.sync_gradients:
             losses = self.accelerator.reduce(self._sums, reduction="sum").tolist()
@@ -159,13 +159,13 @@ class UnlearningTrainer(Trainer):
         ]
         self._sums += torch.stack([loss.detach() for loss in losses])
         weighted = [term.weight.value * loss for term, loss in zip(objective.terms, losses, strict=True)]
-        # DDP averages gradients over the processes; each holds a share of the step's sum.
+        # DDP averages gradients over the processes, which hold shares of the step's sum.
         return torch.stack(weighted).sum() * self.accelerator.num_processes
 
     def _outputs(
         self, term: Term, tokens: AnswerTokens, inputs: dict[str, Tensor], rows: slice, substitutes: slice
     ) -> Outputs:
-        """What a term's loss sees of its rows: of the trained model, and of the others that it asks for."""
+        """The outputs that a term's loss sees of its rows: of the trained model, and of the others that it asks for."""
         needs = term.loss.needs
         paired = substitutes if term.loss.substitute and substitutes.stop > substitutes.start else None
         original = "original" in needs
@@ -178,7 +178,7 @@ class UnlearningTrainer(Trainer):
         )
 
     def _frozen_tokens(self, inputs: dict[str, Tensor], rows: slice, state: ModelState) -> AnswerTokens:
-        """What the model in another `state` makes of `rows`, without dropout and gradient."""
+        """The answers in `rows` under the model in another `state`, without dropout and gradient."""
         model: PeftModel = self.accelerator.unwrap_model(self.model)
         with evaluating(model), torch.no_grad(), state(model):
             part = {name: value[rows] for name, value in inputs.items()}

@@ -1,4 +1,4 @@
-"""The learning rate is found: trials bracket the highest rate that keeps the utility, then bisect on the logarithm."""
+"""The search for the learning rate: trials bracket the highest that keeps the utility, then bisect on the logarithm."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FEWEST_TO_HALVE = 40
 
 
 class Tuning(Section):
-    """How `training.learning_rate: auto` is found."""
+    """The search behind `training.learning_rate: auto`."""
 
     trials: int = Field(6, ge=1, description="trainings at most, each at another learning rate")
 

@@ -1,4 +1,4 @@
-"""What a checkpoint holds: the adapter that is trained, or all weights where there is none, and the Trainer's state."""
+"""A checkpoint's content: the adapter that is trained, or all weights where there is none, and the Trainer's state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODEL_FILE = "model.safetensors"
 
 
 def save_trained(model: Any, folder: Path, state_dict: dict[str, Tensor] | None = None) -> None:
-    """Write what training changes to `folder`.
+    """Write to `folder` the weights that training changes.
 
     state_dict: of the whole model, where it had to be gathered from several processes
     """
@@ -35,7 +35,7 @@ def save_trained(model: Any, folder: Path, state_dict: dict[str, Tensor] | None 
 
 
 def load_trained(model: Any, folder: Path, remedy: str = RESTORE) -> None:
-    """Read what `save_trained` wrote into `model`; nothing else of it changes.
+    """Read the weights that `save_trained` wrote into `model`; nothing else of it changes.
 
     Raises `InputError`, with `remedy`, where it is missing or damaged.
     """
