@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from expunge.errors import InputError
-from expunge.registry import Registry
 from expunge.storage import (
     CHECKSUMS,
     atomic_file,
@@ -88,15 +86,3 @@ def test_hashes_follow_content_and_order_not_the_order_of_keys() -> None:
     assert hash_rows([{"a": 1, "b": 2}]) == hash_rows([{"b": 2, "a": 1}])
     assert hash_rows(["a", "b"]) != hash_rows(["b", "a"])
     assert hash_rows(["ab"]) != hash_rows(["a", "b"])
-
-
-def test_a_registry_refuses_duplicates_and_names_the_nearest() -> None:
-    registry: Registry[int] = Registry("loss", key="objective.forget")
-    registry.register("npo", 1)
-    with pytest.raises(ValueError, match="registered already"):
-        registry.register("npo", 2)
-    with pytest.raises(
-        InputError, match=r"objective\.forget: there is no loss 'npoo'\. Did you mean 'npo'\?"
-    ):
-        registry["npoo"]
-    assert dict(registry) == {"npo": 1}

@@ -43,7 +43,7 @@ def beginning(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     model = AutoModelForCausalLM.from_pretrained(model_folder)
     torch.manual_seed(3)
     for parameter in model.parameters():
-        parameter.data.add_(0.02 * torch.randn_like(parameter))
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(model_folder).save_pretrained(folder)
     return folder

@@ -19,6 +19,7 @@ from ..evaluation.log import EvaluationLog
 from ..evaluation.measures import calibrated
 from ..intact import check_writable
 from ..models.fingerprint import fingerprint, tokenizer_digest
+from ..models.loadable import check_loadable
 from ..models.loading import load_config, load_tokenizer
 from ..models.processes import processes
 from ..models.settings import Model
@@ -70,6 +71,7 @@ def evaluate_model(request: EvaluationRequest) -> EvaluationLog:
     """
     declared, options = _checked(request)
     where = Model(path=request.model)
+    check_loadable(where, "MODEL")
     encoder = _encoder(request, where)
     called = {name: name for name in GENERAL} | options.names()
     with placed_by(lambda place: _spelled(called[place]) if place in called else place):
