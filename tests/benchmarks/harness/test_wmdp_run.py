@@ -40,8 +40,9 @@ def test_a_corpus_is_cut_into_chunks_of_512(word_tokenizer, tmp_path: Path) -> N
 
 @pytest.fixture
 def recipe(tiny_llama, word_tokenizer, task_folder: Path, tmp_path: Path) -> dict[str, Any]:
-    for number, name in enumerate(("wmdp_bio", "wmdp_cyber", "mmlu")):
-        write_task(task_folder, name, questions(6, seed=30 + number))
+    # Questions of which the random model answers some, and fewer once it has been moved away from the texts.
+    for name, seed in (("wmdp_bio", 41), ("wmdp_cyber", 61), ("mmlu", 32)):
+        write_task(task_folder, name, questions(6, seed=seed))
     tiny_llama.save_pretrained(tmp_path / "model")
     word_tokenizer.save_pretrained(tmp_path / "model")
     return {
@@ -53,7 +54,8 @@ def recipe(tiny_llama, word_tokenizer, task_folder: Path, tmp_path: Path) -> dic
             "max_length": 32,
         },
         "adapter": {"initialization": "default", "rank": 2, "alpha": 4},
-        "training": {"epochs": 1, "batch_size": 4, "micro_batch_size": 4, "learning_rate": 1e-2, "warmup": 0},
+        "objective": {"forget": "ga", "retain_weight": 0.0},  # so that a random model forgets something
+        "training": {"epochs": 1, "batch_size": 4, "micro_batch_size": 4, "learning_rate": 5e-2, "warmup": 0},
         "evaluation": {"benchmark": "wmdp", "path": str(task_folder)},
         "stopping": {"utility_floor": 0},
         "output": str(tmp_path / "run"),
