@@ -60,7 +60,7 @@ def _version(
 
 
 def main() -> None:
-    """Entry point: 0 done, 1 failed while running or forgot nothing, 2 the user's input is wrong, 3 by --strict not
+    """Entry point: 0 done, 1 failed while running, 2 the user's input is wrong, 3 by --strict not
     forgotten with the utility kept, 130 interrupted."""
     # PEFT asks transformers for an attribute under its old name on every call; users can do nothing about it.
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)

@@ -65,7 +65,7 @@ def test_a_rate_that_does_nothing_forgets_nothing(
     plain: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain["training"]["learning_rate"] = 1e-12
-    assert command(monkeypatch, tmp_path, plain) == 1
+    assert command(monkeypatch, tmp_path, plain) == 0
     run = expunge.Run(Path(plain["output"]))
     printed = capsys.readouterr()
     assert printed.out == f"{run.report}\n"

@@ -18,10 +18,7 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
     strict: Strict = False,
 ) -> None:
-    """Unlearn: importance → adapter → training → evaluation → export → report; ends with the verdict.
-
-    The exit code is 1 where nothing was forgotten.
-    """
+    """Unlearn: importance → adapter → training → evaluation → export → report; ends with the verdict."""
     from ..run.unlearn import unlearn  # here for the start-up time
 
     print_outcome(unlearn(recipe, overrides or [], output=output, resume=resume), strict)
