@@ -82,4 +82,4 @@ def test_one_process_and_two_measure_the_same(model_folder: Path, data_folder: P
         (alone,) = tokens["one", benchmark]
         first, second = tokens["two", benchmark]
         assert first + second == alone  # nothing twice, nothing left out
-        assert min(first, second) > alone / 8
+        assert min(first, second) > alone / 10  # the sequences end early or late: halves they cannot be
