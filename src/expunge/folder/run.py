@@ -67,8 +67,8 @@ class RunFolder(StateFolder[RunState], EpochsFolder):
     @cached_property
     def logs(self) -> Mapping[str, EvaluationLog]:
         """The evaluation logs by stage, those that are there."""
-        found = _read_all(partial(self.log, stage) for stage in STAGES)
-        return {stage: log for stage, log in zip(STAGES, found, strict=True) if log is not None}
+        logs = _read_all(partial(self.log, stage) for stage in STAGES)
+        return {stage: log for stage, log in zip(STAGES, logs, strict=True) if log is not None}
 
     def log(self, name: str) -> EvaluationLog | None:
         """An evaluation log, None where there is none of that name."""

@@ -52,11 +52,11 @@ class ShippedRecipe:
 
 def shipped_recipes() -> dict[str, ShippedRecipe]:
     """Name → recipe, in the order of their names."""
-    found = (
+    recipes = (
         ShippedRecipe(path.relative_to(FOLDER).as_posix().removesuffix(".yaml"), path)
         for path in FOLDER.rglob("*.yaml")
     )
-    return {recipe.name: recipe for recipe in sorted(found, key=lambda recipe: recipe.name)}
+    return {recipe.name: recipe for recipe in sorted(recipes, key=lambda recipe: recipe.name)}
 
 
 def shipped_recipe(name: str) -> ShippedRecipe:

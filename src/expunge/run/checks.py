@@ -37,11 +37,11 @@ def check_inputs(recipe: Recipe) -> UnlearningData:
     """
     method = method_of(recipe)
     problems = method.problems()
-    found: list[UnlearningData] = []
+    loaded: list[UnlearningData] = []
     checks = [
         lambda: check_loadable(recipe.model),
         lambda: read_origins(recipe.model.adapters),
-        lambda: found.append(load_data(recipe.data, method.needs_retain)),
+        lambda: loaded.append(load_data(recipe.data, method.needs_retain)),
         lambda: check_trackers(recipe.training.report_to),
         lambda: procedure_of(recipe),
         check_measures,
@@ -66,7 +66,7 @@ def check_inputs(recipe: Recipe) -> UnlearningData:
         )  # fmt: skip
     if problems:
         raise InputError(problems)
-    return found[0]
+    return loaded[0]
 
 
 def procedure_of(recipe: Recipe) -> Procedure:

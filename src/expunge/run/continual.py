@@ -73,7 +73,7 @@ def run_requests(requests: Requests, resume: bool, callbacks: Sequence[TrainerCa
 
 def check_requests(requests: Requests) -> list[Inputs]:
     """The inputs of every request. Raises `InputError` with all that is wrong with them, or between them."""
-    found: list[Inputs] = []
+    inputs: list[Inputs] = []
     problems: list[Problem] = []
     if "adapter" not in method_of(requests.whole).forms:
         raise InputError(
@@ -82,13 +82,13 @@ def check_requests(requests: Requests) -> list[Inputs]:
         )  # fmt: skip
     for recipe in requests.recipes:
         try:
-            found.append(Inputs(recipe))
+            inputs.append(Inputs(recipe))
         except InputError as error:
             problems += error.problems
-    problems += _overlaps([each.data.forget for each in found])
+    problems += _overlaps([each.data.forget for each in inputs])
     if problems:
         raise InputError(list(dict.fromkeys(problems)))
-    return found
+    return inputs
 
 
 def _overlaps(forget: Sequence[SampleSet]) -> list[Problem]:

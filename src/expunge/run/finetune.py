@@ -247,25 +247,25 @@ def _check(recipe: Recipe, on: str, output: Path) -> tuple[dict[str, SampleSet],
             Problem("data.retain", "'self' is what a model writes that knows the data; this makes such a model.",
                     "Name a retain set.")
         )  # fmt: skip
-    found = []
+    loaded = []
     checks = (
         lambda: check_writable(output, "--output"),
         lambda: load_config(recipe.model),
-        lambda: found.append(load_data(recipe.data, False)),
+        lambda: loaded.append(load_data(recipe.data, False)),
     )
     for check in checks:
         try:
             check()
         except InputError as error:
             problems += error.problems
-    if found and on == "retain" and found[0].retain is None:
+    if loaded and on == "retain" and loaded[0].retain is None:
         problems.append(
             Problem("data.retain", "there is no retain set to finetune on.", "Name one, or use --on full.")
         )
     if problems:
         raise InputError(problems)
-    sets = {side: getattr(found[0], side) for side in SIDES[on]}
-    return {side: part for side, part in sets.items() if part is not None}, found[0].format
+    sets = {side: getattr(loaded[0], side) for side in SIDES[on]}
+    return {side: part for side, part in sets.items() if part is not None}, loaded[0].format
 
 
 def _read_record(file: Path) -> dict[str, Any]:

@@ -96,7 +96,7 @@ class Inputs:
         kind, settings = self.objective.substitute, self.recipe.objective
         if kind is None:
             return []
-        found = substitutes(
+        examples = substitutes(
             self.data.forget,
             kind,
             settings.substitutes,
@@ -104,8 +104,8 @@ class Inputs:
             self.encoder,
             self.recipe.seed,
         )
-        check_window(self.recipe, found)
-        return found
+        check_window(self.recipe, examples)
+        return examples
 
 
 def encode_sets(

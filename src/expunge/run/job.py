@@ -68,7 +68,7 @@ class Job(Inputs):
 
     def _sample_retain_set(self) -> None:
         """Complete the data and the benchmark by a retain set from the original model, once all else is checked."""
-        found = take_or_sample(
+        sampled = take_or_sample(
             self.base,
             self.base_fingerprint,
             self.encoder,
@@ -77,19 +77,19 @@ class Job(Inputs):
             self.recipe,
             self.meter,
         )
-        self.data = replace(self.data, retain=found.samples)
+        self.data = replace(self.data, retain=sampled.samples)
         held_out, _, self.retain = encode_sets(self.data, self.encoder, self.recipe)
         self.benchmark = make_benchmark(self.recipe, self.encoder, self.data, held_out)
         self.read_given_logs()
         measured = {"held_out": len(held_out.samples) if held_out else 0}
-        self.surrogate = replace(found, facts={**found.facts, **measured})
+        self.surrogate = replace(sampled, facts={**sampled.facts, **measured})
 
     def _check_model_of_before_log(self) -> None:
-        found = self.before_log.model.get("fingerprint") if self.before_log else None
-        if self.before_log and difference(found, self.base_fingerprint):
+        theirs = self.before_log.model.get("fingerprint") if self.before_log else None
+        if self.before_log and difference(theirs, self.base_fingerprint):
             raise InputError(
                 Problem(f"evaluation.before: {self.recipe.evaluation.before}",
-                        f"its model is {found}, but this run needs {self.base_fingerprint}.",
+                        f"its model is {theirs}, but this run needs {self.base_fingerprint}.",
                         "Name a log of the original model, or leave the key out.")
             )  # fmt: skip
 

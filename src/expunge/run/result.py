@@ -170,10 +170,10 @@ class ContinualRun(Run):
         return {
             side: {
                 f"{number}/{name}": value
-                for number, metrics in enumerate(found, start=1)
+                for number, metrics in enumerate(requests, start=1)
                 for name, value in metrics.items()
             }
-            for side, found in sides.items()
+            for side, requests in sides.items()
         }
 
     @property

@@ -96,7 +96,7 @@ def take_or_sample(
     with meter.phase() as cost:
         kept, rejected = _sample(model, encoder, forget, kind, wanted, recipe.seed)
     drawn = len(kept) + rejected.total()
-    found = {"samples": len(kept), "drawn": drawn, "rejected": dict(sorted(rejected.items()))}
+    record = {"samples": len(kept), "drawn": drawn, "rejected": dict(sorted(rejected.items()))}
     counts = ", ".join(f"{number} {reason}" for reason, number in sorted(rejected.items())) or "none"
     say(f"  {len(kept)} of {drawn} kept; rejected: {counts}")
     if len(kept) < max(2, LEAST_SHARE * wanted):
@@ -108,9 +108,9 @@ def take_or_sample(
     if processes().is_main_process:
         with atomic_folder(folder) as partial:
             write_json_lines(partial / "samples.jsonl", rows, private=True)
-            write_json(partial / "surrogate.json", found)
+            write_json(partial / "surrogate.json", record)
     phase = {"state": "done", "attempts": 1, **cost}
-    return Surrogate(_sample_set(kind, rows), {**found, "folder": str(folder), "reused": False}, phase)
+    return Surrogate(_sample_set(kind, rows), {**record, "folder": str(folder), "reused": False}, phase)
 
 
 def _read(folder: Path, kind: str) -> Surrogate:
