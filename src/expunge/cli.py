@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,6 +24,7 @@ from .commands import (
     validate,
 )
 from .errors import ExpungeError, InputError
+from .storage import no_room
 
 app = typer.Typer(
     name="expunge",
@@ -75,6 +77,12 @@ def main() -> None:
         sys.exit(2)
     except ExpungeError as error:
         print(f"Failed: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        full = no_room(error, Path(error.filename or "."))
+        if full is None:
+            raise
+        print(f"Failed: {full} Make room, and repeat the command.", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
         if _is_usage_error(error):

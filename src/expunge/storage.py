@@ -10,6 +10,7 @@ umask gives.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,6 +21,10 @@ from pathlib import Path
 from typing import Any
 
 PARTIAL = ".partial"
+#: What the system says where a disk is full, a quota is used up, or a disk has become read-only.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+#: Bytes under which a disk counts as full.
+LEAST_ROOM = 2**16
 #: Records the SHA-256 of a folder's files, by their path in it, at the time of writing.
 CHECKSUMS = "checksums.json"
 
@@ -31,6 +36,20 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def no_room(error: BaseException, place: Path) -> str | None:
+    """Why nothing more can be written at `place`, a sentence; None where `error` is about something else.
+
+    safetensors and torch report a full disk in words of their own, so that the disk is asked too.
+    """
+    number = getattr(error, "errno", None)
+    if number in _NO_ROOM or "os error 28" in str(error):
+        return f"{os.strerror(number or errno.ENOSPC)}: {place}."
+    nearest = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
+    if isinstance(error, OSError | RuntimeError) and shutil.disk_usage(nearest).free < LEAST_ROOM:
+        return f"{os.strerror(errno.ENOSPC)}: {place}."
+    return None
 
 
 def is_taken(path: Path) -> bool:

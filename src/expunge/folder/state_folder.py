@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from ..errors import InputError, Problem
+from ..errors import InputError, Problem, RunFailed, described
 from ..evaluation.checked import checked
 from ..intact import RESTORE, read_intact, read_object
-from ..storage import write_json
+from ..storage import PARTIAL, no_room, write_json
 from .machine import now, versions
 from .state import Origin
 
@@ -62,6 +65,27 @@ class StateFolder(Generic[State]):
     def recipe_text(self) -> str:
         """The recipe as it was written; empty where it is missing."""
         return read_intact(_text, self.recipe_file) if self.recipe_file.exists() else ""
+
+    @contextmanager
+    def recording_failure(self, speaks: bool) -> Iterator[None]:
+        """Within the block an error is recorded, by the process that speaks, before it goes on its way.
+
+        Raises `RunFailed` in its place where the disk is full: what is staged makes room for the record.
+        """
+        try:
+            yield
+        except Exception as error:
+            full = no_room(error, self.path)
+            if speaks:
+                for staged in self.path.rglob(f"*{PARTIAL}") if full else ():
+                    shutil.rmtree(staged, ignore_errors=True)
+                with suppress(OSError):
+                    self.update(state="failed", error=full or described(error))
+            if full:
+                raise RunFailed(
+                    f"{full} What was finished is kept. Make room, and go on by the same command with --resume."
+                ) from error
+            raise
 
     def update(self, **changes: Any) -> None:
         """Give keys of the record another value."""

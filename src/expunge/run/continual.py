@@ -13,7 +13,7 @@ from ..adapters.loading import write_merged
 from ..adapters.stack import combine_adapters
 from ..adapters.weights import CONFIG_FILE, WEIGHTS_FILE
 from ..data.sample_set import SampleSet
-from ..errors import InputError, Problem, described
+from ..errors import InputError, Problem
 from ..evaluation.metric import Metric
 from ..folder.machine import now
 from ..folder.requests import ContinualFolder
@@ -56,14 +56,10 @@ def run_requests(requests: Requests, resume: bool, callbacks: Sequence[TrainerCa
     processes().wait_for_everyone()
     if main_process:
         folder.update(state="running", error=None)
-    try:
+    with folder.recording_failure(main_process):
         for number in range(1, len(inputs) + 1):
             _run_request(requests, inputs, folder, number, callbacks)
             gc.collect()  # the trainer's cycles hold the model of the request that is over
-    except Exception as error:
-        if main_process:
-            folder.update(state="failed", error=described(error))
-        raise
     if main_process:
         _deliver(requests, folder)
     processes().wait_for_everyone()

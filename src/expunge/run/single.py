@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from ..errors import InputError, Problem, described
+from ..errors import InputError, Problem
 from ..folder.checksums import check_finished
 from ..folder.run import RunFolder
 from ..intact import check_writable
@@ -46,12 +46,8 @@ def run_recipe(
     elif job.main_process:
         job.folder.create(recipe, job.facts)
     processes().wait_for_everyone()
-    try:
+    with job.folder.recording_failure(job.main_process):
         run_phases(job)
-    except Exception as error:
-        if job.main_process:
-            job.folder.update(state="failed", error=described(error))
-        raise
     say(f"Report: {job.folder.report_file}")
     return Run(folder)
 
