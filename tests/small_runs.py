@@ -21,9 +21,19 @@ TEACHING_STEPS, TEACHING_RATE = 60, 1e-2
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that knows what is to be forgotten and what is to be kept."""
+    return _write_model(tmp_path_factory.mktemp("model"), taught=True)
+
+
+@pytest.fixture(scope="session")
+def random_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same before it was taught anything."""
+    return _write_model(tmp_path_factory.mktemp("random"), taught=False)
+
+
+def _write_model(folder: Path, *, taught: bool) -> Path:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    folder = tmp_path_factory.mktemp("model")
     tokenizer = tokenizer_families.gpt2_like()
     config = LlamaConfig(
         hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=2,
@@ -31,7 +41,8 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     random_model()  # seeds
     model = LlamaForCausalLM(config)
-    _teach(model, Encoder(tokenizer, choose_template("auto", tokenizer), 512))
+    if taught:
+        _teach(model, Encoder(tokenizer, choose_template("auto", tokenizer), 512))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

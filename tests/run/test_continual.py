@@ -53,8 +53,9 @@ def finished(several: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) 
 
 
 def logits(model: Any) -> torch.Tensor:
+    """In float64, so that what is left are the differences of the weights."""
     with torch.no_grad():
-        return model(input_ids=IDS).logits
+        return model.double()(input_ids=IDS).logits
 
 
 def stacked(model_folder: Path, finished: expunge.Run, count: int) -> Any:
@@ -70,12 +71,14 @@ def test_the_second_request_starts_where_the_first_one_ended(
     original = logits(base)
     after_first = logits(PeftModel.from_pretrained(base, str(first.adapter)))
     start = logits(stacked(model_folder, finished, 1))
-    torch.testing.assert_close(start, after_first, rtol=0, atol=1e-5)
+    # The weights are sums in fp32, so the bound is one of logits that are at most 1.
+    size = original.abs().max()
+    torch.testing.assert_close(start / size, after_first / size, rtol=0, atol=1e-6)
     assert (start - original).abs().max() > 1e-3
     # What the retain set loses is told from the held-out samples, which are the same for both.
     for name, before in second.metrics["before"].items():
         if name.startswith("retain_"):
-            assert before["value"] == pytest.approx(first.metrics["after"][name]["value"], rel=1e-5)
+            assert before["value"] == pytest.approx(first.metrics["after"][name]["value"], rel=1e-6)
     assert first.state["model"]["fingerprint"] != second.state["model"]["fingerprint"]
     origin = read_json(second.adapter / "base_fingerprint.json")
     assert origin["fingerprint"] == second.state["model"]["fingerprint"]

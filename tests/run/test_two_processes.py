@@ -57,7 +57,9 @@ def same_steps(one: Path, two: Path) -> None:
 
 
 @pytest.mark.slow
-def test_one_process_and_two_measure_the_same(model_folder: Path, data_folder: Path, tmp_path: Path) -> None:
+def test_one_process_and_two_measure_the_same(
+    random_model_folder: Path, data_folder: Path, tmp_path: Path
+) -> None:
     """Teacher-forced passes, generations and extraction are shared batch by batch, so their sums are the same too."""
     tdec = tmp_path / "sequences.csv"
     tdec.write_text("text\n" + "the town by the sea " * 6 + "\n" + "a town on a river " * 6 + "\n")
@@ -67,7 +69,7 @@ def test_one_process_and_two_measure_the_same(model_folder: Path, data_folder: P
         output = tmp_path / name
         output.mkdir()
         script = Path(__file__).with_name("measure_in_small_batches.py")
-        arguments = [str(model_folder), str(data_folder / "forget.jsonl"), str(tdec), str(output)]
+        arguments = [str(random_model_folder), str(data_folder / "forget.jsonl"), str(tdec), str(output)]
         command = [sys.executable, *launcher, str(script), *arguments]
         finished = subprocess.run(
             command, capture_output=True, text=True, timeout=600, check=False, env=one_thread
@@ -82,4 +84,4 @@ def test_one_process_and_two_measure_the_same(model_folder: Path, data_folder: P
         (alone,) = tokens["one", benchmark]
         first, second = tokens["two", benchmark]
         assert first + second == alone  # nothing twice, nothing left out
-        assert min(first, second) > alone / 10  # the sequences end early or late: halves they cannot be
+        assert min(first, second) > alone / 8
