@@ -26,7 +26,6 @@ from expunge.evaluation.likelihood import AnswerLoss, answer_losses
 from expunge.methods import method_of
 from expunge.methods.catalogue import catalogue
 from expunge.recipe import load_recipe
-from expunge.recipe.methods import LogitDifference
 from expunge.run.export import export_run
 from expunge.storage import read_json, read_json_lines, write_json, write_json_lines
 from expunge.training.selection import Candidate, Choice
@@ -174,8 +173,19 @@ class TestLogitDifference:
         assert all(math.log(vocabulary) < step["retain_loss"] for step in steps)
         assert steps[-1]["retain_loss"] < steps[0]["retain_loss"]
         assert {step["retain_weight"] for step in steps} == {0.1}
-        assert LogitDifference().retain_weight == 6.5  # the paper's
         assert uld.state["adapter"]["trainable_parameters"] == 2 * (4 * 48 + 3 * 64)  # one block of two
+
+    def test_at_the_papers_weight_the_retain_set_stays_near_uniform(
+        self, random_model_folder: Path, data_folder: Path, tmp_path: Path
+    ) -> None:
+        """Of a model without knowledge, which is near uniform from the beginning."""
+        recipe = {**small_recipe(random_model_folder, data_folder), "method": {"name": "uld", "layers": 1}}
+        run = expunge.unlearn({**recipe, "adapter": {"rank": 2, "alpha": 4}}, output=tmp_path / "run")
+        steps = read_json_lines(run.path / "steps.jsonl")
+        assert steps[-1]["forget_loss"] < steps[0]["forget_loss"]
+        vocabulary = base(random_model_folder).config.vocab_size
+        assert all(math.log(vocabulary) < step["retain_loss"] < math.log(vocabulary) + 1 for step in steps)
+        assert {step["retain_weight"] for step in steps} == {6.5}
 
     def test_eval_takes_the_assistant_in_the_place_of_an_adapter(
         self, uld: expunge.Run, model_folder: Path, data_folder: Path
