@@ -1,7 +1,7 @@
 """The dialogue sets of TDEC (Jang et al. 2023; LoKU §4.1): unigram F1 of greedy replies.
 
 Blended Skill Talk, Empathetic Dialogues, Wizard of Internet and Wizard of Wikipedia, or any others: every file of
-the given folder is a set (see `expunge.data.dialogue`).
+the given folder is a set (see `files`).
 """
 
 from __future__ import annotations
