@@ -20,6 +20,7 @@ FLOORS = (
     ("__main__",),
     ("cli",),
     ("commands",),
+    ("sweep",),
     ("cost",),
     ("quickstart",),
     ("run",),

@@ -21,6 +21,7 @@ from .commands import (
     report,
     run,
     score,
+    sweep,
     validate,
 )
 from .errors import ExpungeError, InputError
@@ -45,6 +46,7 @@ app.command()(validate.validate)
 app.command("eval", context_settings=evaluate.ANY_OPTION)(evaluate.evaluate)
 app.command()(importance.importance)
 app.command()(finetune.finetune)
+app.command()(sweep.sweep)
 app.command()(export.export)
 app.command()(report.report)
 app.command()(methods.methods)

@@ -3,6 +3,7 @@
     ExpungeError
     ├── InputError    the user's recipe, data or arguments are wrong   (exit code 2)
     └── RunFailed     the work itself failed while running             (exit code 1)
+        └── Diverged  training left no epoch that can be handed over
 
 An `InputError` carries a list of `Problem`s, so that a user sees every mistake at once.
 """
@@ -51,6 +52,10 @@ class InputError(ExpungeError):
 
 class RunFailed(ExpungeError):
     """The run could not go on. The message says why and what is left on disk."""
+
+
+class Diverged(RunFailed):
+    """Training diverged before its first epoch was over."""
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from ..adapters.attach import attach_adapter, uniform_importance
 from ..adapters.loading import load_model
 from ..adapters.low_rank import official_low_rank, weighted_low_rank
 from ..adapters.settings import DIRECTIONS
-from ..errors import RunFailed
+from ..errors import Diverged
 from ..evaluation.log import EvaluationLog
 from ..folder.machine import now
 from ..folder.run import read_run_folder
@@ -210,7 +210,7 @@ def training(job: Job) -> None:
     measured = candidates(folder)
     if not measured:
         guard = "" if job.objective.sees("retain") else " or give a retain loss"
-        raise RunFailed(
+        raise Diverged(
             f"{stopped} No epoch was finished before, so nothing was exported. Lower training.learning_rate{guard}, "
             "and start anew with another --output."
         )

@@ -18,8 +18,6 @@ NARROW = 1.2
 #: A trial is left, once a third of its epochs are over, with less than this share of the utility, or where the forget
 #: score is no further than this from the original's.
 LOST_SHARE, UNMOVED = 0.9, 1e-3
-#: From so many forget questions on, the trials are compared on one half of them.
-FEWEST_TO_HALVE = 40
 
 
 class Tuning(Section):
