@@ -24,7 +24,6 @@ import yaml
 from optuna.trial import TrialState, create_trial
 
 from expunge.errors import InputError
-from expunge.folder.run import RunFolder
 from expunge.folder.sweep import SweepFolder, TrialResult
 from expunge.report import report_run
 from expunge.run.result import Run
@@ -159,42 +158,29 @@ def test_what_is_there_is_gone_on_with_by_resume_alone_and_only_as_it_was(
 
 
 @pytest.mark.slow
-def test_killed_in_the_second_trial_and_resumed_it_is_the_same(
+def test_a_worker_is_killed_and_two_others_end_what_it_began(
     whole: SweepFolder, files: Path, tmp_path: Path
 ) -> None:
-    killed = SweepFolder(tmp_path / "killed")
-    second = killed.trial(1)
-    process = start(files, killed.path)
+    folder = SweepFolder(tmp_path / "killed")
+    second = folder.trial(1)
+    process = start(files, folder.path)
     deadline = time.monotonic() + 300
     while not second.metrics_file.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
     assert process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert [trial.result is not None for trial in killed.state.begun] == [True]
-    resumed = start(files, killed.path, "--resume", "--json", "--strict")
-    printed, said = resumed.communicate(timeout=300)
-    assert resumed.returncode == 3, said  # it is not forgotten
-    assert json.loads(printed) == read_json(killed.state_file)
-    assert "Trial 1: its worker is gone" in said
-    assert table(SweepFolder(killed.path)) == table(whole)
-    assert RunFolder(second.path).state.phases["training"].attempts == 2
-
-
-@pytest.mark.slow
-def test_two_workers_on_sqlite_share_the_trials_of_one(
-    whole: SweepFolder, files: Path, tmp_path: Path
-) -> None:
-    folder = SweepFolder(tmp_path / "shared")
-    options = ("--storage", f"sqlite:///{tmp_path / 'trials.db'}", "--resume")
-    workers = [start(files, folder.path, *options) for _ in range(2)]
-    said = [worker.communicate(timeout=300)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], said
-    begun = [[number for number in range(TRIALS) if f"Trial {number}, of" in text] for text in said]
-    assert sorted(begun[0] + begun[1]) == [0, 1, 2]
-    assert all(begun)
+    assert [trial.number for trial in folder.state.begun if trial.result] == [0]
+    workers = [start(files, folder.path, "--resume", "--json", "--strict") for _ in range(2)]
+    printed = [worker.communicate(timeout=300) for worker in workers]
+    assert [worker.returncode for worker in workers] == [3, 3], printed  # it is not forgotten
+    begun = [[number for number in range(TRIALS) if f"Trial {number}, of" in said] for _, said in printed]
+    assert sorted(begun) == [[1], [2]]
+    assert sum("Trial 1: its worker is gone" in said for _, said in printed) == 1
+    assert read_json(folder.path / "sweep.json") in [json.loads(document) for document, _ in printed]
     assert table(folder) == table(whole)
-    assert not folder.journal.exists()
+    attempts = [folder.trial(number).state.phases["training"].attempts for number in range(TRIALS)]
+    assert attempts == [1, 2, 1]
 
 
 def test_a_trial_behind_the_median_of_the_others_is_left(files: Path, tmp_path: Path) -> None:
@@ -269,16 +255,17 @@ def postgresql() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.slow
-def test_postgresql_keeps_the_same_trials(
+def test_a_database_on_a_server_keeps_the_same_trials(
     postgresql: str, whole: SweepFolder, files: Path, tmp_path: Path
 ) -> None:
-    folder = SweepFolder(tmp_path / "shared")
-    workers = [start(files, folder.path, "--storage", postgresql, "--resume") for _ in range(2)]
-    said = [worker.communicate(timeout=300)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], said
-    assert table(folder) == table(whole)
+    folder = sweep(
+        files / "recipe.yaml", files / "space.yaml", trials=1, output=tmp_path / "shared", storage=postgresql
+    )
+    assert folder.state.begun[0].result == whole.state.begun[0].result
     assert folder.state.storage == postgresql
+    study = optuna.load_study(study_name=folder.state.study, storage=postgresql)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE]
+    assert not folder.journal.exists()
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 
 def sweep(
     recipe: RecipeFile,
+    space: Annotated[Path, typer.Option(help="YAML: key → list of values, or {low, high, log|step, int}")],
+    trials: Annotated[int, typer.Option(help="how many trials there are to be, over all workers")],
     overrides: Overrides = None,
-    space: Annotated[
-        Path, typer.Option(help="YAML: key → list of values, or {low, high, log|step, int}")
-    ] = ...,  # type: ignore[assignment]
-    trials: Annotated[int, typer.Option(help="how many trials there are to be, over all workers")] = ...,  # type: ignore[assignment]
     sampler: Annotated[str, typer.Option(help="random: the papers' protocol; or tpe")] = "random",
     prune: Annotated[
         bool, typer.Option("--prune/--no-prune", help="leave a trial that is under the median at an epoch")

@@ -114,6 +114,7 @@ def end(trial: SweepTrial) -> str:
 
 
 def shown(value: Any) -> str:
+    """A value of the recipe, numbers to four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

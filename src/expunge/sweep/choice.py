@@ -20,18 +20,21 @@ FAR_BELOW = -1000.0
 
 @dataclass(frozen=True)
 class Scores:
-    """The forget scores of logs of one run's benchmark, by all questions or a half of them."""
+    """The forget scores of logs of one run's benchmark, by all questions or a half of them.
+
+    seed: of the sweep, which says which half: the same for all trials
+    """
 
     inputs: Inputs
+    seed: int
 
     def choosing(self, log: EvaluationLog) -> float:
-        seed, reference = self.inputs.recipe.seed, self._reference
-        return self._score(choosing_part(log, seed), reference and choosing_part(reference, seed))
+        reference = self._reference
+        return self._score(choosing_part(log, self.seed), reference and choosing_part(reference, self.seed))
 
     def reporting(self, log: EvaluationLog) -> float | None:
-        seed, reference = self.inputs.recipe.seed, self._reference
-        part = reporting_part(log, seed)
-        return None if part is None else self._score(part, reference and reporting_part(reference, seed))
+        part, reference = reporting_part(log, self.seed), self._reference
+        return None if part is None else self._score(part, reference and reporting_part(reference, self.seed))
 
     def every(self, log: EvaluationLog) -> float:
         return self._score(log, self._reference)
@@ -64,7 +67,7 @@ def result_of(folder: RunFolder, scores: Scores, pruned: bool) -> TrialResult:
         choosing=_finite(scores.choosing(log)),
         reporting=_finite(scores.reporting(log)),
         score=_finite(scores.every(log)),
-        questions=(questions(log), questions(choosing_part(log, scores.inputs.recipe.seed))),
+        questions=(questions(log), questions(choosing_part(log, scores.seed))),
         utility=utility,
         share=None if utility is None or not original else utility / original,
         qualified=training.qualified,

@@ -8,9 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from ..errors import InputError, Problem
+
 
 def take(file: Path, *, wait: bool = False) -> TextIO | None:
-    """The lock, held until what is returned is closed; None where another worker holds it and we do not wait."""
+    """The lock, held until what is returned is closed; None where another worker holds it and we do not wait.
+
+    Raises `InputError` where the file system has no locks.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     handle = file.open("w")
     try:
@@ -18,6 +23,12 @@ def take(file: Path, *, wait: bool = False) -> TextIO | None:
     except BlockingIOError:
         handle.close()
         return None
+    except OSError as error:
+        handle.close()
+        raise InputError(
+            Problem(str(file), f"this file system knows no locks between workers ({error.strerror}).",
+                    "Choose an --output on another one.")
+        ) from error  # fmt: skip
     return handle
 
 

@@ -7,6 +7,7 @@ which becomes bit for bit what it would have been.
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from ..models.processes import processes
 from ..progress import say
 from ..recipe import Recipe
 from ..recipe.loading import naming_recipe, read_content
-from ..report import write_sweep_report
+from ..report.sweep import shown, write_sweep_report
 from ..run.baseline import measure_baseline
 from ..run.importance import store_importance
 from ..run.inputs import Inputs
@@ -90,6 +91,7 @@ def sweep(
             trial, lock = claimed
             with lock:
                 worker.run(trial)
+            gc.collect()  # the trainer's cycles hold its optimiser
             worker.record()
     say(f"Report: {folder.report_file}")
     return folder
@@ -206,7 +208,7 @@ class _Worker:
         )
         recipe = self._prepared(trial.number, values)
         inputs = Inputs(recipe)
-        scores = Scores(inputs)
+        scores = Scores(inputs, self.folder.state.seed or 0)
         prunes = self.folder.state.prune and not inputs.method.finds_rate  # that trains several times over
         try:
             run_recipe(recipe, resume=True, callbacks=[MedianPruning(trial, run, scores)] if prunes else [])
@@ -295,7 +297,3 @@ def _baseline_key(recipe: Recipe) -> str:
     content = recipe.model_dump(mode="json", include={"model", "data", "evaluation"})
     drawn = benchmarks[recipe.benchmark].holds_out or recipe.data.retains_itself
     return hash_rows([content, recipe.seed if drawn else None])[:16]
-
-
-def shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
