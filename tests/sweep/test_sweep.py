@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -55,21 +56,27 @@ def files(model_folder: Path, data_folder: Path, tmp_path_factory: pytest.TempPa
     return folder
 
 
-@pytest.fixture(scope="module")
-def whole(files: Path) -> SweepFolder:
-    """By one worker that nothing interrupts; as many threads as in `start`."""
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Rounding depends on how many threads share a matrix product, so their number is kept that of `start`."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return sweep(files / "recipe.yaml", files / "space.yaml", trials=TRIALS)
+        yield
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def whole(files: Path) -> SweepFolder:
+    """By one worker that nothing interrupts."""
+    with one_thread():
+        return sweep(files / "recipe.yaml", files / "space.yaml", trials=TRIALS)
 
 
 def start(files: Path, output: Path, *options: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "expunge", "sweep", files / "recipe.yaml", "--space", files / "space.yaml",
                "--trials", TRIALS, "--output", output, *options]  # fmt: skip
-    # Rounding depends on how many threads share a matrix product, so their number is kept the same.
     return subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -134,6 +141,8 @@ def test_the_chosen_trial_is_handed_over_with_its_verdict(whole: SweepFolder) ->
     before = whole.report_file.read_bytes()
     report_run(whole.path)
     assert whole.report_file.read_bytes() == before
+    with pytest.raises(InputError, match="is a sweep"):
+        report_run(whole.path, show_text=True)
 
 
 def test_what_is_there_is_gone_on_with_by_resume_alone_and_only_as_it_was(
@@ -159,7 +168,7 @@ def test_what_is_there_is_gone_on_with_by_resume_alone_and_only_as_it_was(
 
 @pytest.mark.slow
 def test_a_worker_is_killed_and_two_others_end_what_it_began(
-    whole: SweepFolder, files: Path, tmp_path: Path
+    whole: SweepFolder, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = SweepFolder(tmp_path / "killed")
     second = folder.trial(1)
@@ -171,13 +180,15 @@ def test_a_worker_is_killed_and_two_others_end_what_it_began(
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert [trial.number for trial in folder.state.begun if trial.result] == [0]
-    workers = [start(files, folder.path, "--resume", "--json", "--strict") for _ in range(2)]
-    printed = [worker.communicate(timeout=300) for worker in workers]
-    assert [worker.returncode for worker in workers] == [3, 3], printed  # it is not forgotten
-    begun = [[number for number in range(TRIALS) if f"Trial {number}, of" in said] for _, said in printed]
-    assert sorted(begun) == [[1], [2]]
-    assert sum("Trial 1: its worker is gone" in said for _, said in printed) == 1
-    assert read_json(folder.path / "sweep.json") in [json.loads(document) for document, _ in printed]
+    other = start(files, folder.path, "--resume", "--json", "--strict")
+    while (line := other.stderr.readline()) and "Trial 1: its worker is gone" not in line:
+        pass
+    with one_thread():
+        sweep(files / "recipe.yaml", files / "space.yaml", trials=TRIALS, output=folder.path, resume=True)
+    assert "Trial 2, of 3 in all" in capsys.readouterr().err
+    printed, said = other.communicate(timeout=300)
+    assert other.returncode == 3, said  # it is not forgotten
+    assert json.loads(printed)["study"] == folder.state.study
     assert table(folder) == table(whole)
     attempts = [folder.trial(number).state.phases["training"].attempts for number in range(TRIALS)]
     assert attempts == [1, 2, 1]

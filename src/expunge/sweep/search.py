@@ -184,6 +184,7 @@ class _Worker:
                 lock = take(self.folder.trial_lock(left.number))
                 if lock is not None:
                     say(f"Trial {left.number}: its worker is gone, so it is gone on with here.")
+                    # optuna has no other way back to a trial that was asked for.
                     return self._drawn(Trial(self.study, left._trial_id)), lock
             if len(begun) >= self.trials:
                 return None
