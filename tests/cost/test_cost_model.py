@@ -258,7 +258,7 @@ class TestPhases:
 
     def test_the_phases_of_a_run_and_their_sums(self, recipe: dict, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
-            cost_model, "decomposition_seconds", lambda device, d_out, d_in: d_out + 1e-2 * d_in
+            cost_model, "decomposition_seconds", lambda device, d_out, d_in, rank: d_out + 1e-2 * d_in
         )
         model = self.model(recipe)
         phases = model.phases()

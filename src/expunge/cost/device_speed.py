@@ -12,13 +12,14 @@ import torch
 from accelerate.utils import get_max_memory
 from torch import nn
 
+from ..adapters.low_rank import leading_singular_vectors
 from .operations import Work
 
 #: Seconds that a measurement takes about.
 MEASURING = 0.1
 #: Operations of the product and numbers of the tensor that are measured with, at most.
 LARGEST_PRODUCT, LARGEST_TENSOR = 2e10, 2**24
-#: Side of the matrix whose singular value decomposition is timed, at most.
+#: Smaller side of the matrix whose decomposition is timed, at most.
 LARGEST_DECOMPOSED = 512
 #: The shares that a model reaches of the speeds of kernels alone: in products, in element-wise kernels (most do more
 #: than add), and in launches (the Python of a model's modules). Fitted to 35 single passes of models of 1 to 27 M
@@ -72,11 +73,11 @@ def measure_speed(device: torch.device, dtype: torch.dtype, tokens: int, width: 
 
 
 @cache
-def decomposition_seconds(device: torch.device, d_out: int, d_in: int) -> float:
-    """Seconds of the exact SVD in fp32; for a large matrix ∝ m·n·min(m, n) from a smaller one of its proportions."""
+def decomposition_seconds(device: torch.device, d_out: int, d_in: int, rank: int) -> float:
+    """Seconds of a layer's low-rank approximation; of a large one ∝ m·n from a smaller one of its proportions."""
     share = min(1.0, LARGEST_DECOMPOSED / min(d_out, d_in))
     matrix = torch.randn(round(share * d_out), round(share * d_in), device=device)
-    return seconds_of(lambda: torch.linalg.svd(matrix, full_matrices=False), device) / share**3
+    return seconds_of(lambda: leading_singular_vectors(matrix, rank, 0), device) / share**2
 
 
 def _kernel(device: torch.device) -> float:

@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 
-from ..adapters.low_rank import EXACT_SIDE, OVERSAMPLING, POWER_ITERATIONS
 from ..adapters.settings import DIRECTIONS, UNANCHORED
 from ..benchmarks.benchmark import Workload
 from ..data.pairs import PairSampler
@@ -211,17 +210,12 @@ class CostModel:
         attaching = Work(kernels=float(ATTACHING_KERNELS * len(self.layers)))
         if self.recipe.adapter.initialization in UNANCHORED:
             return self._cost(attaching, self.adapter)
-        seconds, flops = self.speed.seconds(attaching), 0.0
-        for d_out, d_in in self.layers:
-            if min(d_out, d_in) <= EXACT_SIDE:
-                seconds += decomposition_seconds(device(), d_out, d_in)
-            else:
-                columns = self.recipe.adapter.rank + OVERSAMPLING
-                flops += 2.0 * d_out * d_in * columns * 2 * (POWER_ITERATIONS + 1)
+        rank = self.recipe.adapter.rank
+        seconds = self.speed.seconds(attaching)
+        seconds += sum(decomposition_seconds(device(), d_out, d_in, rank) for d_out, d_in in self.layers)
         # W weighted, and its singular vectors, in fp32.
         largest = max(4.0 * d_out * d_in for d_out, d_in in self.layers)
-        peak = self.resident + self.weights + self.adapter + 3 * largest
-        return Cost(seconds + flops / self.speed.flops, flops, peak)
+        return Cost(seconds, 0.0, self.resident + self.weights + self.adapter + 3 * largest)
 
     def _training_batches(self) -> Batches:
         """The micro-batches of the first epoch, as they will be."""
