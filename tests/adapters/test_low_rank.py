@@ -49,7 +49,7 @@ def test_above_a_few_hundred_columns_the_svd_is_randomised_near_the_best_and_see
     state = torch.get_rng_state()
     A, B = weighted_low_rank(W, d, 8, 1.0, seed=3)
     assert torch.equal(torch.get_rng_state(), state)
-    U, S, Vh = torch.linalg.svd(d[:, None].double() * W.double())
+    _, S, Vh = torch.linalg.svd(d[:, None].double() * W.double())
     assert weighted_error(W, d, A, B, 1.0) < 1.001 * float(S[8:].norm())
     again = weighted_low_rank(W, d, 8, 1.0, seed=3)
     assert torch.equal(again[0], A)
