@@ -15,8 +15,8 @@ from torch import nn
 from ..adapters.low_rank import leading_singular_vectors
 from .operations import Work
 
-#: Seconds that a measurement takes about.
-MEASURING = 0.1
+#: Seconds that a measurement takes about, and the timings that share them: the least of them counts.
+MEASURING, TIMINGS = 0.1, 4
 #: Operations of the product and numbers of the tensor that are measured with, at most.
 LARGEST_PRODUCT, LARGEST_TENSOR = 2e10, 2**24
 #: Smaller side of the matrix whose decomposition is timed, at most.
@@ -88,24 +88,32 @@ def _kernel(device: torch.device) -> float:
 
 
 def seconds_of(run: Callable[[], object], device: torch.device) -> float:
-    """Mean seconds of as many calls as fit into `MEASURING`: what other jobs on the machine take is part of it.
+    """Seconds of a call where nothing else is going on: the least of several short timings.
 
-    Python collects no garbage meanwhile: once in a process that takes as long as thousands of small kernels.
+    On a CPU they are the seconds in which this thread computed, with those that share its kernels: what other jobs on
+    the machine take for themselves is no part of it. Python collects no garbage meanwhile: once in a process that takes
+    as long as thousands of small kernels.
     """
+    clock = time.thread_time if device.type == "cpu" else time.perf_counter
     run()  # the first call chooses kernels and takes memory
     _wait(device)
     collected = gc.isenabled()
     gc.disable()
     try:
-        calls, started = 0, time.perf_counter()
-        while (passed := time.perf_counter() - started) < MEASURING:
-            for _ in range(1 + calls):  # ever more, because looking at the clock waits for a GPU
-                run()
-            calls += 1 + calls
-            _wait(device)
+        return min(_timing(run, device, clock) for _ in range(TIMINGS))
     finally:
         if collected:
             gc.enable()
+
+
+def _timing(run: Callable[[], object], device: torch.device, clock: Callable[[], float]) -> float:
+    """Mean seconds of as many calls as fit into one timing's share of `MEASURING`."""
+    calls, started = 0, clock()
+    while (passed := clock() - started) < MEASURING / TIMINGS:
+        for _ in range(1 + calls):  # ever more, because looking at the clock waits for a GPU
+            run()
+        calls += 1 + calls
+        _wait(device)
     return passed / calls
 
 

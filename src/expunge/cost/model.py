@@ -48,6 +48,8 @@ OPTIMISER_KERNELS, OPTIMISER_BYTES = 14, 48
 #: Bytes of a number of an adapter, which PEFT keeps in fp32 whatever the base: the trained one and its anchor; and what
 #: training keeps beside any number that is trained, in its dtype: its gradient and Adam's two moments.
 ADAPTER_BYTES, KEPT_IN_TRAINING = 4 + 4, 3
+#: Of so many trials of a learning rate one goes on to its last epoch.
+TRIALS_PER_WHOLE = 3
 #: To reduce the statistics of both sets: bytes moved for a weight, and kernels launched for a layer.
 REDUCING_BYTES, REDUCING_KERNELS = 40, 30
 #: On a CPU: libraries that a run loads after its inputs, and resident bytes for a byte alive in a pass (the C
@@ -76,11 +78,16 @@ def adapter_bytes(numbers: int, trained: bool = False) -> float:
 
 @dataclass(frozen=True)
 class Cost:
-    """Predicted: wall seconds, operations of matrix products, and bytes at the peak (on an accelerator, its own)."""
+    """Predicted: wall seconds, operations of matrix products, and bytes at the peak (on an accelerator, its own).
+
+    sooner, later: seconds less and more that it may take, where the course of the run decides that
+    """
 
     seconds: float = 0.0
     flops: float = 0.0
     peak_memory_bytes: float = 0.0
+    sooner: float = 0.0
+    later: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
         """The cost of both, one after the other."""
@@ -88,10 +95,18 @@ class Cost:
             self.seconds + other.seconds,
             self.flops + other.flops,
             max(self.peak_memory_bytes, other.peak_memory_bytes),
+            self.sooner + other.sooner,
+            self.later + other.later,
         )
 
     def times(self, number: float) -> Cost:
-        return Cost(self.seconds * number, self.flops * number, self.peak_memory_bytes)
+        return Cost(
+            self.seconds * number,
+            self.flops * number,
+            self.peak_memory_bytes,
+            self.sooner * number,
+            self.later * number,
+        )
 
 
 class CostModel:
@@ -158,11 +173,10 @@ class CostModel:
                 directed = recipe.adapter.initialization == DIRECTIONS
                 costs["importance"] = self._directions() if directed else self._importance()
             costs["adapter"] = self._adapter()
-        training = self._training(workload)
-        if self.method.finds_rate:  # at most: the best trial is the training
-            costs["tuning"] = training.times(recipe.tuning.trials)
+        if self.method.finds_rate:  # the best trial is the training
+            costs["tuning"] = self._tuning(workload)
         else:
-            costs["training"] = training
+            costs["training"] = self._training(workload)
         if workload and recipe.evaluation.generate == "chosen":
             costs["evaluation"] = self._generation(workload)
         if device().type == "cpu":  # what is freed stays with the process
@@ -254,6 +268,22 @@ class CostModel:
         evaluations = math.ceil(settings.epochs / self.recipe.epochs_between_evaluations)
         return cost + self._evaluation(workload, self.recipe.evaluation.generate == "every").times(
             evaluations
+        )
+
+    def _tuning(self, workload: Workload | None) -> Cost:
+        """The trials of learning rates, of which one in `TRIALS_PER_WHOLE` goes on to its last epoch; the others are left
+        after a third of their epochs. At least one goes on, at most all do."""
+        trials, epochs = self.recipe.tuning.trials, self.inputs.training.epochs
+        whole = self._training(workload)
+        left = whole.times(math.ceil(epochs / 3) / epochs)
+        least, expected, most = (
+            whole.times(number) + left.times(trials - number)
+            for number in (1, math.ceil(trials / TRIALS_PER_WHOLE), trials)
+        )
+        return replace(
+            expected,
+            sooner=expected.seconds - least.seconds,
+            later=most.seconds - expected.seconds,
         )
 
     def _frozen_share(self) -> float:
