@@ -27,6 +27,7 @@ from ..evaluation.generation import TOKENS_PER_BATCH as TOKENS_WHILE_GENERATING
 from ..evaluation.inference import batches_by_length
 from ..evaluation.likelihood import TOKENS_PER_BATCH
 from ..importance.directions import MOMENTS_BYTES
+from ..models.half_precision import LEAST_SPEEDUP, bf16_speedup, may_gain
 from ..models.linear import linear_layers, matrix_shape, target_layers
 from ..models.loading import dtype, load_config
 from ..models.processes import device
@@ -132,10 +133,13 @@ class CostModel:
             self.adapter, self.in_training = adapter_bytes(self.trained), adapter_bytes(self.trained, True)
             self.trained_tensors = 2 * len(self.layers)
         else:
-            parameters = list(part.parameters())
-            self.trained = sum(parameter.numel() for parameter in parameters)
+            self.trained = sum(parameter.numel() for parameter in part.parameters())
             self.adapter, self.in_training = 0.0, float(self.trained * KEPT_IN_TRAINING * weights.itemsize)
-            self.trained_tensors = len(parameters)
+            self.trained_tensors = len(list(part.parameters()))
+        mixed = mixed_precision(method.training.precision, device(), weights)
+        parameters = sum(parameter.numel() for parameter in part.parameters())
+        if speed is None and method.training.precision == "auto" and may_gain(weights, parameters):
+            mixed = bf16_speedup(config.get_text_config().hidden_size) >= LEAST_SPEEDUP
         self.counts = Passes(
             ShallowModels(
                 config,
@@ -143,7 +147,7 @@ class CostModel:
                 recipe.adapter.rank,
                 recipe.adapter.targets,
                 method.source.trust_remote_code,
-                mixed=mixed_precision(method.training.precision, device(), weights),
+                mixed=mixed,
             )
         )
         on_cpu = device().type == "cpu"
@@ -271,8 +275,8 @@ class CostModel:
         )
 
     def _tuning(self, workload: Workload | None) -> Cost:
-        """The trials of learning rates, of which one in `TRIALS_PER_WHOLE` goes on to its last epoch; the others are left
-        after a third of their epochs. At least one goes on, at most all do."""
+        """The trials of learning rates: one in `TRIALS_PER_WHOLE` goes on to its last epoch, at least one, at most all;
+        the others are left after a third of their epochs."""
         trials, epochs = self.recipe.tuning.trials, self.inputs.training.epochs
         whole = self._training(workload)
         left = whole.times(math.ceil(epochs / 3) / epochs)

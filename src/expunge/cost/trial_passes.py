@@ -21,7 +21,8 @@ from .passes import Passes
 from .shallow_models import Shape, decoded, measured, prefilled, scored, trained
 
 #: The largest trial: its model as a share of the free memory (there may be two, with adapters and without, and what a
-#: pass takes), and predicted seconds of its pass. Of fewer tokens than these its products would be slower than the run's.
+#: pass takes), and predicted seconds of its pass. With fewer tokens than these its products would be slower than the
+#: run's.
 LARGEST_SHARE, LARGEST_PASS, FEWEST_TOKENS = 1 / 8, 0.1, 256
 
 #: (rows of the batch, blocks of the model) → the work of a pass; (model, rows) → the pass that is timed.
