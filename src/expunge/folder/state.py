@@ -254,6 +254,13 @@ class Judgement(Record):
     next: list[str]
 
 
+class PrecisionFacts(Record):
+    """What training computes in where the recipe left that to the machine. bf16_speedup: of a product, measured"""
+
+    chosen: Literal["fp32", "bf16"]
+    bf16_speedup: Amount
+
+
 class RunState(Origin):
     """`run.json`. benchmark, thresholds, given_logs: as they were at the start; version 0.1.0 had none
 
@@ -275,6 +282,7 @@ class RunState(Origin):
     resumed: list[Resumption] = []
     metrics: Stages
     importance: TakenImportance | None = None
+    precision: PrecisionFacts | None = None
     tuning: TuningFacts | None = None
     training: TrainingFacts | None = None
     ended: Ended | None = None
