@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError, Problem
+from ..folder.lock import locked
 from ..folder.requests import ContinualFolder
 from .continual import write_continual_report
 from .page import write_report
@@ -17,6 +18,11 @@ def report_run(run_folder: Path, show_text: bool = False) -> Path:
 
     Raises `InputError` where it is no run folder, a file in it is broken, or several requests' texts are asked for.
     """
+    with locked(Path(run_folder), str(run_folder)):
+        return _report_run(run_folder, show_text)
+
+
+def _report_run(run_folder: Path, show_text: bool) -> Path:
     if not ContinualFolder(run_folder).state_file.exists():
         return write_report(run_folder, show_text)
     if show_text:

@@ -9,11 +9,12 @@ from transformers import TrainerCallback
 
 from ..errors import InputError, Problem
 from ..folder.checksums import check_finished
+from ..folder.lock import check_place, locked
 from ..folder.run import RunFolder
-from ..intact import check_writable
 from ..models.processes import processes
 from ..progress import say
 from ..recipe import Recipe
+from ..storage import LOCK, is_taken
 from .job import Job
 from .phases import run_phases
 from .result import Run
@@ -34,6 +35,17 @@ def run_recipe(
     its first epoch was over.
     """
     folder = Path(recipe.output_folder)
+    with locked(folder, f"output: {folder}"):
+        return _run(recipe, folder, resume, original_utility, callbacks)
+
+
+def _run(
+    recipe: Recipe,
+    folder: Path,
+    resume: bool,
+    original_utility: float | None,
+    callbacks: Sequence[TrainerCallback],
+) -> Run:
     exists = is_begun(folder, RunFolder(folder).state_file, resume)
     if exists:
         check_finished(folder)
@@ -57,16 +69,14 @@ def is_begun(folder: Path, state_file: Path, resume: bool) -> bool:
 
     Raises `InputError` for a folder that holds something else, or a run where none is to be resumed.
     """
-    if folder.is_file():
-        raise InputError(Problem(f"output: {folder}", "this is a file.", "Name a folder."))
-    check_writable(folder, "output")
+    check_place(folder, f"output: {folder}")
     exists = state_file.exists()
     if exists and not resume:
         raise InputError(
             Problem(f"output: {folder}", "there is a run in this folder already.",
                     "Go on with it by --resume, or choose another --output.")
         )  # fmt: skip
-    if not exists and folder.exists() and any(folder.iterdir()) and not _only_recipe(folder, state_file):
+    if not exists and is_taken(folder) and not _only_recipe(folder, state_file):
         raise InputError(
             Problem(f"output: {folder}", "the folder is not empty and holds no run.", "Choose another --output.")
         )  # fmt: skip
@@ -76,5 +86,5 @@ def is_begun(folder: Path, state_file: Path, resume: bool) -> bool:
 def _only_recipe(folder: Path, state_file: Path) -> bool:
     """Whether a kill struck while the run was being created."""
     return {entry.name for entry in folder.iterdir()} <= {
-        "recipe.yaml", "recipe.yaml.partial", f"{state_file.name}.partial",
+        LOCK, "recipe.yaml", "recipe.yaml.partial", f"{state_file.name}.partial",
     }  # fmt: skip
