@@ -128,7 +128,6 @@ class CostModel:
                 weights,
                 recipe.adapter.rank,
                 recipe.adapter.targets,
-                method.source.trust_remote_code,
                 mixed=mixed_precision(method.training.precision, device(), weights),
             )
         )

@@ -11,6 +11,7 @@ from ..errors import InputError, Problem
 from ..folder.checksums import check_finished
 from ..folder.lock import check_place, locked
 from ..folder.run import RunFolder
+from ..hub import recording
 from ..models.processes import processes
 from ..progress import say
 from ..recipe import Recipe
@@ -35,8 +36,8 @@ def run_recipe(
     its first epoch was over.
     """
     folder = Path(recipe.output_folder)
-    with locked(folder, f"output: {folder}"):
-        return _run(recipe, folder, resume, original_utility, callbacks)
+    with locked(folder, f"output: {folder}"), recording() as asked:
+        return _run(recipe, folder, resume, original_utility, callbacks, asked)
 
 
 def _run(
@@ -45,7 +46,9 @@ def _run(
     resume: bool,
     original_utility: float | None,
     callbacks: Sequence[TrainerCallback],
+    asked: Sequence[str],
 ) -> Run:
+    """asked: grows by what the hub is asked for"""
     exists = is_begun(folder, RunFolder(folder).state_file, resume)
     if exists:
         check_finished(folder)
@@ -59,7 +62,11 @@ def _run(
         job.folder.create(recipe, job.facts)
     processes().wait_for_everyone()
     with job.folder.recording_failure(job.main_process):
-        run_phases(job)
+        try:
+            run_phases(job)
+        finally:
+            if job.main_process:
+                job.folder.update(network=list(dict.fromkeys([*job.folder.state.network, *asked])))
     say(f"Report: {job.folder.report_file}")
     return Run(folder)
 
