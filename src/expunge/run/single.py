@@ -59,13 +59,13 @@ def _run(
         if job.main_process and job.folder.state.state != "done":
             job.folder.go_on()
     elif job.main_process:
-        job.folder.create(recipe, job.facts)
+        job.folder.create(recipe, {**job.facts, "network": []})
     processes().wait_for_everyone()
     with job.folder.recording_failure(job.main_process):
         try:
             run_phases(job)
         finally:
-            if job.main_process:
+            if job.main_process and asked:
                 job.folder.update(network=list(dict.fromkeys([*job.folder.state.network, *asked])))
     say(f"Report: {job.folder.report_file}")
     return Run(folder)
