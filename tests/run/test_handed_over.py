@@ -95,7 +95,7 @@ def no_number(weights: dict[str, torch.Tensor]) -> None:
         (cut, f"{WEIGHTS}: it cannot be read: "),
         (Path.unlink, f"{WEIGHTS}: it is missing."),
         (without_layers("layers.0.self_attn.q_proj", both=False), f"{WEIGHTS}: it lacks base_model.model.model."),
-        (without_layers(".q_proj", both=True), f"{WEIGHTS}: it lacks the factors of self_attn.q_proj, which {CONFIG} names."),
+        (without_layers(".q_proj", both=True), f"{WEIGHTS}: it lacks the factors of self_attn.q_proj, "),
         (changed_weights(no_number), f"{WEIGHTS}: its factors of model.layers.0."),
     ],
     ids=["cut", "missing", "half a layer", "a kind of layers", "NaN"],
