@@ -16,6 +16,7 @@ differs or a flipped bit of a file that is guarded is not found.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -33,9 +34,9 @@ import yaml
 
 from expunge.errors import InputError
 from expunge.folder.checksums import check_finished
+from expunge.folder.run import read_run_folder
 from expunge.intact import check_folder
 from expunge.quickstart import artifact_path, write_people
-from expunge.report import report_run
 from expunge.run.export import export_run
 from expunge.run.finetune import finetune_recipe
 from expunge.run.unlearn import unlearn
@@ -170,27 +171,25 @@ def killed(kind: str, recipe: Path, output: Path, draw: random.Random, kills: in
     finish(start(kind, recipe, output, resume=True), output)
 
 
-def soak(recipes: dict[str, Path], folder: Path, kills: int, draw: random.Random) -> dict[str, Tally]:
+def soak(recipes: dict[str, Path], folder: Path, kills: int, seed: int) -> dict[str, Tally]:
     tallies = {kind: Tally() for kind in recipes}
-    for kind, recipe in recipes.items():
-        tally, wanted = tallies[kind], kills // len(recipes) + (kind == "run") * (kills % len(recipes))
+    for number, (kind, recipe) in enumerate(recipes.items()):
+        tally, draw = tallies[kind], random.Random(f"{seed} {kind}")
+        wanted = kills // len(recipes) + (number < kills % len(recipes))
         tally.seconds = whole(kind, recipe, folder / f"{kind}-whole")
-        while tally.kills < wanted:
-            output = folder / f"{kind}-killed-{tally.results}"
-            before = tally.kills
+        for attempt in itertools.count():
+            if tally.kills >= wanted:
+                break
+            output, before = folder / f"{kind}-killed-{attempt}", tally.kills
             killed(kind, recipe, output, draw, min(3, wanted - tally.kills), tally)
             if tally.kills == before:
                 continue  # the moment came after the end: nothing was interrupted
             tally.results += 1
-            same = [
+            tally.equal += all(
                 (output / file).read_bytes() == (folder / f"{kind}-whole" / file).read_bytes()
                 for file in RESULTS[kind]
-            ]
-            tally.equal += all(same)
-            print(
-                f"{kind}: {tally.kills} of {wanted} kills, {tally.equal} of {tally.results} results equal",
-                flush=True,
             )
+            print(f"{kind}: {tally.kills} kills, {tally.equal} of {tally.results} results equal", flush=True)
     return tallies
 
 
@@ -212,8 +211,8 @@ def flips(run: Path, number: int, draw: random.Random, folder: Path) -> dict[str
         ),
         "evaluation logs": ([run / "eval" / f"{stage}.json" for stage in ("before", "after")],
                             lambda: check_finished(run)),
-        "importance": ([run / "importance.safetensors"], lambda: report_run(run)),
-        "run.json (its form alone)": ([run / "run.json"], lambda: report_run(run)),
+        "importance": ([run / "importance.safetensors"], lambda: read_run_folder(run)),
+        "run.json (its form alone)": ([run / "run.json"], lambda: read_run_folder(run)),
     }  # fmt: skip
     counts = {}
     for what, (files, read) in kinds.items():
@@ -240,14 +239,17 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--flips", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", nargs="+", choices=list(RESULTS), default=list(RESULTS))
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args()
     given.output.mkdir(parents=True)
-    draw = random.Random(given.seed)
-    recipes = write_recipes(given.output)
+    recipes = {kind: file for kind, file in write_recipes(given.output).items() if kind in given.kinds}
     started = time.monotonic()
-    tallies = soak(recipes, given.output, given.kills, draw)
-    counts = flips(given.output / "run-whole", given.flips, draw, given.output)
+    tallies = soak(recipes, given.output, given.kills, given.seed)
+    run = given.output / "run-whole"
+    counts = (
+        flips(run, given.flips, random.Random(f"{given.seed} flips"), given.output) if run.exists() else {}
+    )
     content = {
         "seed": given.seed,
         "seconds": round(time.monotonic() - started),

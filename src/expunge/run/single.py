@@ -59,7 +59,7 @@ def _run(
         if job.main_process and job.folder.state.state != "done":
             job.folder.go_on()
     elif job.main_process:
-        job.folder.create(recipe, {**job.facts, "network": []})
+        job.folder.create(recipe, {**job.facts, "network": list(asked)})
     processes().wait_for_everyone()
     with job.folder.recording_failure(job.main_process):
         try:
