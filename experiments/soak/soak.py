@@ -31,11 +31,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors.numpy import load_file
 
 from expunge.errors import InputError
 from expunge.folder.checksums import check_finished
 from expunge.folder.run import read_run_folder
-from expunge.intact import check_folder
+from expunge.intact import read_intact
 from expunge.quickstart import artifact_path, write_people
 from expunge.run.export import export_run
 from expunge.run.finetune import finetune_recipe
@@ -44,6 +45,8 @@ from expunge.storage import LOCK, write_json
 from expunge.training.weights import check_state
 
 FORK = get_context("fork")
+#: Files of a checkpoint that no resume reads: the first is what the others are compared with.
+UNREAD = ("checksums.json", "adapter_config.json")
 #: Files that have to be the same, byte for byte, by kind.
 RESULTS = {
     "run": ["adapter/adapter_model.safetensors", "importance.safetensors", "steps.jsonl"],
@@ -198,8 +201,9 @@ def flips(run: Path, number: int, draw: random.Random, folder: Path) -> dict[str
     checkpoint = sorted((run / "checkpoints").glob("checkpoint-*"))[-1]
 
     def read_checkpoint() -> None:
+        """As the Trainer does before it goes on; the adapter's configuration there is read by nobody."""
         check_state(checkpoint)
-        check_folder(checkpoint)
+        read_intact(load_file, checkpoint / "adapter_model.safetensors")
 
     kinds: dict[str, tuple[list[Path], Callable[[], Any]]] = {
         "adapter": (
@@ -207,7 +211,7 @@ def flips(run: Path, number: int, draw: random.Random, folder: Path) -> dict[str
             lambda: export_run(run, "adapter", folder / "never"),
         ),
         "checkpoint": (
-            [file for file in checkpoint.iterdir() if file.name != "checksums.json"], read_checkpoint
+            [file for file in checkpoint.iterdir() if file.name not in UNREAD], read_checkpoint
         ),
         "evaluation logs": ([run / "eval" / f"{stage}.json" for stage in ("before", "after")],
                             lambda: check_finished(run)),
