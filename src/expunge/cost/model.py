@@ -146,7 +146,6 @@ class CostModel:
                 weights,
                 recipe.adapter.rank,
                 recipe.adapter.targets,
-                method.source.trust_remote_code,
                 mixed=mixed,
             )
         )

@@ -265,6 +265,7 @@ class RunState(Origin):
     """`run.json`. benchmark, thresholds, given_logs: as they were at the start; version 0.1.0 had none
 
     ended: how, where the run is over without a model to hand over
+    network: what the hub was asked for, by name; nothing where all was local, or in the cache with HF_HUB_OFFLINE
     """
 
     state: Literal["running", "done", "failed"]
@@ -272,6 +273,7 @@ class RunState(Origin):
     machine: dict[str, Any] = {}
     method: str | None = None
     deliverable: Literal["adapter", "merged", "assistant"] = "adapter"
+    network: list[str] = []
     model: ModelFacts
     data: DataFacts
     adapter: AdapterFacts
