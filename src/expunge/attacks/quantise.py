@@ -75,7 +75,7 @@ def nf4(weight: Tensor) -> Tensor:
 
 def bitsandbytes_nf4(weight: Tensor) -> Tensor:
     """NF4 by bitsandbytes' own kernels."""
-    from bitsandbytes import functional  # an optional dependency
+    from bitsandbytes import functional  # type: ignore[import-not-found]  # an optional dependency
 
     return functional.dequantize_4bit(
         *functional.quantize_4bit(weight.float().contiguous(), quant_type="nf4", blocksize=NF4_BLOCK)
