@@ -145,8 +145,9 @@ class Attack(ABC):
 
     @abstractmethod
     def variants(self, subject: Subject) -> Iterator[Variant]:
-        """The ways in which it asks this subject, those of `subject.budget`. They are measured one after another, so what
-        they share may be made once.
+        """The ways in which it asks this subject, those of `subject.budget`.
+
+        They are measured one after another, so what they share may be made once.
 
         The model that was handed over is asked first; of the others those variants alone that it had. One that is not
         there for the reference is no other question to it (a change in the strength of an adapter that the reference

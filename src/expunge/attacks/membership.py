@@ -1,14 +1,14 @@
 """`membership`: can an outsider tell that the forgotten data was once in the training, by how sure the model is?
 
-By the six scores of `expunge.evaluation.membership`. An item's value is the share of the holdout that it looks more like
-a member than, ties counted half; the mean over the items is the AUC. A model that never saw either has one too, which
-need not be 0.5, so a reference is compared with. Less than the reference's is a trace as well: what was forgotten too
+By the six scores of `expunge.evaluation.membership`. An item's value is the share of the holdout that it looks more
+like a member than, ties counted half; the mean over the items is the AUC. A model that never saw either has one too,
+which need not be 0.5, so a reference is compared with. Less than the reference's is a trace as well: what was forgotten too
 hard stands out by being avoided (the Streisand effect).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -87,7 +87,7 @@ def _losses(model: Any, subject: Subject, items: Sequence[Item]) -> list[Any]:
     )
 
 
-def _of_item(subject: Subject, item: Item, loss: Any) -> Mapping[str, float]:
+def _of_item(subject: Subject, item: Item, loss: Any) -> dict[str, float]:
     answer = [label for label in item.example.labels if label != IGNORED]
     text = subject.encoder.tokenizer.decode(answer, skip_special_tokens=True)
     return membership_scores(loss.statistics, text)

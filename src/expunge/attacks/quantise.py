@@ -36,7 +36,7 @@ class Quantise(Attack):
     def variants(self, subject: Subject) -> Iterator[Variant]:
         for name, rounded in roundings().items():
             yield Variant(name, model=partial(replaced, subject.model, _without_name(rounded)))
-        if subject.change:
+        if subject.change or subject.role == "reference":  # which has no adapter, and is rounded as a whole
             yield Variant(
                 "adapter on an int4 base", model=partial(replaced, subject.model, _beneath(subject))
             )

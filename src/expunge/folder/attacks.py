@@ -14,10 +14,9 @@ from .state import Amount, Record
 
 SCHEMA = "expunge.attack/1"
 ANEW = "Delete the folder: the attacks will be made again."
-#: The models that are asked: the one that was handed over, the one that never saw what it forgot (or the first about a
-#: holdout), and the one from before.
-Side = Literal["after", "reference", "original"]
-SIDES: tuple[Side, ...] = ("after", "reference", "original")
+#: The models that are asked, in that order; `reference` may be the first one, about a holdout.
+Role = Literal["after", "reference", "original"]
+ROLES: tuple[Role, ...] = ("after", "reference", "original")
 
 #: Measure → value of every item; None where there is none.
 Values = dict[str, list[float | None]]
@@ -28,7 +27,7 @@ class CurveRecord(Record):
 
     steps: dict[int, Values]
     worst: int
-    facts: dict[str, float] = {}
+    facts: dict[str, float] = Field(default_factory=dict)
 
 
 class Measurement(Record):
@@ -44,8 +43,8 @@ class AttackRecord(Record):
 
     basis: str
     unfit: str | None = None
-    measured: dict[Side, dict[str, Measurement]] = Field(default_factory=dict)
-    over: list[Side] = []
+    measured: dict[Role, dict[str, Measurement]] = Field(default_factory=dict)
+    over: list[Role] = Field(default_factory=list)
 
 
 class AttackFolder:

@@ -106,8 +106,10 @@ def judge(evidence: Evidence) -> Verdict:
 
 @dataclass(frozen=True)
 class _Result:
-    """The conclusions so far. as_asked: the forgetting without the attacks; over: signs of over-unlearning; hidden: only
-    the answers have changed"""
+    """The conclusions so far.
+
+    as_asked: the forgetting without the attacks; over: signs of over-unlearning; hidden: only the answers have changed
+    """
 
     evidence: Evidence
     as_asked: Forgetting

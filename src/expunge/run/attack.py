@@ -20,7 +20,7 @@ from ..attacks.registry import attacks
 from ..attacks.settings import CHEAP_ITEMS, Budget
 from ..data.encoding import Encoder, encoded_hash
 from ..errors import InputError, Problem
-from ..folder.attacks import SIDES, AttackFolder, CurveRecord, Measurement, Side, Values
+from ..folder.attacks import ROLES, AttackFolder, CurveRecord, Measurement, Role, Values
 from ..folder.state import AttackFacts, AttackOutcome, AttackVariant
 from ..models.processes import processes
 from ..progress import say
@@ -121,8 +121,8 @@ class _Attacks:
         return hash_rows([dict(self.target.identity), asked, self.budget, self.answers, self.target.seed])
 
     @property
-    def sides(self) -> list[Side]:
-        return [side for side in SIDES if side != "reference" or self.target.ground != "none"]
+    def sides(self) -> list[Role]:
+        return [side for side in ROLES if side != "reference" or self.target.ground != "none"]
 
     def made(self) -> AttackFacts:
         of = len(self.target.forget)
@@ -144,11 +144,11 @@ class _Attacks:
             ],
         )
 
-    def _is_over(self, name: str, side: Side) -> bool:
+    def _is_over(self, name: str, side: Role) -> bool:
         record = self.records[name]
         return side in record.over or record.unfit is not None
 
-    def _ask(self, side: Side) -> None:
+    def _ask(self, side: Role) -> None:
         """Make every attack on one of the models that has not been made on it yet."""
         subject = self._subject(side)
         plain = self.records[PLAIN]
@@ -167,30 +167,33 @@ class _Attacks:
                 self._write(name)
                 continue
             there = record.measured.setdefault(side, {})
+            asked = record.measured["after"]
             for variant in attack.variants(subject):
-                if variant.name in there:
+                if variant.name in there or (side != "after" and variant.name not in asked):
                     continue
                 there[variant.name] = self._measured(side, subject, name, variant)
                 self._write(name)
             self._over(name, side)
 
-    def _subject(self, side: Side) -> Subject:
+    def _subject(self, side: Role) -> Subject:
         load = {"after": self.target.after, "original": self.target.original}.get(side, self.target.reference)
         stood_in = load is None  # by the holdout, about which the model that was handed over is asked
         return Subject(
-            (load or self.target.after)(),
-            self.target.encoder,
-            self.holdout if stood_in else self.forget,
-            self.retain,
-            self.holdout,
-            self.target.original,
-            self.target.change if side == "after" or stood_in else {},
-            self.answers,
-            self.budget,
-            self.target.seed,
+            model=(load or self.target.after)(),
+            encoder=self.target.encoder,
+            forget=self.holdout if stood_in else self.forget,
+            retain=self.retain,
+            holdout=self.holdout,
+            role="after" if stood_in else side,
+            original=self.target.original,
+            reference=self.target.reference,
+            change=self.target.change if side == "after" or stood_in else {},
+            answers=self.answers,
+            budget=self.budget,
+            seed=self.target.seed,
         )
 
-    def _measured(self, side: Side, subject: Subject, name: str, variant: Variant) -> Measurement:
+    def _measured(self, side: Role, subject: Subject, name: str, variant: Variant) -> Measurement:
         started = time.perf_counter()
         told = f"{WORDS[side]}: {name}, {variant.name}"
         result: Measured | Curve | None = None
@@ -207,7 +210,7 @@ class _Attacks:
             plain = {measure: [values[row] for row in variant.rows] for measure, values in whole.items()}
         return Measurement(attacked=_recorded(result), plain=plain, seconds=time.perf_counter() - started)
 
-    def _over(self, name: str, side: Side) -> None:
+    def _over(self, name: str, side: Role) -> None:
         record = self.records[name]
         self.records[name] = record.model_copy(update={"over": [*record.over, side]})
         self._write(name)
@@ -266,7 +269,7 @@ class _Attacks:
 
 #: The record of what the models say without any attack.
 PLAIN = "unattacked"
-WORDS: dict[Side, str] = {"after": "unlearned", "reference": "reference", "original": "original"}
+WORDS: dict[Role, str] = {"after": "unlearned", "reference": "reference", "original": "original"}
 
 
 def _values(values: Measured) -> Values:
