@@ -20,7 +20,10 @@ def variant(share: float | None, **more: object) -> AttackVariant:
 
 
 def attacks(missing: tuple[str, ...] = (), ground: str = "reference", **shares: float | None) -> AttackFacts:
-    """The attacks `name=share` (without a ground to compare on there is none), each with a second variant that brings back nothing; `remove` brings back all."""
+    """The attacks `name=share`, each with a second variant that brings back nothing; `remove` brings back all.
+
+    Without a ground to compare on there is no share.
+    """
     outcomes = {
         name: AttackOutcome(
             title="the weights are rounded to 8 or 4 bits",
