@@ -27,6 +27,7 @@ FLOORS = (
     ("report", "methods"),
     ("folder",),
     ("recipe",),
+    ("attacks",),
     ("benchmarks",),
     ("training",),
     ("evaluation",),

@@ -12,6 +12,7 @@ import typer
 
 from ._version import __version__
 from .commands import (
+    attack,
     evaluate,
     export,
     finetune,
@@ -48,6 +49,7 @@ app.command("eval", context_settings=evaluate.ANY_OPTION)(evaluate.evaluate)
 app.command()(importance.importance)
 app.command()(finetune.finetune)
 app.command()(sweep.sweep)
+app.command()(attack.attack)
 app.command()(export.export)
 app.command()(report.report)
 app.command()(methods.methods)
