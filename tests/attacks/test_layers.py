@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from expunge.attacks.layers import read_layers, unlearning_depth
+from expunge.attacks.layers import lens_log_probability, patched_log_probability, unlearning_depth
 from expunge.data.encoding import Example
 from expunge.models.answers import IGNORED
 from tiny_models import VOCABULARY, random_model
@@ -96,13 +96,13 @@ def test_readings_and_scores_are_those_of_a_literal_procedure(shape: str) -> Non
     own = np.array([literally(shape, original, original, example, 0)[0] for example in examples])
     lost, expected = {}, {}
     for name, source in (("unlearned", unlearned), ("reference", reference)):
-        readings = read_layers(original, source, examples, pad_token_id=0)
+        patched, lens = (read(original, source, examples, 0) for read in (patched_log_probability, lens_log_probability))
         slow = np.array(
             [[literally(shape, original, source, example, layer)[1:] for layer in range(2)] for example in examples]
         )
-        np.testing.assert_allclose(readings.patched, slow[:, :, 0], rtol=1e-6)
-        np.testing.assert_allclose(readings.lens, slow[:, :, 1], rtol=1e-6)
-        lost[name], expected[name] = own[:, None] - readings.patched, own[:, None] - slow[:, :, 0]
+        np.testing.assert_allclose(patched, slow[:, :, 0], rtol=1e-6)
+        np.testing.assert_allclose(lens, slow[:, :, 1], rtol=1e-6)
+        lost[name], expected[name] = own[:, None] - patched, own[:, None] - slow[:, :, 0]
     scores = unlearning_depth(lost["unlearned"], lost["reference"])
     literal = [score_literally(*pair) for pair in zip(*(rows.tolist() for rows in expected.values()), strict=True)]
     np.testing.assert_allclose(scores, literal, atol=1e-6)
@@ -113,13 +113,13 @@ def test_readings_and_scores_are_those_of_a_literal_procedure(shape: str) -> Non
 def test_the_reference_is_at_depth_1_and_the_original_at_0() -> None:
     original, reference = random_model(), changed("llama", 0.3)
     examples = answers(original)
-    own = read_layers(original, original, examples, 0)
-    lost = own.patched[:, :1] - read_layers(original, reference, examples, 0).patched
+    own = patched_log_probability(original, original, examples, 0)
+    lost = own[:, :1] - patched_log_probability(original, reference, examples, 0)
     scores = unlearning_depth(lost, lost)
     assert np.isfinite(scores).sum() >= 3
     assert (scores[np.isfinite(scores)] == 1).all()
-    assert np.ptp(own.patched, axis=1).max() < 1e-6  # its own states change nothing, on any layer
-    assert (np.nan_to_num(unlearning_depth(own.patched[:, :1] - own.patched, lost)) < 1e-4).all()
+    assert np.ptp(own, axis=1).max() < 1e-6  # its own states change nothing, on any layer
+    assert (np.nan_to_num(unlearning_depth(own[:, :1] - own, lost)) < 1e-4).all()
 
 
 def test_scores_by_hand() -> None:
@@ -136,7 +136,7 @@ def test_models_are_left_as_they_were() -> None:
     before = original(torch.tensor([[1, 2, 3]])).logits
     examples = answers(original)
     original.train()
-    read_layers(original, source, examples, 0)
+    patched_log_probability(original, source, examples, 0)
     assert original.training and not source.training
     assert torch.equal(original(torch.tensor([[1, 2, 3]])).logits, before)
     assert not any(module._forward_hooks for model in (original, source) for module in model.modules())

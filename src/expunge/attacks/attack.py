@@ -58,6 +58,7 @@ class Subject:
     retain:   what the model should still know; may be empty
     holdout:  what it never saw; may be empty
     original: loads the model from before unlearning anew, in fp32; None where it is not there
+    reference: loads the reference anew, in fp32; None where there is none
     change:   layer → A (r, d_in), B (d_out, r) with weight = original + BA, where the adapter is known; else empty
     answers:  whether answers are generated, and count (see `expunge.attacks.measuring`)
     """
@@ -72,6 +73,7 @@ class Subject:
     answers: bool = False
     budget: Budget = "cheap"
     seed: int = 42
+    reference: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True)

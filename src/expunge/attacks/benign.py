@@ -24,7 +24,7 @@ WORDS = (
 def benign_questions(count: int) -> list[tuple[str, str]]:
     """`count` pairs of a question and its answer, the same every time, in an order that mixes their kinds.
 
-    count: at most 800
+    count: at most 784
     """
     random = Random(0)
     sums = [(a, b) for a in range(11, 90, 4) for b in range(12, 60, 5)]

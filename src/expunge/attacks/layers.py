@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,28 +26,32 @@ from ..progress import track
 LEAST_GAP = 0.05
 
 
-@dataclass(frozen=True)
-class Readings:
-    """What the original makes of a source's hidden states, all in nats a token, the mean of log p over the answer.
+def patched_log_probability(
+    original: Any, source: Any, examples: Sequence[Example], pad_token_id: int
+) -> np.ndarray:
+    """What the original says of every answer when it goes on from the source's states after block l, (items, layers).
 
-    patched: (items, layers); the states after block l took the place of the original's, whose later blocks went on
-    lens:    (items, layers); the original's last norm and output embedding read the states after block l at once
-             (logit lens); on the last layer both are the same
+    Mean log p over the answer's tokens, in nats (s^S of equation 2). original, source: causal LMs of one architecture
+    on one device; their modes are kept. examples: with at least one label token each.
+
+    For every batch a pass of the source, and one of the original for each layer.
     """
-
-    patched: np.ndarray
-    lens: np.ndarray
+    return _read_layers(original, source, examples, pad_token_id, lens=False)
 
 
-def read_layers(original: Any, source: Any, examples: Sequence[Example], pad_token_id: int) -> Readings:
-    """What the original reads in the source's hidden states, for every answer and layer.
+def lens_log_probability(
+    original: Any, source: Any, examples: Sequence[Example], pad_token_id: int
+) -> np.ndarray:
+    """What the original's last norm and output embedding read at once in the source's states after block l (logit
+    lens), (items, layers); else as `patched_log_probability`, which on the last layer is the same."""
+    return _read_layers(original, source, examples, pad_token_id, lens=True)
 
-    original, source: causal LMs of one architecture on one device; their modes are kept. One pass of the source and,
-                      of the original, two a layer for every batch.
-    examples:         with at least one label token each
-    """
+
+def _read_layers(
+    original: Any, source: Any, examples: Sequence[Example], pad_token_id: int, lens: bool
+) -> np.ndarray:
     layers = len(transformer_blocks(original))
-    patched, lens = (np.zeros((len(examples), layers)) for _ in range(2))
+    values = np.zeros((len(examples), layers))
     with inference(original) as device, inference(source):
         limit = TOKENS_PER_BATCH.get(device.type, TOKENS_PER_BATCH["accelerator"])
         batches = batches_by_length([len(example) for example in examples], limit)
@@ -56,9 +59,9 @@ def read_layers(original: Any, source: Any, examples: Sequence[Example], pad_tok
             batch = collate([examples[row] for row in rows], pad_token_id)
             batch = {key: value.to(device) for key, value in batch.items()}
             for layer, states in enumerate(_answer_states(source, batch, layers)):
-                patched[rows, layer] = _read(original, batch, layer, states)
-                lens[rows, layer] = _read(original, batch, layers - 1, states)
-    return Readings(patched, lens)
+                # After the last block come the norm and the output embedding alone.
+                values[rows, layer] = _read(original, batch, layers - 1 if lens else layer, states)
+    return values
 
 
 def _answer_states(model: Any, batch: dict[str, Tensor], layers: int) -> list[Tensor]:

@@ -64,7 +64,7 @@ class Arm:
     lora: bool
     rates: tuple[float, ...]
     batch_size: int = 16
-    steps: int | None = 64
+    steps: int | None = 32
     schedule: Literal["constant", "linear"] = "constant"
     last: bool = False
 
@@ -88,7 +88,7 @@ PUBLISHED = (
 class Relearn(Attack):
     title = "finetuned for a few steps, on half of what was forgotten or on other data"
     paper = "Łucki et al. 2025; Hu et al. 2025; Qi et al. 2024 (benign finetuning); TamperBench (rates and steps)"
-    cost = "cheap: 16 optimiser steps of 16 questions; full: 64 at each of 3 rates, for each of 6 finetunings"
+    cost = "cheap: 16 optimiser steps of 16 questions; full: 32 at each of 3 rates, for each of 6 finetunings"
 
     def unfit(self, subject: Subject) -> str | None:
         return None if len(subject.forget) > 1 else "one item has no other half"
