@@ -20,7 +20,11 @@ from tiny_models import VOCABULARY, random_model
 PLACES: dict[str, Callable[[Any], tuple[Any, Any, Any]]] = {
     "llama": lambda model: (model.model.layers, model.model.norm, model.lm_head),
     "gpt2": lambda model: (model.transformer.h, model.transformer.ln_f, model.lm_head),
-    "gpt_neox": lambda model: (model.gpt_neox.layers, model.gpt_neox.final_layer_norm, model.get_output_embeddings()),
+    "gpt_neox": lambda model: (
+        model.gpt_neox.layers,
+        model.gpt_neox.final_layer_norm,
+        model.get_output_embeddings(),
+    ),
 }
 
 
@@ -46,7 +50,9 @@ def changed(shape: str, size: float) -> Any:
     return model
 
 
-def literally(shape: str, original: Any, source: Any, example: Example, layer: int) -> tuple[float, float, float]:
+def literally(
+    shape: str, original: Any, source: Any, example: Example, layer: int
+) -> tuple[float, float, float]:
     """(mean log p under the original, after patching block `layer`, read by the lens there) of one answer."""
     ids = torch.tensor([example.input_ids])
     blocks, norm, head = PLACES[shape](source)
@@ -84,7 +90,9 @@ def score_literally(lost: list[float], by_reference: list[float]) -> float:
     if not layers:
         return math.nan
     ratios = {layer: min(max(lost[layer] / by_reference[layer], 0.0), 1.0) for layer in layers}
-    return sum(by_reference[layer] * ratios[layer] for layer in layers) / sum(by_reference[layer] for layer in layers)
+    return sum(by_reference[layer] * ratios[layer] for layer in layers) / sum(
+        by_reference[layer] for layer in layers
+    )
 
 
 @pytest.mark.parametrize("shape", PLACES)
@@ -96,15 +104,22 @@ def test_readings_and_scores_are_those_of_a_literal_procedure(shape: str) -> Non
     own = np.array([literally(shape, original, original, example, 0)[0] for example in examples])
     lost, expected = {}, {}
     for name, source in (("unlearned", unlearned), ("reference", reference)):
-        patched, lens = (read(original, source, examples, 0) for read in (patched_log_probability, lens_log_probability))
+        patched, lens = (
+            read(original, source, examples, 0) for read in (patched_log_probability, lens_log_probability)
+        )
         slow = np.array(
-            [[literally(shape, original, source, example, layer)[1:] for layer in range(2)] for example in examples]
+            [
+                [literally(shape, original, source, example, layer)[1:] for layer in range(2)]
+                for example in examples
+            ]
         )
         np.testing.assert_allclose(patched, slow[:, :, 0], rtol=1e-6)
         np.testing.assert_allclose(lens, slow[:, :, 1], rtol=1e-6)
         lost[name], expected[name] = own[:, None] - patched, own[:, None] - slow[:, :, 0]
     scores = unlearning_depth(lost["unlearned"], lost["reference"])
-    literal = [score_literally(*pair) for pair in zip(*(rows.tolist() for rows in expected.values()), strict=True)]
+    literal = [
+        score_literally(*pair) for pair in zip(*(rows.tolist() for rows in expected.values()), strict=True)
+    ]
     np.testing.assert_allclose(scores, literal, atol=1e-6)
     assert 0 < np.nanmean(scores) < 1
 

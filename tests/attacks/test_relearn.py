@@ -102,10 +102,7 @@ def test_the_same_seed_gives_the_same_curve(subject: Subject) -> None:
 
 
 def points(values: dict[int, tuple[float, float]]) -> dict[int, Any]:
-    return {
-        step: module._Point({"probability": [probability]}, utility)
-        for step, (probability, utility) in values.items()
-    }
+    return {step: module._Point({}, lead, utility) for step, (lead, utility) in values.items()}
 
 
 def test_the_worst_step_is_one_that_keeps_the_utility() -> None:
@@ -134,11 +131,15 @@ def test_of_a_published_recipe_the_last_step_counts(subject: Subject) -> None:
 
 def test_a_diverged_model_ends_the_course(subject: Subject) -> None:
     values = iter([0.1, 0.2, math.nan])
-    curve = relearn(subject, ARM, [one.example for one in subject.forget], lambda _: {"probability": [next(values)]})
+    curve = relearn(
+        subject, ARM, [one.example for one in subject.forget], lambda _: {"probability": [next(values)]}
+    )
     assert list(curve.steps) == [0, 1]
 
 
-def test_variants_ask_for_the_half_that_is_not_trained_on(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variants_ask_for_the_half_that_is_not_trained_on(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     taken: dict[str, list[list[int]]] = {}
 
     def note(_subject: Subject, arm: Arm, examples: Sequence[Any], _measure: Any) -> None:
@@ -199,25 +200,26 @@ def teach(model: Any, items: Sequence[Item], steps: int = 60) -> Any:
     return model.eval()
 
 
-def test_what_was_only_masked_comes_back_and_what_was_never_known_does_not(subject: Subject) -> None:
-    """One knew all and has its last norm turned down, so that every word seems as likely; one was taught the retain
-    set alone. Both are taught one half."""
+def test_what_was_only_masked_comes_back_and_what_was_never_known_does_not(
+    subject: Subject, encoder: Encoder
+) -> None:
+    """One knows all, and was then told in a few steps to say `w60`; one was taught the retain set alone."""
     knows = teach(copy.deepcopy(subject.model), [*subject.forget, *subject.retain])
     never = teach(copy.deepcopy(subject.model), subject.retain)
-    masked = copy.deepcopy(knows)
-    masked.model.norm.weight.data *= 0.05
+    refusals = [QuestionAnswer(one.sample.question, "w60 w60 w60") for one in subject.forget]  # type: ignore[attr-defined]
+    refusing = [Item(sample, *sample.encode(encoder)) for sample in refusals]
+    masked = teach(copy.deepcopy(knows), [*refusing, *subject.retain], steps=4)
     trained, asked = halves([one.group for one in subject.forget], subject.seed)
-    arm = replace(ARM, lora=False, rates=(3e-3,), steps=32)
+    arm = replace(ARM, lora=False, rates=(1e-3,), steps=16)
     examples = [subject.forget[row].example for row in trained]
     measure = ask(subject, asked)
-    curves = {
-        name: relearn(replace(subject, model=model, retain=[]), arm, examples, measure)
-        for name, model in (("masked", masked), ("never", never))
-    }
-    original = measure(knows)["probability"]
-    assert mean(curves["masked"], 0) < 0.1 < 0.8 < sum(original) / len(original)
-    back, taught = ([*curve.steps[curve.worst]["probability"]] for curve in curves.values())
-    found = recovery(original, curves["masked"].steps[0]["probability"], back, curves["never"].steps[0]["probability"], taught)
-    assert found.share is not None and found.low is not None
-    assert found.share > 0.5 and found.low > 0.2
-    assert max(taught) < 0.2
+    curves = [
+        relearn(replace(subject, model=model, retain=[]), arm, examples, measure) for model in (masked, never)
+    ]
+    before, back = ([curve.steps[step]["probability"] for curve in curves] for step in (0, 16))
+    found = recovery(measure(knows)["probability"], before[0], back[0], before[1], back[1])
+    assert found.original > 0.9
+    assert found.left is not None and found.left < 0.5
+    assert found.share is not None and found.share > 0.4
+    assert found.low is not None and found.low > 0.1
+    assert found.attacked_reference is not None and found.attacked_reference < 0.05

@@ -38,7 +38,9 @@ def benign_questions(count: int) -> list[tuple[str, str]]:
     ]
     for _ in range(200):
         words = random.sample(WORDS, 4)
-        pairs.append((f"Sort these words by the alphabet: {', '.join(words)}.", f"{', '.join(sorted(words))}."))
+        pairs.append(
+            (f"Sort these words by the alphabet: {', '.join(words)}.", f"{', '.join(sorted(words))}.")
+        )
     return random.sample(pairs, count)
 
 

@@ -21,7 +21,9 @@ from .layers import lens_log_probability, patched_log_probability, unlearning_de
 
 class Depth(Attack):
     title = "the original model reads the answer out of the hidden states"
-    paper = "Lee et al. 2026 (unlearning depth score, by activation patching); nostalgebraist 2020 (logit lens)"
+    paper = (
+        "Lee et al. 2026 (unlearning depth score, by activation patching); nostalgebraist 2020 (logit lens)"
+    )
     cost = "two passes of the original over the forget questions for every layer, for each model that is compared"
     budget = "full"
     counts = False  # whoever has the original need not read with it
@@ -40,10 +42,13 @@ class Depth(Attack):
 
     def _found(self, subject: Subject, model: Any, items: Sequence[Item]) -> list[float]:
         """1 − UDS of every item; NaN where the original knows no more of it than the reference."""
-        assert subject.original is not None and subject.reference is not None
+        assert subject.original is not None
+        assert subject.reference is not None
         original, examples = subject.original(), [item.example for item in items]
         if self._lost_by_reference is None:  # the same for every model that is asked
-            self._lost_by_reference = _lost(original, subject.reference(), examples, subject.encoder.pad_token_id)
+            self._lost_by_reference = _lost(
+                original, subject.reference(), examples, subject.encoder.pad_token_id
+            )
         lost = _lost(original, model, examples, subject.encoder.pad_token_id)
         return (1 - unlearning_depth(lost, self._lost_by_reference)).tolist()
 

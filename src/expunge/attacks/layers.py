@@ -100,5 +100,3 @@ def unlearning_depth(lost: np.ndarray, lost_by_reference: np.ndarray) -> np.ndar
     erased = np.clip(lost, 0.0, weight)
     with np.errstate(invalid="ignore"):
         return erased.sum(1) / weight.sum(1)
-
-

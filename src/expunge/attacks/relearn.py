@@ -12,13 +12,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-import numpy as np
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..adapters.attach import attach_adapter
 from ..data.encoding import Example
@@ -27,7 +27,7 @@ from ..objectives import Objective, Term
 from ..objectives.registry import retain_losses
 from ..training.settings import Training
 from ..training.train import build_trainer
-from .attack import Attack, Curve, Item, Measured, Subject, Variant
+from .attack import Attack, Curve, Measured, Subject, Variant
 from .benign import benign_questions
 
 #: A step at which less than this share of the utility is left is not one that an attacker would stop at.
@@ -87,11 +87,13 @@ PUBLISHED = (
 
 class Relearn(Attack):
     title = "finetuned for a few steps, on half of what was forgotten or on other data"
-    paper = "Łucki et al. 2025; Hu et al. 2025; Qi et al. 2024 (benign finetuning); TamperBench (rates and steps)"
+    paper = "Łucki et al. 2025; Hu et al. 2025; Qi et al. 2024 (benign data); TamperBench (rates and steps)"
     cost = "cheap: 16 optimiser steps of 16 questions; full: 32 at each of 3 rates, for each of 6 finetunings"
 
     def unfit(self, subject: Subject) -> str | None:
-        return None if len(subject.forget) > 1 else "one item has no other half"
+        if len(subject.forget) < 2:
+            return "one item has no other half"
+        return _unfit_for_training(subject)
 
     def variants(self, subject: Subject) -> Iterator[Variant]:
         return _variants(subject, CHEAP if subject.budget == "cheap" else FULL)
@@ -104,8 +106,17 @@ class RelearnAsPublished(Attack):
     budget = "full"
     counts = False  # three of them teach the very answers that are asked for
 
+    def unfit(self, subject: Subject) -> str | None:
+        return _unfit_for_training(subject)
+
     def variants(self, subject: Subject) -> Iterator[Variant]:
         return _variants(subject, PUBLISHED)
+
+
+def _unfit_for_training(subject: Subject) -> str | None:
+    if isinstance(subject.model, PreTrainedModel):
+        return None
+    return "what was handed over is an assistant beside the original, not one model whose weights could be trained"
 
 
 def _variants(subject: Subject, arms: Sequence[Arm]) -> Iterator[Variant]:
@@ -149,9 +160,9 @@ def relearn(
 
     measure: measures a model on what is asked
 
-    Of every rate the step counts at which the mean probability is highest among those that keep 90 % of the utility,
-    the mean probability of what the model should still know; step 0, the model as it is, where none does. Without
-    a retain set every step counts.
+    Of every rate the step counts at which the mean of `subject.lead` is highest among those that keep 90 % of the
+    utility, the mean probability of what the model should still know; step 0, the model as it is, where none does.
+    Without a retain set every step may count.
     """
     start = _Point.of(subject.model, subject, measure)
     curves = []
@@ -161,34 +172,43 @@ def relearn(
         points = course.points
         worst = max(points) if arm.last else _worst(points)
         facts = {"learning_rate": rate}
-        if start.utility:
+        if start.utility > 0:
             facts["utility"] = points[worst].utility / start.utility
-        curves.append((points[worst].probability, Curve({step: point.measured for step, point in points.items()}, worst, facts)))
-    return max(curves, key=lambda pair: pair[0])[1]
+        curve = Curve({step: point.measured for step, point in points.items()}, worst, facts)
+        curves.append((points[worst].lead, curve))
+    return max(curves, key=itemgetter(0))[1]
 
 
 @dataclass(frozen=True)
 class _Point:
-    """A model on its way: what is asked of it, and the mean probability of what it should still know, NaN without."""
+    """A model on its way.
+
+    measured: of what is asked; lead: the mean of the measure that counts
+    utility:  the mean probability of what it should still know; NaN without a retain set
+    """
 
     measured: Measured
+    lead: float
     utility: float
 
     @classmethod
     def of(cls, model: Any, subject: Subject, measure: Callable[[Any], Measured]) -> _Point:
         kept = Random(subject.seed).sample(list(subject.retain), min(UTILITY_QUESTIONS, len(subject.retain)))
         losses = answer_losses(model, [item.example for item in kept], subject.encoder.pad_token_id)
-        return cls(measure(model), float(np.mean([loss.probability for loss in losses])) if losses else math.nan)
+        measured = measure(model)
+        return cls(measured, _mean(measured[subject.lead]), _mean([loss.probability for loss in losses]))
 
-    @property
-    def probability(self) -> float:
-        return float(np.mean(self.measured["probability"]))
+
+def _mean(values: Sequence[float]) -> float:
+    """NaN where there is no number among them, as an item without a prompt has no generated answer."""
+    numbers = [value for value in values if math.isfinite(value)]
+    return sum(numbers) / len(numbers) if numbers else math.nan
 
 
 def _worst(points: Mapping[int, _Point]) -> int:
     """The step at which most is back, of those that keep the utility."""
     kept = [step for step, point in points.items() if not point.utility < UTILITY_SHARE * points[0].utility]
-    return max(kept, key=lambda step: points[step].probability)
+    return max(kept, key=lambda step: points[step].lead)
 
 
 def _finetune(
@@ -238,11 +258,16 @@ class _Course(TrainerCallback):
         self._measure = measure
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        **kwargs: Any,
     ) -> None:
         step = state.global_step
         if step.bit_count() == 1 or step == self.ends_at:
             point = self._measure(model)
-            if math.isfinite(point.probability):
+            if math.isfinite(point.lead):
                 self.points[step] = point
-            control.should_training_stop = step == self.ends_at or not math.isfinite(point.probability)
+            control.should_training_stop = step == self.ends_at or not math.isfinite(point.lead)
