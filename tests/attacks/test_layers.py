@@ -1,4 +1,4 @@
-"""The unlearning depth score and the logit lens, against a literal procedure: one answer, one layer, one hook a time."""
+"""The unlearning depth score and the logit lens, against a literal procedure: one answer and one layer at a time."""
 
 from __future__ import annotations
 
@@ -104,9 +104,8 @@ def test_readings_and_scores_are_those_of_a_literal_procedure(shape: str) -> Non
     own = np.array([literally(shape, original, original, example, 0)[0] for example in examples])
     lost, expected = {}, {}
     for name, source in (("unlearned", unlearned), ("reference", reference)):
-        patched, lens = (
-            read(original, source, examples, 0) for read in (patched_log_probability, lens_log_probability)
-        )
+        patched = patched_log_probability(original, source, examples, 0)
+        lens = lens_log_probability(original, source, examples, 0)
         slow = np.array(
             [
                 [literally(shape, original, source, example, layer)[1:] for layer in range(2)]
@@ -152,6 +151,7 @@ def test_models_are_left_as_they_were() -> None:
     examples = answers(original)
     original.train()
     patched_log_probability(original, source, examples, 0)
-    assert original.training and not source.training
+    assert original.training
+    assert not source.training
     assert torch.equal(original(torch.tensor([[1, 2, 3]])).logits, before)
     assert not any(module._forward_hooks for model in (original, source) for module in model.modules())

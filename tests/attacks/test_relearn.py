@@ -219,7 +219,7 @@ def test_what_was_only_masked_comes_back_and_what_was_never_known_does_not(
     before, back = ([curve.steps[step]["probability"] for curve in curves] for step in (0, 16))
     found = recovery(measure(knows)["probability"], before[0], back[0], before[1], back[1])
     assert found.original > 0.9
-    assert found.left is not None and found.left < 0.5
-    assert found.share is not None and found.share > 0.4
-    assert found.low is not None and found.low > 0.1
-    assert found.attacked_reference is not None and found.attacked_reference < 0.05
+    assert (found.left or 1) < 0.5
+    assert (found.share or 0) > 0.4
+    assert (found.low or 0) > 0.1
+    assert (found.attacked_reference or 1) < 0.05
