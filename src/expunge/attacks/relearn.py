@@ -86,7 +86,7 @@ PUBLISHED = (
 
 
 class Relearn(Attack):
-    title = "finetuned for a few steps, on half of what was forgotten or on other data"
+    title = "the model is finetuned for a few steps, on half of what was forgotten or on other data"
     paper = "Łucki et al. 2025; Hu et al. 2025; Qi et al. 2024 (benign data); TamperBench (rates and steps)"
     cost = "cheap: 16 optimiser steps of 16 questions; full: 32 at each of 3 rates, for each of 6 finetunings"
 
@@ -100,7 +100,7 @@ class Relearn(Attack):
 
 
 class RelearnAsPublished(Attack):
-    title = "finetuned by the recipes of other papers, three of them on all that was forgotten"
+    title = "the model is finetuned by the recipes of other papers, three of them on all that was forgotten"
     paper = "open-unlearning (Dorna et al. 2025), UDS (Lee et al. 2026); WMDP (Li et al. 2024); MUSE (Hu et al. 2025)"
     cost = "one epoch of batch 32, and 350 optimiser steps of 4 questions"
     budget = "full"
