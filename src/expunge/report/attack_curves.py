@@ -90,4 +90,3 @@ def _half_back(variant: AttackVariant) -> str:
 
     reference = f"; reference: {when('reference')}" if "reference" in halves else ""
     return f"half back {when('after')}{reference}"
-
