@@ -1,4 +1,4 @@
-"""Reading an answer out of the hidden states: all of it in a model that only its output hides, none in the reference."""
+"""Reading answers out of hidden states: all of it where only the output hides it, none in the reference."""
 
 from __future__ import annotations
 

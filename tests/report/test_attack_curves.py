@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from expunge.report.attack_curves import attack_curves
 from synthetic_attacks import attacks, variant
+
+from expunge.report.attack_curves import attack_curves
 
 
 def test_a_panel_for_every_attack_in_steps_says_when_half_is_back() -> None:
@@ -16,9 +17,8 @@ def test_a_panel_for_every_attack_in_steps_says_when_half_is_back() -> None:
         "late": {"after": {0: 0.1, 1: 0.1, 2: 0.1, 3: 0.9}, "reference": {0: 0.1, 1: 0.54, 2: 0.1, 3: 0.1}},
         "alone": {"after": {0: 0.1, 1: 0.2}},
     }
-    facts.outcomes["relearn"] = facts.outcomes["quantise"].model_copy(
-        update={"variants": {name: variant(0.2).model_copy(update={"curves": curves}) for name, curves in courses.items()}}
-    )  # fmt: skip
+    variants = {name: variant(0.2).model_copy(update={"curves": curves}) for name, curves in courses.items()}
+    facts.outcomes["relearn"] = facts.outcomes["quantise"].model_copy(update={"variants": variants})
     svg = attack_curves(facts)
     assert svg is not None
     label = re.search(r'aria-label="([^"]*)"', svg)

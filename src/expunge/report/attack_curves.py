@@ -49,11 +49,12 @@ def attack_curves(facts: AttackFacts | None) -> Markup | None:
         figure.supxlabel("optimiser steps of the attack", fontsize=9.5, color=COLOURS["ink"])
         there = [side for side in NAMES if any(side in variant.curves for variant in drawn.values())]
         line: dict[str, Any] = {"color": COLOURS["before"], "linestyle": DASHES["before"]}
-        handles = [
-            Line2D([], [], **line, label="original"),
-            *(Line2D([], [], color=COLOURS[side], linestyle=DASHES[side], marker=".", label=NAMES[side]) for side in there),
-            Line2D([], [], color=COLOURS["after"], marker="o", linestyle="", label="half of what was lost is back"),
-        ]  # fmt: skip
+        handles = [Line2D([], [], **line, label="original")]
+        for side in there:
+            line = {"color": COLOURS[side], "linestyle": DASHES[side], "marker": "."}
+            handles.append(Line2D([], [], **line, label=NAMES[side]))
+        line = {"color": COLOURS["after"], "linestyle": "", "marker": "o"}
+        handles.append(Line2D([], [], **line, label="half of what was lost is back"))
         figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
         told = "; ".join(f"{name}: {_half_back(variant)}" for name, variant in drawn.items())
         return render(figure, "attack-curves", f"What comes back over the steps of finetuning. {told}.")
