@@ -101,7 +101,7 @@ class Relearn(Attack):
 
 class RelearnAsPublished(Attack):
     title = "the model is finetuned by the recipes of other papers, three of them on all that was forgotten"
-    paper = "open-unlearning (Dorna et al. 2025), UDS (Lee et al. 2026); WMDP (Li et al. 2024); MUSE (Hu et al. 2025)"
+    paper = "open-unlearning (Dorna et al. 2025), UDS (Lee et al. 2026); WMDP (Li et al. 2024); MUSE (Shi et al. 2025)"
     cost = "one epoch of batch 32, and 350 optimiser steps of 4 questions"
     budget = "full"
     counts = False  # three of them teach the very answers that are asked for
