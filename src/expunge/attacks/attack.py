@@ -64,7 +64,8 @@ class Subject:
     original, reference: load the model from before, and one that never saw the forget set, anew and in fp32; None where
               it is not there
     change:   layer → A (r, d_in), B (d_out, r) with weight = original + BA, where the adapter is known; else empty
-    answers:  whether answers are generated, and count (see `expunge.attacks.measuring`)
+    answers:  whether answers are generated (see `expunge.attacks.measuring`)
+    lead:     the measure that counts
     """
 
     model: Any
@@ -77,6 +78,7 @@ class Subject:
     reference: Callable[[], Any] | None = None
     change: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     answers: bool = False
+    lead: Literal["probability", "rouge"] = "probability"
     budget: Budget = "cheap"
     seed: int = 42
 
@@ -128,7 +130,7 @@ class Attack(ABC):
     cost:  what it takes, for `expunge attack --list`
     budget: the least one that it is part of
     counts: whether what it brings back stands against the verdict. Not where it needs the original model itself:
-            whoever has that need not attack
+            whoever has that need not attack; nor where it teaches the answers that it asks for
     two_sided: whether less than the reference is a trace as well, as of membership inference
     """
 

@@ -27,7 +27,7 @@ def make_items(samples: Sequence[Sample], encoder: Encoder, wordings: Mapping[st
                 example,
                 sample.prompt(encoder) if prompted else None,
                 sample.truth if prompted else None,
-                group=number,
+                group=number if known.group is None else known.group,
                 rewordings=known.rewordings,
                 wrong=known.wrong,
             )

@@ -25,5 +25,8 @@ attacks: Registry[type[Attack]] = Registry(
         "scale": "expunge.attacks.scale:Scale",
         "remove": "expunge.attacks.remove:Remove",
         "guide": "expunge.attacks.guide:Guide",
+        "relearn": "expunge.attacks.relearn:Relearn",
+        "relearn-published": "expunge.attacks.relearn:RelearnAsPublished",
+        "depth": "expunge.attacks.depth:Depth",
     },
 )

@@ -35,10 +35,14 @@ class Workload:
 
 @dataclass(frozen=True)
 class Wordings:
-    """A question's other forms: in other words, and its wrong answers; empty where the benchmark has none."""
+    """A question's other forms: in other words, and its wrong answers; empty where the benchmark has none.
+
+    group: the same of all questions about one person; None where the benchmark does not say
+    """
 
     rewordings: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
+    group: int | None = None
 
 
 class Benchmark(ABC):

@@ -71,7 +71,7 @@ def attack_bars(facts: AttackFacts | None) -> Markup | None:
         if counting:
             handles.append(Patch(facecolor=COLOURS["after"], label="unlearned"))
         if others:
-            handles.append(Patch(facecolor=COLOURS["grid"], label="needs the model from before"))
+            handles.append(Patch(facecolor=COLOURS["grid"], label="needs the model from before, or teaches"))
         handles.append(
             Line2D([], [], color=COLOURS["muted"], linestyle=(0, (4, 3)), label=f"too much: {TOO_MUCH:.0%}")
         )

@@ -139,7 +139,7 @@ def lines(facts: AttackFacts) -> list[str]:
                 + (
                     ""
                     if counting
-                    else "; it needs the model from before, so it does not count against the verdict"
+                    else "; it needs the model from before, or teaches the answers: it does not count"
                 )
             )
     return [*told, *not_said(facts)]

@@ -15,6 +15,7 @@ from ..storage import write_text
 from ..training.selection import UTILITY_SHARE
 from . import quantities
 from .attack_bars import attack_bars, variant_rows
+from .attack_curves import attack_curves
 from .deliverable import deliverable
 from .evidence import Evidence, forget_log_ratios
 from .figures import loss_curves, truth_ratio_distributions, utility_against_forgetting
@@ -48,6 +49,7 @@ def write_report(run_folder: Path, show_text: bool = False) -> Path:
         variants=variant_rows(folder.state.attacks),
         figures={
             "attacks": attack_bars(folder.state.attacks),
+            "attack_curves": attack_curves(folder.state.attacks),
             "frontier": utility_against_forgetting(folder),
             "truth_ratio": truth_ratio_distributions(folder),
             "losses": loss_curves(folder),

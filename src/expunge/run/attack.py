@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -110,7 +110,7 @@ class _Attacks:
             drawn(items, limit, target.seed) for items in (target.forget, target.retain, target.holdout)
         )
         self.answers = target.answers or budget == "full"
-        self.lead = "rouge" if target.answers else "probability"
+        self.lead: Literal["probability", "rouge"] = "rouge" if target.answers else "probability"
         processes().wait_for_everyone()  # nobody writes before all have read
         self.records = {name: folder.read(name, self.basis) for name in (*self.attacks, PLAIN)}
         processes().wait_for_everyone()
@@ -193,6 +193,7 @@ class _Attacks:
             reference=self.target.reference,
             change=self.target.change if side == "after" or stood_in else {},
             answers=self.answers,
+            lead=self.lead,
             budget=self.budget,
             seed=self.target.seed,
         )

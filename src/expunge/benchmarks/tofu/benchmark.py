@@ -22,6 +22,8 @@ from .metrics import COMPARED, METRIC_VERSION, tofu_metrics, wrong_log_probabili
 
 #: Longest generated answer, in tokens, as the TOFU authors generate it.
 MAX_NEW_TOKENS = 200
+#: TOFU's questions about an author, one after another in its files.
+QUESTIONS_AN_AUTHOR = 20
 
 
 class TofuBenchmark(Benchmark):
@@ -114,9 +116,17 @@ class TofuBenchmark(Benchmark):
         )
 
     def wordings(self) -> dict[str, Wordings]:
+        questions = self.sets["forget"]
+        by_author = (
+            len(questions) % QUESTIONS_AN_AUTHOR == 0
+        )  # another data set in TOFU's files has other numbers
         return {
-            question.question: Wordings((question.reworded,) if question.reworded else (), question.perturbed)
-            for question in self.sets["forget"]
+            question.question: Wordings(
+                (question.reworded,) if question.reworded else (),
+                question.perturbed,
+                number // QUESTIONS_AN_AUTHOR if by_author else None,
+            )
+            for number, question in enumerate(questions)
         }
 
     def settings(self, encoder: Encoder) -> dict[str, Any]:
