@@ -29,7 +29,7 @@ FLOORS = (
     ("benchmarks",),
     ("training",),
     ("evaluation",),
-    ("adapters",),
+    ("adapters", "losses"),
     ("importance", "data", "objectives"),
     ("models",),
     ("registry", "settings", "intact"),

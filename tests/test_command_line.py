@@ -53,7 +53,7 @@ def test_help_and_import_load_nothing_heavy() -> None:
 def test_the_public_names_are_all_there() -> None:
     assert set(expunge.__all__) == {
         "ExpungeError", "InputError", "Problem", "Recipe", "Run", "RunFailed", "__version__", "attach_adapter",
-        "export_adapter", "input_directions", "load_assisted", "load_recipe", "measure_importance", "unlearn",
+        "export_adapter", "input_directions", "load_assisted", "load_recipe", "losses", "measure_importance", "unlearn",
     }  # fmt: skip
     for name in expunge.__all__:
         assert getattr(expunge, name) is not None
