@@ -135,16 +135,16 @@ def test_names_lead_to_the_registries() -> None:
     ("call", "said"),
     [
         (lambda: losses.npo(logits(1), LABELS), "losses.npo: it needs reference_logits."),
-        (lambda: losses.dpo(logits(1), LABELS), "losses.dpo: it needs substitute_logits."),
-        (lambda: losses.ihl(logits(1)[:, 1:], LABELS), "logits is of shape (3, 5, 7), but labels is (3, 6)."),
-        (lambda: losses.ihl(logits(1)[0], LABELS), "Give logits as (batch, length, V), not shifted."),
+        (lambda: losses.dpo(logits(1), LABELS), "losses.dpo: it needs substitute_labels."),
+        (lambda: losses.ihl(logits(1)[:, 1:], LABELS), "logits is of shape (3, 5, 7), but labels is of (3, 6)."),
+        (lambda: losses.ihl(logits(1)[0], LABELS), "logits is of shape (6, 7). Give logits as (batch, length, V)."),
         (
             lambda: losses.dpo(logits(1), LABELS, reference_logits=logits(2), substitute_logits=logits(3, 2),
                                substitute_labels=LABELS[:2], reference_substitute_logits=logits(4, 2)),
             "substitute_labels has 2 rows, and labels 3.",
         ),
         (lambda: losses.npo(logits(1), LABELS, reference_logits=logits(2), bta=1.0), "Did you mean 'beta'?"),
-        (lambda: losses.npo(logits(1), LABELS, reference_logits=logits(2), beta=-1.0), "losses.npo, beta: the value -1.0"),
+        (lambda: losses.npo(logits(1), LABELS, reference_logits=logits(2), beta=-1.0), "npo, beta: the value -1.0"),
         (lambda: losses.ihl(logits(1), LABELS, beta=1.0), "It has none: leave it out."),
     ],
 )  # fmt: skip

@@ -125,22 +125,24 @@ class _Given:
     hidden: Tensor | None = None
 
     def problems(self, rows: int, hidden: bool) -> Iterator[tuple[str, str]]:
-        """What is missing and what does not fit, each a reason and a remedy. hidden: whether hidden states are needed"""
-        named = [(self.logits_name, self.logits, 3), (self.labels_name, self.labels, 2)]
+        """What is missing and what does not fit, each a reason and a remedy. hidden: whether hidden states are needed
+
+        rows: those of the true answers
+        """
+        named = [
+            (self.labels_name, self.labels, "batch, length"),
+            (self.logits_name, self.logits, "batch, length, V"),
+        ]
         if hidden and self.hidden_name:
-            named.append((self.hidden_name, self.hidden, 3))
-        for name, tensor, dimensions in named:
+            named.append((self.hidden_name, self.hidden, "batch, length, d"))
+        for name, tensor, axes in named:
             if tensor is None:
                 yield f"it needs {name}.", f"Give {name}; docs/python.md tells how."
-            elif tensor.ndim != dimensions or self.labels is None or tensor.shape[:2] != self.labels.shape:
-                wanted = (
-                    "(batch, length)"
-                    if dimensions == 2
-                    else f"(batch, length, {'d' if 'hidden' in name else 'V'})"
-                )
-                yield (f"{name} is of shape {tuple(tensor.shape)}, but {self.labels_name} is "
-                       f"{tuple(self.labels.shape) if self.labels is not None else 'not given'}.",
-                       f"Give {name} as {wanted}, not shifted.")  # fmt: skip
+            elif tensor.ndim != len(axes.split()):
+                yield f"{name} is of shape {tuple(tensor.shape)}.", f"Give {name} as ({axes})."
+            elif self.labels is not None and tensor.shape[:2] != self.labels.shape:
+                yield (f"{name} is of shape {tuple(tensor.shape)}, but {self.labels_name} is of "
+                       f"{tuple(self.labels.shape)}.", f"Give {name} as ({axes}) of the same tokens, not shifted.")  # fmt: skip
         if self.labels is not None and len(self.labels) != rows:
             yield (f"{self.labels_name} has {len(self.labels)} rows, and labels {rows}.",
                    "Give one other answer for every answer.")  # fmt: skip
