@@ -142,7 +142,8 @@ class _Given:
                 yield f"{name} is of shape {tuple(tensor.shape)}.", f"Give {name} as ({axes})."
             elif self.labels is not None and tensor.shape[:2] != self.labels.shape:
                 yield (f"{name} is of shape {tuple(tensor.shape)}, but {self.labels_name} is of "
-                       f"{tuple(self.labels.shape)}.", f"Give {name} as ({axes}) of the same tokens, not shifted.")  # fmt: skip
+                       f"{tuple(self.labels.shape)}.",
+                       f"Give {name} as ({axes}) of the same tokens, not shifted.")  # fmt: skip
         if self.labels is not None and len(self.labels) != rows:
             yield (f"{self.labels_name} has {len(self.labels)} rows, and labels {rows}.",
                    "Give one other answer for every answer.")  # fmt: skip

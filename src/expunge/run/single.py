@@ -74,7 +74,7 @@ def is_begun(folder: Path, state_file: Path, resume: bool) -> bool:
 
 
 def _only_recipe(folder: Path, state_file: Path) -> bool:
-    """Whether a kill struck while the run was being created."""
+    """Whether there is only what was given in memory, or a kill struck while the run was being created."""
     return {entry.name for entry in folder.iterdir()} <= {
-        "recipe.yaml", "recipe.yaml.partial", f"{state_file.name}.partial",
+        "recipe.yaml", "recipe.yaml.partial", f"{state_file.name}.partial", "data", "base", "base.partial",
     }  # fmt: skip
