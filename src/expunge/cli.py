@@ -15,6 +15,7 @@ from .commands import (
     export,
     finetune,
     importance,
+    init,
     methods,
     quickstart,
     recipes,
@@ -30,7 +31,6 @@ app = typer.Typer(
     name="expunge",
     help="Make a language model forget, cheaply and in evidence.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -40,6 +40,7 @@ INTERRUPTED = 130
 
 # In the order in which `expunge --help` lists them.
 app.command()(quickstart.quickstart)
+app.command()(init.init)
 app.command()(run.run)
 app.command()(validate.validate)
 app.command("eval", context_settings=evaluate.ANY_OPTION)(evaluate.evaluate)
