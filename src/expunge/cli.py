@@ -11,6 +11,7 @@ import typer
 
 from ._version import __version__
 from .commands import (
+    chat,
     evaluate,
     export,
     finetune,
@@ -48,6 +49,7 @@ app.command()(importance.importance)
 app.command()(finetune.finetune)
 app.command()(export.export)
 app.command()(report.report)
+app.command()(chat.chat)
 app.command()(methods.methods)
 app.add_typer(score.score, name="score")
 app.add_typer(recipes.recipes, name="recipes")
