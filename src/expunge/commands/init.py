@@ -8,13 +8,17 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError, Problem, placed_by
+from . import completion
 from .parameters import Forget, Holdout, Model, Retain
 
 
 def init(
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="key.sub=value, written into the recipe: data.answer_column=reply"),
+        typer.Argument(
+            help="key.sub=value, written into the recipe: data.answer_column=reply",
+            autocompletion=completion.overrides,
+        ),
     ] = None,
     model: Model = None,
     forget: Forget = None,
@@ -30,6 +34,7 @@ def init(
     """Look at your model and files, and write a recipe that works as it is."""
     # Here for the start-up time.
     from ..progress import say
+    from ..recipe.loading import read_content
     from ..recipe.own_files import option_of, own_recipe
     from ..run import first_recipe
 
@@ -52,7 +57,7 @@ def init(
     with placed_by(option_of):
         if interactive:
             given += _columns(first_recipe.unrecognised_columns(forget, "data.forget"), given)
-        content = first_recipe.with_overrides(own_recipe(model, forget, retain, holdout), given)
+        _, content = read_content(own_recipe(model, forget, retain, holdout), given)
         seen = first_recipe.look(content, knowledge=look)
     first_recipe.write_recipe(output, content, seen)
     for line in seen.lines:

@@ -10,9 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import InputError, Problem, placed_by
+from . import completion
 
 RecipeFile = Annotated[Path, typer.Argument(help="recipe (YAML), or the name of a shipped one")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value, over what the recipe says")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="key.sub=value, over what the recipe says", autocompletion=completion.overrides),
+]
 Strict = Annotated[
     bool, typer.Option("--strict", help="exit code 3 unless it is forgotten, with the utility kept")
 ]

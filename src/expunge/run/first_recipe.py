@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ..models.loading import empty_model, load_config
 from ..models.processes import device
 from ..models.window import window_of
 from ..recipe import Recipe
-from ..recipe.loading import check_recipe, read_content
+from ..recipe.loading import check_recipe
 from ..storage import write_text
 from .inputs import Inputs
 
@@ -33,28 +33,18 @@ LOOKED_AT = 16
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen: the model in words, every set in words by its side, and how well the model knows each.
-
-    known: side → the mean probability of the answers (of their tokens the geometric mean), and of how many; empty
-           where nobody looked
-    """
+    """What was seen: the model in words, every set in words by its side."""
 
     model: str
     sets: Mapping[str, str]
-    known: Mapping[str, tuple[float, int]]
 
     @property
     def lines(self) -> list[str]:
-        lines = [f"Model: {self.model}."]
-        for side, words in self.sets.items():
-            lines.append(f"{side.capitalize()}: {words}{self.knowledge(side)}.")
-        return lines
-
-    def knowledge(self, side: str) -> str:
-        if side not in self.known:
-            return ""
-        value, count = self.known[side]
-        return f"; the model gives its answers a mean probability of {value:.2g} (1 is by heart; {count} looked at)"
+        """A line for the model and one for every set."""
+        return [
+            f"Model: {self.model}.",
+            *(f"{side.capitalize()}: {words}." for side, words in self.sets.items()),
+        ]
 
 
 def look(content: Mapping[str, Any], knowledge: bool = True) -> Look:
@@ -74,9 +64,13 @@ def look(content: Mapping[str, Any], knowledge: bool = True) -> Look:
     sets = {"forget": inputs.data.forget, "retain": inputs.data.retain, "holdout": inputs.data.holdout}
     there = {side: samples for side, samples in sets.items() if samples is not None}
     described = {side: _set_in_words(recipe, side, samples) for side, samples in there.items()}
+    for side, words in (_known(inputs, there) if knowledge else {}).items():
+        described[side] += f"; {words}"
     if recipe.data.retains_itself:
-        described["retain"] = "none; the model writes one itself before it changes"
-    return Look(_model_in_words(inputs), described, _known(inputs, there) if knowledge else {})
+        described["retain"] = (
+            "none, so the model writes one itself before it changes; one of your own is better"
+        )
+    return Look(_model_in_words(inputs), described)
 
 
 def write_recipe(file: Path, content: Mapping[str, Any], seen: Look) -> None:
@@ -95,24 +89,25 @@ def refuse_existing(file: Path) -> None:
 
 def recipe_text(file: Path, content: Mapping[str, Any], seen: Look) -> str:
     """The recipe as YAML, a comment beside what a reader should know."""
+    seen_sets = "".join(f"  # {side}: {words}\n" for side, words in seen.sets.items())
     parts = [
         "# Written by `expunge init`. What is not named here has a default: `expunge validate` shows every value.\n"
         f"# Next: expunge validate {file}\n"
         f"#       expunge run {file}\n",
-        f"{_dump({'name': content['name']})}# {seen.model}\n{_dump({'model': content['model']})}",
+        f"{_dump({'name': content['name']})}",
+        f"# {seen.model}\n{_dump({'model': content['model']})}",
+        f"data:\n{seen_sets}{_indented(_dump(content['data']))}",
     ]
-    data = "".join(f"  # {side}: {words}{seen.knowledge(side)}\n" for side, words in seen.sets.items())
-    parts.append(f"data:\n{data}{_indented(_dump(content['data']))}")
     if "holdout" not in content["data"]:
         parts[-1] += (
-            "  # holdout: FILE          like the forget set, but never seen: tells memory from guessing\n"
+            "  # holdout: FILE   like what must go, but the model never saw it: tells memory from guessing\n"
         )
     rest = {key: value for key, value in content.items() if key not in ("name", "model", "data")}
     if rest:
         parts.append(_dump(rest))
-    if "reference" not in rest.get("evaluation", {}):
+    if "evaluation" not in rest:
         parts.append(
-            "# evaluation: {reference: MODEL}   a model that never saw the forget set, where there is one\n"
+            "# evaluation: {reference: MODEL}   one that never saw what must go, where there is one\n"
         )
     return "\n".join(parts)
 
@@ -129,11 +124,6 @@ def unrecognised_columns(source: str, key: str) -> list[str]:
     except InputError:
         return sorted(rows[0])
     return []
-
-
-def with_overrides(content: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The content with `key.sub=value` of the command line."""
-    return read_content(content, overrides)[1]
 
 
 def _model_in_words(inputs: Inputs) -> str:
@@ -157,14 +147,18 @@ def _set_in_words(recipe: Recipe, side: str, samples: SampleSet) -> str:
         "text": f"column {columns.text_column}",
     }[columns.format]
     count = len(samples.samples)
-    return f"{samples.source}: {columns.format}, {count:,} sample{'s' * (count != 1)}, {read}"
+    return f"{columns.format}, {count:,} sample{'s' * (count != 1)}, {read}"
 
 
-def _known(inputs: Inputs, sets: Mapping[str, SampleSet]) -> dict[str, tuple[float, int]]:
+def _known(inputs: Inputs, sets: Mapping[str, SampleSet]) -> dict[str, str]:
+    """Of every set the mean probability of its answers (of their tokens the geometric mean), in words."""
     benchmark = memorization_benchmark(sets, inputs.encoder, max_new_tokens=1, samples=LOOKED_AT)
     metrics = benchmark.metrics(benchmark.measure(load_model(inputs.recipe.model), inputs.encoder))
     found = {side: metrics[f"{side}_probability"] for side in sets}
-    return {side: (metric.value, metric.n) for side, metric in found.items()}
+    return {
+        side: f"the model gives a token a mean probability of {metric.value:.2g} (1 is by heart; {metric.n} looked at)"
+        for side, metric in found.items()
+    }
 
 
 def _dump(content: Mapping[str, Any]) -> str:
