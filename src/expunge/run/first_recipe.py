@@ -22,7 +22,6 @@ from ..errors import InputError, Problem
 from ..models.loading import empty_model, load_config
 from ..models.processes import device
 from ..models.window import window_of
-from ..recipe import Recipe
 from ..recipe.loading import check_recipe
 from ..storage import write_text
 from .inputs import Inputs
@@ -63,7 +62,7 @@ def look(content: Mapping[str, Any], knowledge: bool = True) -> Look:
     inputs = Inputs(recipe)
     sets = {"forget": inputs.data.forget, "retain": inputs.data.retain, "holdout": inputs.data.holdout}
     there = {side: samples for side, samples in sets.items() if samples is not None}
-    described = {side: _set_in_words(recipe, side, samples) for side, samples in there.items()}
+    described = {side: _set_in_words(recipe.data, side, samples) for side, samples in there.items()}
     for side, words in (_known(inputs, there) if knowledge else {}).items():
         described[side] += f"; {words}"
     if recipe.data.retains_itself:
@@ -94,7 +93,7 @@ def recipe_text(file: Path, content: Mapping[str, Any], seen: Look) -> str:
         "# Written by `expunge init`. What is not named here has a default: `expunge validate` shows every value.\n"
         f"# Next: expunge validate {file}\n"
         f"#       expunge run {file}\n",
-        f"{_dump({'name': content['name']})}",
+        _dump({"name": content["name"]}),
         f"# {seen.model}\n{_dump({'model': content['model']})}",
         f"data:\n{seen_sets}{_indented(_dump(content['data']))}",
     ]
@@ -137,10 +136,10 @@ def _model_in_words(inputs: Inputs) -> str:
     return f"{config.model_type}, {parameters:,} parameters in {kept}, {chat}{sees}; here it runs on {device().type}"
 
 
-def _set_in_words(recipe: Recipe, side: str, samples: SampleSet) -> str:
+def _set_in_words(data: OwnData, side: str, samples: SampleSet) -> str:
     """Format, size, and the columns that are read."""
     key = f"data.{side}"
-    columns = recognise(read_rows(samples.source, key), recipe.data.columns, samples.source, key)
+    columns = recognise(read_rows(samples.source, key), data.columns_for(side), samples.source, key)
     read = {
         "qa": f"columns {columns.question_column} and {columns.answer_column}",
         "chat": f"column {columns.messages_column}",
