@@ -41,6 +41,7 @@ def test_trls_trainer_minimises_the_loss() -> None:
     assert last < first - 0.02
 
 
+@pytest.mark.slow
 def test_the_notebooks_cells_run_one_after_another(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     notebook = json.loads((FOLDER / "notebook.ipynb").read_text(encoding="utf-8"))
