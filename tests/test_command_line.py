@@ -36,6 +36,7 @@ def test_help_and_import_load_nothing_heavy() -> None:
     assert "HEAVY []" in printed
     for command in (
         "quickstart",
+        "init",
         "run",
         "validate",
         "importance",
@@ -44,6 +45,7 @@ def test_help_and_import_load_nothing_heavy() -> None:
         "score",
         "export",
         "report",
+        "chat",
         "methods",
         "recipes",
     ):
