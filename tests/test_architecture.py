@@ -31,7 +31,7 @@ FLOORS = (
     ("benchmarks",),
     ("training",),
     ("evaluation",),
-    ("adapters",),
+    ("adapters", "losses"),
     ("importance", "data", "objectives"),
     ("models",),
     ("registry", "settings", "intact"),

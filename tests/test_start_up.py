@@ -35,6 +35,7 @@ def python(code: str, *arguments: object) -> str:
         "expunge",
         "expunge.cli",
         "expunge.recipe",
+        "expunge.losses",
         "expunge.objectives.registry",
         "expunge.importance.registry",
         "expunge.benchmarks.tofu.score",

@@ -13,10 +13,12 @@ import typer
 from ._version import __version__
 from .commands import (
     attack,
+    chat,
     evaluate,
     export,
     finetune,
     importance,
+    init,
     methods,
     quickstart,
     recipes,
@@ -33,7 +35,6 @@ app = typer.Typer(
     name="expunge",
     help="Make a language model forget, cheaply and in evidence.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -43,6 +44,7 @@ INTERRUPTED = 130
 
 # In the order in which `expunge --help` lists them.
 app.command()(quickstart.quickstart)
+app.command()(init.init)
 app.command()(run.run)
 app.command()(validate.validate)
 app.command("eval", context_settings=evaluate.ANY_OPTION)(evaluate.evaluate)
@@ -52,6 +54,7 @@ app.command()(sweep.sweep)
 app.command()(attack.attack)
 app.command()(export.export)
 app.command()(report.report)
+app.command()(chat.chat)
 app.command()(methods.methods)
 app.add_typer(score.score, name="score")
 app.add_typer(recipes.recipes, name="recipes")
