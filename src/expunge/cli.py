@@ -11,10 +11,13 @@ import typer
 
 from ._version import __version__
 from .commands import (
+    attest,
     evaluate,
     export,
     finetune,
     importance,
+    keygen,
+    ledger,
     methods,
     quickstart,
     recipes,
@@ -22,6 +25,7 @@ from .commands import (
     run,
     score,
     validate,
+    verify,
 )
 from .errors import ExpungeError, InputError
 from .storage import no_room
@@ -47,6 +51,10 @@ app.command()(importance.importance)
 app.command()(finetune.finetune)
 app.command()(export.export)
 app.command()(report.report)
+app.add_typer(ledger.ledger, name="ledger")
+app.command()(attest.attest)
+app.command()(verify.verify)
+app.command()(keygen.keygen)
 app.command()(methods.methods)
 app.add_typer(score.score, name="score")
 app.add_typer(recipes.recipes, name="recipes")
