@@ -184,7 +184,7 @@ def _print_entry(entry: Entry, entries: list[Entry]) -> None:
             shown = "".join(f"{side.value:>12.4g}" if side else f"{'':>12}" for side in sides)
             print(f"  {name:<36}{shown}")
         for attack in facts.attacks:
-            print(f"  {attack.category}: {', '.join(attack.by) or 'not run'}")
+            print(f"  {attack.category}: {', '.join(each.name for each in attack.by) or 'not run'}")
     _print_forget_sets(entry, entries)
 
 

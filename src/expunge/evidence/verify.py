@@ -75,12 +75,21 @@ def verify_statement(file: Path, key: Path, deliverable: Path | None = None) -> 
         return Verified([*checks, Check(False, f"What is signed is no statement of expunge: {error}.")], None)
     subjects = {subject.name: subject.digest.sha256 for subject in stated.subject}
     if isinstance(predicate, Unlearning):
-        checks.append(
-            Check(True, "It says what it does not cover, and which attacks were run and which were not.")
-        )
+        checks.append(Check(True, _spoken_of(predicate)))
     checks += _certificate(file.with_name(CERTIFICATE_FILE), subjects)
     checks.append(_deliverable(deliverable, subjects))
     return Verified(checks, predicate)
+
+
+def _spoken_of(stated: Unlearning) -> str:
+    """What it is about, in words; that it is complete was checked as it was read."""
+    run = [attack.category for attack in stated.attacks if attack.by]
+    headline = f'It says: "{stated.verdict.headline}"' if stated.verdict else "It gives no verdict."
+    return (
+        f"It speaks of request {stated.request.id}, {stated.forget_set.samples} samples, done "
+        f"{stated.request.done}. {headline} Attacks that were run: {', '.join(run) or 'none'}. It names those that "
+        "were not, and what it does not cover."
+    )
 
 
 def read_statement(envelope: Envelope) -> tuple[Statement, Content]:

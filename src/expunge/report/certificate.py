@@ -49,12 +49,20 @@ def certificate(stated: Unlearning, subjects: Mapping[str, str], signer: str) ->
 def _executed(attacks: Sequence[Executed]) -> list[str]:
     """The attacks with what came back, the worst first, as many as there is room for."""
     worst = sorted(attacks, key=lambda each: -each.came_back.value if each.came_back else math.inf)
-    shown = [
-        f"{each.name}: {_cell(each.came_back)[0]} came back" if each.came_back else each.name
-        for each in worst
-    ]
+    shown = [f"{each.name}{_share(each.came_back)}" for each in worst]
     more = len(shown) - EXECUTED
     return [*shown[:EXECUTED], f"{more} more"] if more > 1 else shown
+
+
+def _share(came_back: Measured | None) -> str:
+    if came_back is None:
+        return ""
+    value, low, high = (
+        None if share is None else f"{100 * share:.0f}".replace("-", "−")
+        for share in (came_back.value, came_back.low, came_back.high)
+    )
+    between = "" if low is None or high is None else f" ({low} to {high})"
+    return f": {value} %{between} came back"
 
 
 def _place(name: str) -> tuple[int, int, int]:

@@ -128,7 +128,7 @@ def attest_entry(ledger: LedgerFolder, number: int, signer: Any, operator: str |
     before = ledger.attestation(number - 1) / STATEMENT_FILE
     if number > 1 and not before.is_file():
         raise InputError(
-            Problem(str(ledger.entry_file(number)), f"entry {number - 1}, to whose attestation this is chained, has none.",
+            Problem(str(ledger.entry_file(number)), f"it is chained to entry {number - 1}, which is not attested.",
                     f"Attest {ledger.entry_file(number - 1)} first.")
         )  # fmt: skip
     more: dict[str, Any] = {
