@@ -149,7 +149,10 @@ def _deliverable(folder: Path | None, subjects: dict[str, str]) -> Check:
         return Check(None, said)
     if not forms:
         return Check(False, "The statement names no file that was handed over.")
-    there = folder_digests(folder)
+    try:
+        there = folder_digests(folder)
+    except InputError as error:
+        return Check(False, str(error))
     form = max(forms, key=lambda each: len(forms[each].items() & there.items()))
     wrong = [
         *(f"{name} is missing" for name in sorted(forms[form].keys() - there.keys())),

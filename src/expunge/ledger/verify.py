@@ -45,7 +45,7 @@ def verify_ledger(folder: str | Path, key: Path | None = None) -> list[Check]:
     for number in range(1, count + 1):
         checks += _entry(ledger, number, recorded, key, last=number == count)
     for place in sorted((ledger.path / "attestations").glob("*")):
-        if not place.name.isdecimal() or int(place.name) > count:
+        if place.name.isdecimal() and int(place.name) > count:
             checks.append(Check(False, f"{place}: there is no such entry."))
     if count and ledger.entry_file(count).is_file():
         checks.append(
