@@ -395,6 +395,10 @@ def test_what_an_entry_cannot_be_is_refused(
             add(ledger.path, recipe)
     with pytest.raises(InputError, match="has a request 'A-1' already"):
         add(ledger.path, first, identifier="A-1")
+    taught_again = {**first, "data": {**first["data"], "forget": first["data"]["retain"],
+                                      "retain": recipes[1]["data"]["forget"]}}  # fmt: skip
+    with pytest.raises(InputError, match="6 of its samples are of the forget set of request 2"):
+        add(ledger.path, taught_again)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="holds no ledger"):
         add(tmp_path, first)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..data.sample_set import SampleSet
 from ..errors import InputError, Problem
 from ..evidence.keys import read_private_key
 from ..evidence.merkle import make_salt, merkle_root
@@ -24,7 +25,7 @@ from ..progress import say
 from ..recipe import Recipe
 from ..recipe.loading import naming_recipe
 from ..recipe.requests import load_requests
-from ..run.attest import facts_of
+from ..run.attest import facts_of, forget_samples
 from ..run.inputs import Inputs
 from ..run.single import run_recipe
 from ..storage import file_checksum, is_taken
@@ -144,12 +145,35 @@ def _begin(
         raise InputError(
             Problem("--id", f"the ledger has a request {identifier!r} already.", "Give it another.")
         )
-    Inputs(recipe)
+    inputs = Inputs(recipe)
+    if inputs.data.retain is not None and entries:
+        _check_retain(ledger, entries[-1].active, inputs.data.retain)
     if not ledger.exists:
         ledger.create(str(uuid.uuid4()), now())
     pending = Pending(number=number, id=identifier, received=received or now(), fields=fields, recipe=digest)
     ledger.begin(pending, make_salt())
     return pending
+
+
+def _check_retain(ledger: LedgerFolder, active: Sequence[int], retain: SampleSet) -> None:
+    """Raise `InputError` where the retain set would teach again what an earlier request has forgotten.
+
+    Requests whose forget set can no longer be read cannot be compared.
+    """
+    kept = set(map(repr, retain.samples))
+    problems = []
+    for number in active:
+        try:
+            shared = sum(repr(sample) in kept for sample in forget_samples(ledger.run(number)))
+        except InputError:
+            continue
+        if shared:
+            problems.append(
+                Problem("data.retain", f"{shared} of its samples are of the forget set of request {number}: they would "
+                        "be learnt again.", "Take them out.")
+            )  # fmt: skip
+    if problems:
+        raise InputError(problems)
 
 
 def _check_same(

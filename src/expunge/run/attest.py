@@ -107,7 +107,7 @@ def _attest_run(
     if (missing := folder.without_export) is not None:
         raise InputError(missing)
     check_finished(run_folder)
-    samples = _forget_samples(folder)
+    samples = forget_samples(folder)
     salt = make_salt()
     facts = facts_of(folder, len(samples), merkle_root(samples, salt))
     state = folder.state
@@ -242,7 +242,7 @@ def _came_back(outcome: Mapping[str, Any]) -> Measured | None:
     return max(shares, key=lambda share: share.value, default=None)
 
 
-def _forget_samples(folder: RunFolder) -> Sequence[object]:
+def forget_samples(folder: RunFolder) -> Sequence[object]:
     """The forget set of a run, read again. Raises `InputError` where it cannot be read, or is another by now."""
     data = folder.recipe.data
     source = data.sources()["forget"]
