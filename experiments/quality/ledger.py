@@ -118,8 +118,8 @@ def tables(options: argparse.Namespace) -> list[str]:
     unseen = read_json(options.output / "unseen.json")["probability"]
     return [
         f"N = 100 questions a request, learning rate {options.rate:g}. {machine['processor']}, "
-        f"{machine['cores']} cores, {machine['threads']} thread; {sum(seconds) / len(seconds):.0f} s a request beside other jobs. "
-        f"retain90 gives the answers of forget10, which it never saw, the probability {unseen:.3f}.",
+        f"{machine['cores']} cores, {machine['threads']} thread; {sum(seconds) / len(seconds):.0f} s a request "
+        f"beside other jobs. retain90 gives the answers of forget10, which it never saw, the probability {unseen:.3f}.",
         "",
         *rows,
         "",

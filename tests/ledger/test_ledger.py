@@ -383,7 +383,7 @@ def test_a_forget_set_that_has_changed_since_is_not_attested(
 
 
 def test_what_an_entry_cannot_be_is_refused(
-    ledger: LedgerFolder, recipes: list[dict[str, Any]], tmp_path: Path
+    ledger: LedgerFolder, recipes: list[dict[str, Any]], key: Path, tmp_path: Path
 ) -> None:
     first = recipes[0]
     listed = {**first, "data": {**first["data"], "forget": [first["data"]["forget"]]}}
@@ -393,6 +393,10 @@ def test_what_an_entry_cannot_be_is_refused(
                          (retrain, "hands over no adapter")):  # fmt: skip
         with pytest.raises(InputError, match=said):
             add(ledger.path, recipe)
+    unattested = LedgerFolder(shutil.copytree(ledger.path, tmp_path / "unattested"))
+    shutil.rmtree(unattested.attestation(3))
+    with pytest.raises(InputError, match="the last entry, 3, is not attested"):
+        rollback(unattested.path, "A-2", key=key.with_suffix(""))
     with pytest.raises(InputError, match="has a request 'A-1' already"):
         add(ledger.path, first, identifier="A-1")
     taught_again = {**first, "data": {**first["data"], "forget": first["data"]["retain"],

@@ -179,6 +179,7 @@ def _print_entry(entry: Entry, entries: list[Entry]) -> None:
         print(f"Merkle root of the forget set (salted): {facts.forget_set.merkle_root}")
         print(f"recipe {facts.recipe}, base {facts.base.fingerprint}")
         print(f"method: {facts.method}")
+        print(f"  {'figure':<36}{'before':>12}{'after':>12}{'reference':>12}")
         for name, figure in facts.figures.items():
             sides = [figure.before, figure.after, figure.reference]
             shown = "".join(f"{side.value:>12.4g}" if side else f"{'':>12}" for side in sides)

@@ -12,7 +12,6 @@ from typing import Any
 
 from ..data.sample_set import SampleSet
 from ..errors import InputError, Problem
-from ..evidence.keys import read_private_key
 from ..evidence.merkle import make_salt, merkle_root
 from ..folder.agreement import recipe_facts
 from ..folder.ledger import Entry, Kept, LedgerFolder, Pending
@@ -20,7 +19,6 @@ from ..folder.machine import now
 from ..folder.run import RunFolder
 from ..intact import check_writable
 from ..methods import method_of
-from ..models.processes import processes
 from ..progress import say
 from ..recipe import Recipe
 from ..recipe.loading import naming_recipe
@@ -29,8 +27,8 @@ from ..run.attest import facts_of, forget_samples
 from ..run.inputs import Inputs
 from ..run.single import run_recipe
 from ..storage import file_checksum, is_taken
-from .entry import deliver, digests_in, sign_entry
-from .measured import Remeasured, of_forget_set, one_process, readable, with_adapters
+from .entry import check_one_process, check_signing, deliver, digests_in, sign_entry
+from .measured import Remeasured, of_forget_set, readable, with_adapters
 
 
 def add(
@@ -58,57 +56,57 @@ def add(
     The entry counts from the moment when its file is there, which is written as a whole. Raises `InputError` for wrong
     input, before anything is written, for a ledger that is damaged, and for a request that was begun and is not over.
     """
-    one_process(processes().num_processes)
-    if key is not None:
-        read_private_key(key)
-    ledger, wanted = LedgerFolder(folder), _recipe(recipe, overrides)
-    entries = _open(ledger)
-    digest = _digest(wanted)
-    pending = ledger.pending
-    if pending is not None and pending.number <= len(entries):
+    check_one_process()
+    with naming_recipe(recipe):
+        ledger, wanted = LedgerFolder(folder), _recipe(recipe, overrides)
+        entries = _open(ledger)
+        digest = _digest(wanted)
+        pending = ledger.pending
+        if pending is not None and pending.number <= len(entries):
+            ledger.finish()
+            pending = None
+        before = entries[-1] if entries else None
+        same = before is not None and before.given == digest and identifier in (None, before.id)
+        if resume and pending is None and before is not None and same:
+            say(f"Entry {before.number} ({before.id}) is this request: it was added before.")
+            sign_entry(ledger, before.number, key, operator)
+            return before
+        check_signing(ledger, key)
+        if pending is None:
+            pending = _begin(ledger, entries, wanted, digest, identifier, received, dict(fields or {}))
+        elif not resume:
+            raise InputError(
+                Problem(str(ledger.path), f"request {pending.number} ({pending.id}) was begun and is not over.",
+                        "Go on with it by --resume, or delete pending.json and its folder in requests/ to give it up.")
+            )  # fmt: skip
+        else:
+            _check_same(ledger, pending, digest, identifier, received, fields)
+        say(f"Request {pending.number} ({pending.id})")
+        _add(ledger, entries, wanted, pending)
         ledger.finish()
-        pending = None
-    before = entries[-1] if entries else None
-    if resume and pending is None and before is not None and before.given == digest:
-        say(f"Entry {before.number} ({before.id}) is this request: it was added before.")
-        sign_entry(ledger, before.number, key, operator)
-        return before
-    if pending is None:
-        pending = _begin(ledger, entries, wanted, digest, identifier, received, dict(fields or {}))
-    elif not resume:
-        raise InputError(
-            Problem(str(ledger.path), f"request {pending.number} ({pending.id}) was begun and is not over.",
-                    "Go on with it by --resume, or delete pending.json and its folder in requests/ to give it up.")
-        )  # fmt: skip
-    else:
-        _check_same(ledger, pending, digest, identifier, received, fields)
-    say(f"Request {pending.number} ({pending.id})")
-    _add(ledger, entries, wanted, pending)
-    ledger.finish()
-    sign_entry(ledger, pending.number, key, operator)
-    return ledger.entry(pending.number)
+        sign_entry(ledger, pending.number, key, operator)
+        return ledger.entry(pending.number)
 
 
 def _recipe(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str]) -> Recipe:
-    with naming_recipe(recipe):
-        loaded = load_requests(recipe, overrides)
-        if not isinstance(loaded, Recipe):
-            raise InputError(
-                Problem("data.forget", "it is a list, and an entry is one request.", "Add them one after another.")
-            )  # fmt: skip
-        problems = []
-        if loaded.model.adapters:
-            problems.append(
-                Problem("model.adapters", "the ledger adds the adapters of the requests before.", "Leave it out.")
-            )  # fmt: skip
-        if "adapter" not in method_of(loaded).forms:
-            problems.append(
-                Problem("method", f"{loaded.method.name!r} hands over no adapter, which the next request could go on "
-                        "from, and which could be left out.", "Use unlearn or task_arithmetic.")
-            )  # fmt: skip
-        if problems:
-            raise InputError(problems)
-        return loaded
+    loaded = load_requests(recipe, overrides)
+    if not isinstance(loaded, Recipe):
+        raise InputError(
+            Problem("data.forget", "it is a list, and an entry is one request.", "Add them one after another.")
+        )  # fmt: skip
+    problems = []
+    if loaded.model.adapters:
+        problems.append(
+            Problem("model.adapters", "the ledger adds the adapters of the requests before.", "Leave it out.")
+        )  # fmt: skip
+    if "adapter" not in method_of(loaded).forms:
+        problems.append(
+            Problem("method", f"{loaded.method.name!r} hands over no adapter, which the next request could go on from, "
+                    "and which could be left out.", "Use unlearn or task_arithmetic.")
+        )  # fmt: skip
+    if problems:
+        raise InputError(problems)
+    return loaded
 
 
 def _open(ledger: LedgerFolder) -> list[Entry]:
@@ -141,6 +139,10 @@ def _begin(
     """Write down what was asked, once the recipe's input has been read without a mistake."""
     number = len(entries) + 1
     identifier = identifier or f"request-{number}"
+    if identifier.isdecimal():
+        raise InputError(
+            Problem("--id", "it could be taken for the number of an entry.", "Give it a letter.")
+        )
     if identifier in [entry.id for entry in entries]:
         raise InputError(
             Problem("--id", f"the ledger has a request {identifier!r} already.", "Give it another.")
@@ -270,13 +272,12 @@ def _utility(
 
 def _measured_on(recipe: Recipe, inputs: Inputs) -> str:
     """A hash of what the utility is measured on: of two requests with the same one the utilities can be compared."""
+    # The model's own samples are another set in every request.
     kept = inputs.data.forget if recipe.data.retains_itself else inputs.data.retain
     facts = [
         inputs.benchmark.name,
         inputs.benchmark.metric_version,
-        kept.describe()["hash"]
-        if kept
-        else None,  # who samples their own has none in common with another request
+        kept.describe()["hash"] if kept else None,
         recipe.seed,
         recipe.evaluation.model_dump(mode="json", exclude={"reference", "before", "every"}),
     ]

@@ -7,12 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..adapters.stack import combine_adapters
+from ..errors import InputError, Problem
 from ..evidence.keys import read_private_key
 from ..evidence.verify import folder_digests
 from ..folder.ledger import LedgerFolder
+from ..models.processes import processes
 from ..progress import say
 from ..run.attest import attest_entry
 from ..storage import PARTIAL
+
+
+def check_one_process() -> None:
+    """Raise `InputError` where several processes share the work: a ledger is written by one."""
+    number = processes().num_processes
+    if number > 1:
+        raise InputError(
+            Problem("accelerate launch", f"{number} processes cannot write one ledger.", "Start it in one process.")
+        )  # fmt: skip
 
 
 def deliver(ledger: LedgerFolder, active: Sequence[int], base: str, revision: str | None) -> dict[str, str]:
@@ -32,6 +43,18 @@ def digests_in(ledger: LedgerFolder, folder: Path) -> dict[str, str]:
     return {
         f"{place}/{name}": digest for name, digest in folder_digests(folder).items() if PARTIAL not in name
     }
+
+
+def check_signing(ledger: LedgerFolder, key: Path | None) -> None:
+    """Raise `InputError` where the next entry could not be attested by `key`: attestations are a chain too."""
+    if key is None:
+        return
+    read_private_key(key)
+    if ledger.count and not ledger.attestation(ledger.count).exists():
+        raise InputError(
+            Problem("--key", f"the last entry, {ledger.count}, is not attested, and attestations are chained.",
+                    f"Attest it first: `expunge attest {ledger.entry_file(ledger.count)}`; or leave --key out.")
+        )  # fmt: skip
 
 
 def sign_entry(ledger: LedgerFolder, number: int, key: Path | None, operator: str | None) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from ..adapters.loading import load_model
 from ..benchmarks.measures import declared
-from ..errors import InputError, Problem
+from ..errors import InputError
 from ..evaluation.log import EvaluationLog
 from ..evaluation.metric import Metric
 from ..evidence.statement import Measured
@@ -62,7 +62,6 @@ class Remeasured:
     active: Sequence[int]
     settings: Model
     folder: EpochsFolder
-    logs: dict[int, EvaluationLog] = field(default_factory=dict)
 
     def measure(self, request: Readable, whole: bool = False) -> EvaluationLog:
         """The log of a request's forget set; `whole`: of all that its benchmark measures."""
@@ -99,11 +98,3 @@ def of_forget_set(metrics: Mapping[str, Metric]) -> Figures:
         if measure is not None and measure.of_forget_set and figure is not None:
             found[name] = figure
     return found
-
-
-def one_process(number: int) -> None:
-    """Raise `InputError` where several processes share the work: a ledger is written by one."""
-    if number > 1:
-        raise InputError(
-            Problem("accelerate launch", f"{number} processes cannot write one ledger.", "Start it in one process.")
-        )  # fmt: skip

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import InputError, Problem
-from ..evidence.keys import read_private_key
 from ..folder.epochs import EpochsFolder
 from ..folder.ledger import Entry, Kept, LedgerFolder
 from ..folder.machine import now
-from ..models.processes import processes
-from .entry import deliver, digests_in, sign_entry
-from .measured import Remeasured, of_forget_set, one_process, readable
+from .entry import check_one_process, check_signing, deliver, digests_in, sign_entry
+from .measured import Remeasured, of_forget_set, readable
 
 
 def rollback(
@@ -32,11 +31,10 @@ def rollback(
     by what the last request measured it on. An interrupted rollback is repeated by the same command. Raises
     `InputError` where the request left no adapter or is rolled back already.
     """
-    one_process(processes().num_processes)
-    if key is not None:
-        read_private_key(key)
+    check_one_process()
     ledger = LedgerFolder(folder)
     entries = ledger.entries
+    check_signing(ledger, key)
     pending = ledger.pending
     if pending is not None and pending.number <= len(entries):
         ledger.finish()
@@ -58,6 +56,9 @@ def rollback(
     requests = [entry.number for entry in entries if entry.kind == "request"]
     measurable, unmeasured = readable(ledger, requests)
     logs = EpochsFolder(ledger.rollback(number))
+    shutil.rmtree(
+        logs.path, ignore_errors=True
+    )  # of an interrupted one, which may have left another request out
     forget_sets, utility = {}, None
     if measurable:
         latest = measurable[-1]

@@ -78,7 +78,7 @@ def attest(
     Raises `InputError` for a run that handed over nothing, whose forget set can no longer be read or is another by now,
     for an attestation that is there already, and for an entry whose predecessor has none.
     """
-    signer = read_private_key(key)
+    signer, what = read_private_key(key), what.absolute()
     ledger = LedgerFolder(what.parent.parent)
     if what.is_file() and ledger.exists:
         problems = [
