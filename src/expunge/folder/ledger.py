@@ -219,10 +219,14 @@ class LedgerFolder:
         with recorded(file):
             write_json(file, {"schema": self.entry_schema, **entry.model_dump(mode="json")})
 
-    def finish(self) -> None:
-        """Complete what a kill right after the entry was written left undone."""
-        file, sums = self.entry_file(self.count), self.entries_folder / CHECKSUMS
-        if not sums.exists() or file.name not in read_intact(read_json, sums, RESTORE):
+    def settle(self) -> Pending | None:
+        """Complete what a kill right after the last entry was written left undone; the request that is not over yet."""
+        pending, count = self.pending, self.count
+        if pending is not None and pending.number > count:
+            return pending
+        file, sums = self.entry_file(count), self.entries_folder / CHECKSUMS
+        if count and (not sums.exists() or file.name not in read_intact(read_json, sums, RESTORE)):
             with recorded(file):
                 pass
         self.pending_file.unlink(missing_ok=True)
+        return None

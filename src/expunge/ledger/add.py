@@ -61,10 +61,7 @@ def add(
         ledger, wanted = LedgerFolder(folder), _recipe(recipe, overrides)
         entries = _open(ledger)
         digest = _digest(wanted)
-        pending = ledger.pending
-        if pending is not None and pending.number <= len(entries):
-            ledger.finish()
-            pending = None
+        pending = ledger.settle()
         before = entries[-1] if entries else None
         same = before is not None and before.given == digest and identifier in (None, before.id)
         if resume and pending is None and before is not None and same:
@@ -83,7 +80,7 @@ def add(
             _check_same(ledger, pending, digest, identifier, received, fields)
         say(f"Request {pending.number} ({pending.id})")
         _add(ledger, entries, wanted, pending)
-        ledger.finish()
+        ledger.settle()
         sign_entry(ledger, pending.number, key, operator)
         return ledger.entry(pending.number)
 

@@ -35,10 +35,7 @@ def rollback(
     ledger = LedgerFolder(folder)
     entries = ledger.entries
     check_signing(ledger, key)
-    pending = ledger.pending
-    if pending is not None and pending.number <= len(entries):
-        ledger.finish()
-    elif pending is not None:
+    if (pending := ledger.settle()) is not None:
         raise InputError(
             Problem(str(ledger.path), f"request {pending.number} ({pending.id}) was begun and is not over.",
                     "Finish it first: `expunge ledger add … --resume`.")
@@ -56,9 +53,8 @@ def rollback(
     requests = [entry.number for entry in entries if entry.kind == "request"]
     measurable, unmeasured = readable(ledger, requests)
     logs = EpochsFolder(ledger.rollback(number))
-    shutil.rmtree(
-        logs.path, ignore_errors=True
-    )  # of an interrupted one, which may have left another request out
+    # Those of an interrupted rollback may be of another request.
+    shutil.rmtree(logs.path, ignore_errors=True)
     forget_sets, utility = {}, None
     if measurable:
         latest = measurable[-1]

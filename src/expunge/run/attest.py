@@ -78,8 +78,8 @@ def attest(
     Raises `InputError` for a run that handed over nothing, whose forget set can no longer be read or is another by now,
     for an attestation that is there already, and for an entry whose predecessor has none.
     """
-    signer, what = read_private_key(key), what.absolute()
-    ledger = LedgerFolder(what.parent.parent)
+    signer, place = read_private_key(key), what.absolute()
+    ledger = LedgerFolder(place.parent.parent)
     if what.is_file() and ledger.exists:
         problems = [
             Problem(option, "an entry of a ledger has its own.", "Leave it out.")
@@ -88,7 +88,7 @@ def attest(
         ]
         if problems:
             raise InputError(problems)
-        number = next((each for each in range(1, ledger.count + 1) if ledger.entry_file(each) == what), None)
+        number = next((each for each in range(1, ledger.count + 1) if ledger.entry_file(each) == place), None)
         if number is None:
             raise InputError(Problem(str(what), "it is no entry of the ledger.", "Name one in entries/."))
         return attest_entry(ledger, number, signer, operator)
