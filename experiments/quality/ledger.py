@@ -5,7 +5,7 @@
     python experiments/quality/ledger.py --output runs/ledger --write docs/results/ledger.md
 
 Each request is five authors of TOFU (100 questions), the authors 150 to 199 in turn. `expunge.ledger.add` runs it on
-the model that the last one left, by the settings of `continual.py --show five`. After the last one request 3 is rolled
+the model that the last one left, by the settings of docs/results/continual.md. After the last one request 3 is rolled
 back. The references saw the authors 150 to 179, so no figure against a reference is given: the forget sets are held
 against what retain90 makes of the authors that it never saw. One that was interrupted is gone on with.
 """
@@ -45,9 +45,9 @@ def recipe(options: argparse.Namespace, number: int) -> dict[str, Any]:
             "retain": "kept",
         },
         "adapter": {"initialization": "default", "rank": 8, "alpha": 16},
-        "objective": {"forget": "ihl", "retain": "nll", "retain_weight": 2.0},
+        "objective": {"forget": "ihl", "retain": "nll", "retain_weight": options.weight},
         "training": {
-            "epochs": 5, "learning_rate": options.rate, "batch_size": 32, "warmup": "1 epoch",
+            "epochs": 10, "learning_rate": options.rate, "batch_size": 16, "warmup": "1 epoch",
             "micro_batch_size": 16,
         },
         "evaluation": {"every": 5, "generate": "never", "samples": 100},
@@ -117,7 +117,7 @@ def tables(options: argparse.Namespace) -> list[str]:
     failed = sum(check.holds is False for check in checks)
     unseen = read_json(options.output / "unseen.json")["probability"]
     return [
-        f"N = 100 questions a request, learning rate {options.rate:g}. {machine['processor']}, "
+        f"N = 100 questions a request, learning rate {options.rate:g}, λ = {options.weight:g}. {machine['processor']}, "
         f"{machine['cores']} cores, {machine['threads']} thread; {sum(seconds) / len(seconds):.0f} s a request "
         f"beside other jobs. retain90 gives the answers of forget10, which it never saw, the probability {unseen:.3f}.",
         "",
@@ -142,7 +142,8 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--output", type=Path, default=Path("runs/ledger"))
     parser.add_argument("--requests", type=int, choices=range(1, 11), default=10, metavar="1…10")
-    parser.add_argument("--rate", type=float, default=1e-2)
+    parser.add_argument("--rate", type=float, default=5e-3)
+    parser.add_argument("--weight", type=float, default=2.0, help="of the retain loss")
     parser.add_argument("--write", type=Path, help="the page whose tables are made anew; runs nothing")
     options = parser.parse_args()
     options.shared, options.output = options.shared.resolve(), options.output.resolve()

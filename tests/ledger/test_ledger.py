@@ -27,8 +27,8 @@ from expunge.errors import InputError
 from expunge.evidence import Check, merkle_root, verify_statement
 from expunge.evidence.envelope import read_envelope
 from expunge.evidence.keys import make_key
-from expunge.folder.ledger import Entry, LedgerFolder
-from expunge.ledger.add import add
+from expunge.folder.ledger import Entry, Kept, LedgerFolder
+from expunge.ledger.add import add, verdict_on
 from expunge.ledger.measured import readable
 from expunge.ledger.rollback import rollback
 from expunge.ledger.verify import verify_ledger
@@ -149,6 +149,13 @@ def test_the_second_request_starts_where_the_first_one_ended_and_keeps_its_share
     assert {each.original for each in kept if each} == {training.original_utility}
     assert kept[1] is not None
     assert kept[1].after == second.metrics("after")["retain_probability"].value
+    facts = finished.entry(2).facts
+    assert facts is not None
+    assert facts.verdict == verdict_on(second, kept[1])
+    # Several losses add up: what keeps its share of the model before the request may have lost the original's.
+    lost = verdict_on(second, Kept(**{**kept[1].model_dump(), "original": 2.0}))
+    assert (facts.verdict.utility_kept, lost.utility_kept) == (None, False)
+    assert "the model lost utility" in lost.against
 
 
 def test_one_adapter_for_the_untouched_base_holds_what_is_not_rolled_back(
@@ -309,6 +316,8 @@ def test_the_statement_of_an_entry_says_the_same_and_covers_what_was_handed_over
     assert stated is not None
     assert entry.facts is not None
     content = stated.model_dump(mode="json")
+    assert entry.utility is not None
+    assert content["utility"] == entry.utility.model_dump(exclude={"measured_on"})
     for name, value in entry.facts.model_dump(mode="json").items():
         assert content[name] == value
     assert content["previous"] == file_checksum(finished.attestation(1) / "attestation.json")

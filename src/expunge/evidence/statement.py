@@ -117,6 +117,14 @@ class Judgement(Content):
     against: list[str]
 
 
+class Utility(Content):
+    """What the utility rule looks at. original: its value before all requests of the ledger"""
+
+    metric: str
+    original: float
+    after: float
+
+
 class Executed(Content):
     """An attack that was made. came_back: the share of the lost knowledge that the worst of its variants brought back,
     None where it measures something else, or that cannot be said"""
@@ -161,12 +169,14 @@ class Unlearning(Facts):
     """The predicate `UNLEARNING_TYPE`.
 
     earlier:  figures of the forget sets of earlier requests before and after this one, by the request's id
+    utility:  of an entry of a ledger, against that before all requests
     previous: SHA-256 of the envelope of the ledger's entry before this one
     """
 
     proves: str
     request: Request
     earlier: dict[str, dict[str, Figure]] = {}
+    utility: Utility | None = None
     not_covered: dict[str, str]
     position: Position | None = None
     previous: Digest | None = None
@@ -188,6 +198,7 @@ class Rollback(Content):
     request: Request
     rolled_back: str
     earlier: dict[str, dict[str, Figure]] = {}
+    utility: Utility | None = None
     position: Position
     previous: Digest | None = None
 

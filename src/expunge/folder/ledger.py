@@ -16,11 +16,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictFloat, model_validator
+from pydantic import Field, model_validator
 
 from ..errors import InputError, Problem
 from ..evaluation.checked import checked
-from ..evidence.statement import Digest, Facts, Measured
+from ..evidence.statement import Digest, Facts, Measured, Utility
 from ..intact import broken, read_intact, read_object
 from ..storage import CHECKSUMS, file_checksum, read_json, recorded, write_json, write_text
 from .run import RunFolder
@@ -48,16 +48,9 @@ class Pending(Record):
     recipe: Digest
 
 
-class Kept(Record):
-    """What the utility rule looked at.
+class Kept(Utility):
+    """original: before this request, where no earlier one measured the same; measured_on: hash of what was measured"""
 
-    original:    its value before all requests; before this one, where no earlier request measured the same
-    measured_on: hash of what it was measured on
-    """
-
-    metric: str
-    original: StrictFloat
-    after: StrictFloat
     measured_on: Digest
 
 

@@ -7,23 +7,27 @@ import json
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..data.sample_set import SampleSet
 from ..errors import InputError, Problem
 from ..evidence.merkle import make_salt, merkle_root
+from ..evidence.statement import Judgement
 from ..folder.agreement import recipe_facts
 from ..folder.ledger import Entry, Kept, LedgerFolder, Pending
 from ..folder.machine import now
-from ..folder.run import RunFolder
+from ..folder.run import RunFolder, read_run_folder
 from ..intact import check_writable
 from ..methods import method_of
 from ..progress import say
 from ..recipe import Recipe
 from ..recipe.loading import naming_recipe
 from ..recipe.requests import load_requests
-from ..run.attest import facts_of, forget_samples
+from ..report.page import gather_evidence
+from ..report.verdict import judge
+from ..run.attest import facts_of, forget_samples, judgement
 from ..run.inputs import Inputs
 from ..run.single import run_recipe
 from ..storage import file_checksum, is_taken
@@ -228,6 +232,8 @@ def _add(ledger: LedgerFolder, entries: Sequence[Entry], recipe: Recipe, pending
     salt = ledger.salt_file(number)
     samples = inputs.data.forget.samples
     base = run.state.model
+    utility = _utility(recipe, inputs, run, original, measured_on)
+    facts = facts_of(run, len(samples), merkle_root(samples, ledger.salt(number)))
     ledger.write_entry(
         Entry(
             number=number,
@@ -238,12 +244,12 @@ def _add(ledger: LedgerFolder, entries: Sequence[Entry], recipe: Recipe, pending
             done=now(),
             fields=pending.fields,
             given=pending.recipe,
-            facts=facts_of(run, len(samples), merkle_root(samples, ledger.salt(number))),
+            facts=facts.model_copy(update={"verdict": verdict_on(run, utility)}),
             ended=run.state.ended,
             active=active,
             forget_sets={**forget_sets, number: of_forget_set(run.metrics(run.last_stage))},
             unmeasured=unmeasured,
-            utility=_utility(recipe, inputs, run, original, measured_on),
+            utility=utility,
             files=files,
             private={**private, salt.relative_to(ledger.path).as_posix(): file_checksum(salt)},
             deliverable=deliver(ledger, active, base.path, base.revision),
@@ -265,6 +271,16 @@ def _utility(
         after=after[name].value,
         measured_on=measured_on,
     )
+
+
+def verdict_on(run: RunFolder, utility: Kept | None) -> Judgement:
+    """The verdict on a request: as the run has it, but that the utility is held against that before all requests."""
+    evidence = gather_evidence(read_run_folder(run.path))
+    if utility is not None and not run.state.ended:
+        name = utility.metric
+        original = replace(evidence.before[name], value=utility.original, low=None, high=None)
+        evidence = replace(evidence, before={**evidence.before, name: original})
+    return judgement(judge(evidence))
 
 
 def _measured_on(recipe: Recipe, inputs: Inputs) -> str:

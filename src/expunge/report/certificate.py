@@ -33,6 +33,9 @@ def certificate(stated: Unlearning, subjects: Mapping[str, str], signer: str) ->
                 for figure in [stated.figures[name]]
             ],
             further=len(stated.figures) - len(shown),
+            utility=quantities.percent(stated.utility.after / stated.utility.original)
+            if stated.utility and stated.utility.original
+            else None,
             earlier=_earlier(stated)[:EARLIER],
             further_earlier=max(0, len(stated.earlier) - EARLIER),
             executed={category: by for category, by in listed.items() if by},

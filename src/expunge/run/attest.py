@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..benchmarks.measures import declared, label
+from ..benchmarks.measures import AS_REFERENCE, AS_UNSEEN, declared, label
 from ..errors import InputError, Problem
 from ..evaluation.metric import Metric
 from ..evidence.envelope import sign
@@ -37,6 +37,7 @@ from ..evidence.statement import (
     Rollback,
     TestResult,
     Unlearning,
+    Utility,
     statement,
 )
 from ..evidence.verify import folder_digests
@@ -44,10 +45,12 @@ from ..folder.checksums import check_finished
 from ..folder.ledger import Entry, LedgerFolder
 from ..folder.requests import ContinualFolder
 from ..folder.run import STAGES, RunFolder
+from ..folder.state import Judgement as RecordedVerdict
 from ..intact import check_writable
 from ..methods import METHODS
 from ..report.certificate import certificate
 from ..report.tables import method
+from ..report.verdict import Verdict
 from ..storage import atomic_folder, file_checksum, is_taken, write_json, write_text
 
 #: Attacks of a run → the category of the European Data Protection Board's that they belong to.
@@ -135,6 +138,7 @@ def attest_entry(ledger: LedgerFolder, number: int, signer: Any, operator: str |
         "proves": PROVES,
         "request": Request(id=entry.id, received=entry.received, done=entry.done, operator=operator),
         "earlier": _earlier(entries[:number]),
+        "utility": Utility(**entry.utility.model_dump(exclude={"measured_on"})) if entry.utility else None,
         "position": Position(ledger=ledger.identity.id, number=number, entry=ledger.head(number)),
         "previous": file_checksum(before) if number > 1 else None,
     }
@@ -157,7 +161,6 @@ def facts_of(folder: RunFolder, samples: int, root: str) -> Facts:
     if state.ended:
         metrics["after"] = metrics["before"]
     names = {name: None for stage in STAGES for name in metrics[stage]}
-    verdict = state.verdict
     return Facts(
         forget_set=ForgetSet(samples=samples, merkle_root=root),
         base=Base(name=state.model.path, revision=state.model.revision, fingerprint=state.model.fingerprint),
@@ -166,16 +169,15 @@ def facts_of(folder: RunFolder, samples: int, root: str) -> Facts:
         versions=state.versions,
         seed=folder.recipe.seed,
         figures={name: figure(name, *(metrics[stage].get(name) for stage in STAGES)) for name in names},
-        verdict=Judgement(
-            forgetting=verdict.forgetting,
-            utility_kept=verdict.utility_kept,
-            headline=verdict.headline,
-            against=verdict.against,
-        )
-        if verdict
-        else None,
+        verdict=judgement(state.verdict) if state.verdict else None,
         attacks=_attacks(folder, names),
     )
+
+
+def judgement(verdict: Verdict | RecordedVerdict) -> Judgement:
+    """A verdict as a statement has it: without what to try next."""
+    content = verdict.to_json() if isinstance(verdict, Verdict) else verdict.model_dump()
+    return Judgement(**{key: value for key, value in content.items() if key != "next"})
 
 
 def figure(
@@ -186,6 +188,8 @@ def figure(
 ) -> Figure:
     """A metric as a statement has it, with the words for it."""
     called, better = label(name)
+    if better == AS_REFERENCE and reference is None:
+        better = AS_UNSEEN
     return Figure(
         label=called, better=better, before=measured(before), after=measured(after),
         reference=measured(reference),
