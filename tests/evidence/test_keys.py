@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,14 @@ def test_the_private_key_is_for_its_owner_alone(
     with pytest.raises(InputError, match="it is there already"):  # the public one alone, too
         make_key(file)
     assert not file.exists()
+
+
+def test_without_the_package_its_command_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_key(tmp_path / "key")
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    for use in (lambda: make_key(tmp_path / "other"), lambda: read_public_key(tmp_path / "key.pub")):
+        with pytest.raises(InputError, match=re.escape("pip install 'expunge[sign]'")):
+            use()
 
 
 @pytest.mark.parametrize("read", [read_private_key, read_public_key])

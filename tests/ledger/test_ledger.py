@@ -34,6 +34,7 @@ from expunge.ledger.rollback import rollback
 from expunge.ledger.verify import verify_ledger
 from expunge.models.settings import Model
 from expunge.run.attest import attest
+from expunge.run.export import export_run
 from expunge.storage import file_checksum, read_json, write_json
 from small_recipe import small_recipe
 
@@ -146,7 +147,7 @@ def test_the_second_request_starts_where_the_first_one_ended_and_keeps_its_share
     assert training is not None
     assert training.original_utility == first.metrics("before")["retain_probability"].value
     kept = [entry.utility for entry in finished.entries]
-    assert {each.original for each in kept if each} == {training.original_utility}
+    assert {(each.original, each.since) for each in kept if each} == {(training.original_utility, 1)}
     assert kept[1] is not None
     assert kept[1].after == second.metrics("after")["retain_probability"].value
     facts = finished.entry(2).facts
@@ -355,6 +356,8 @@ def test_a_run_of_its_own_is_attested(finished: LedgerFolder, key: Path, tmp_pat
     assert verified.predicate is not None
     content = verified.predicate.model_dump(mode="json", exclude_none=True)
     assert content["request"]["id"] == "B-7"
+    exported = export_run(run, "adapter", tmp_path / "exported")
+    assert verify_statement(output / "attestation.json", key, exported).holds
     attacks = {attack["category"]: attack["by"] for attack in content["attacks"]}
     assert attacks["regurgitation"] == [
         {"name": "sample", "came_back": {"value": 0.25, "n": 6, "low": 0.1, "high": 0.4}}

@@ -158,7 +158,7 @@ def _outcome(entry: Entry, entries: list[Entry]) -> str:
     share = (
         ""
         if kept is None or not kept.original
-        else f" Utility {kept.after / kept.original:.1%} of the original."
+        else f" Utility {kept.after / kept.original:.1%} of that before entry {kept.since}."
     )
     if entry.facts is None:
         assert entry.rolled_back is not None

@@ -118,10 +118,14 @@ class Judgement(Content):
 
 
 class Utility(Content):
-    """What the utility rule looks at. original: its value before all requests of the ledger"""
+    """What the utility rule looks at.
+
+    original: its value before the ledger's entry `since`, the earliest that measured the same: drift is seen from there
+    """
 
     metric: str
     original: float
+    since: int
     after: float
 
 
@@ -169,7 +173,7 @@ class Unlearning(Facts):
     """The predicate `UNLEARNING_TYPE`.
 
     earlier:  figures of the forget sets of earlier requests before and after this one, by the request's id
-    utility:  of an entry of a ledger, against that before all requests
+    utility:  of an entry of a ledger
     previous: SHA-256 of the envelope of the ledger's entry before this one
     """
 

@@ -49,7 +49,7 @@ class Pending(Record):
 
 
 class Kept(Utility):
-    """original: before this request, where no earlier one measured the same; measured_on: hash of what was measured"""
+    """measured_on: a hash of what it was measured on"""
 
     measured_on: Digest
 

@@ -214,9 +214,13 @@ def _add(ledger: LedgerFolder, entries: Sequence[Entry], recipe: Recipe, pending
     comparable = [
         entry.utility for entry in entries if entry.utility and entry.utility.measured_on == measured_on
     ]
-    original = comparable[0].original if comparable else None
+    earliest = comparable[0] if comparable else None
     beneath = with_adapters(recipe.model, ledger, active)
-    run_recipe(recipe.model_copy(update={"model": beneath}), resume=True, original_utility=original)
+    run_recipe(
+        recipe.model_copy(update={"model": beneath}),
+        resume=True,
+        original_utility=earliest.original if earliest else None,
+    )
     run.reload()
     _check_base(ledger, entries, run)
     if not run.state.ended:
@@ -232,7 +236,7 @@ def _add(ledger: LedgerFolder, entries: Sequence[Entry], recipe: Recipe, pending
     salt = ledger.salt_file(number)
     samples = inputs.data.forget.samples
     base = run.state.model
-    utility = _utility(recipe, inputs, run, original, measured_on)
+    utility = _utility(recipe, inputs, run, earliest, measured_on, number)
     facts = facts_of(run, len(samples), merkle_root(samples, ledger.salt(number)))
     ledger.write_entry(
         Entry(
@@ -258,23 +262,24 @@ def _add(ledger: LedgerFolder, entries: Sequence[Entry], recipe: Recipe, pending
 
 
 def _utility(
-    recipe: Recipe, inputs: Inputs, run: RunFolder, original: float | None, measured_on: str
+    recipe: Recipe, inputs: Inputs, run: RunFolder, earliest: Kept | None, measured_on: str, number: int
 ) -> Kept | None:
-    """What the run's utility rule looked at, after the request. original: see `run_recipe`"""
+    """What the run's utility rule looked at, after the request. earliest: that of the first that measured the same"""
     before, after = run.metrics("before"), run.metrics(run.last_stage)
     name = inputs.benchmark.utility_metric(before, generated=recipe.evaluation.generate == "every")
     if name is None or name not in after:
         return None
     return Kept(
         metric=name,
-        original=before[name].value if original is None else original,
+        original=earliest.original if earliest else before[name].value,
+        since=earliest.since if earliest else number,
         after=after[name].value,
         measured_on=measured_on,
     )
 
 
 def verdict_on(run: RunFolder, utility: Kept | None) -> Judgement:
-    """The verdict on a request: as the run has it, but that the utility is held against that before all requests."""
+    """The verdict on a request: as the run has it, but that several losses of utility add up."""
     evidence = gather_evidence(read_run_folder(run.path))
     if utility is not None and not run.state.ended:
         name = utility.metric
