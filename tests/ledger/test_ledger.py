@@ -338,14 +338,16 @@ def test_the_statement_of_an_entry_says_the_same_and_covers_what_was_handed_over
 def test_a_run_of_its_own_is_attested(finished: LedgerFolder, key: Path, tmp_path: Path) -> None:
     run = shutil.copytree(finished.run(1).path, tmp_path / "run")
     state = read_json(run / "run.json")
-    share = {"share": 0.25, "n": 6, "low": 0.1, "high": 0.4}
-    state["attacks"] = {"outcomes": {
-        "sample": {"unfit": None, "variants": {
+    share = {"n": 6, "original": 0.9, "after": 0.4, "attacked": 0.5, "share": 0.25, "low": 0.1, "high": 0.4}
+    worse, none = {**share, "share": 0.9}, {**share, "share": None}
+    said = {"title": "Asks again", "counts": True, "unfit": None}
+    state["attacks"] = {"budget": "cheap", "ground": "reference", "items": 6, "of": 6, "outcomes": {
+        "sample": {**said, "variants": {
             "one": {"lead": "rouge", "recoveries": {"rouge": {**share, "share": 0.2}}},
-            "two": {"lead": "rouge", "recoveries": {"rouge": share, "strength": {**share, "share": 0.9}}},
+            "two": {"lead": "rouge", "recoveries": {"rouge": share, "strength": worse}},
         }},
-        "relearn": {"unfit": None, "variants": {"a": {"lead": "x", "recoveries": {"x": {**share, "share": None}}}}},
-        "rephrase": {"unfit": "the benchmark has no rewordings", "variants": {}},
+        "relearn": {**said, "variants": {"a": {"lead": "rouge", "recoveries": {"rouge": none}}}},
+        "rephrase": {**said, "unfit": "the benchmark has no rewordings", "variants": {}},
     }}  # fmt: skip
     write_json(run / "run.json", state)
     private = key.with_suffix("")
