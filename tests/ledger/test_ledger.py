@@ -167,6 +167,12 @@ def test_one_adapter_for_the_untouched_base_holds_what_is_not_rolled_back(
         base = AutoModelForCausalLM.from_pretrained(model_folder)
         handed_over = PeftModel.from_pretrained(base, str(finished.path.with_name(folder) / "adapter"))
         torch.testing.assert_close(logits(handed_over), stacked(model_folder, active), rtol=0, atol=1e-5)
+    for adapter in (
+        finished.adapter,
+        *adapters,
+    ):  # not as a set has them, which another process has otherwise
+        targets = read_json(adapter / "adapter_config.json")["target_modules"]
+        assert targets == sorted(targets)
     assert (stacked(model_folder, adapters) - stacked(model_folder, adapters[1:])).abs().max() > 1e-3
 
 

@@ -18,7 +18,7 @@ from ..models.linear import layer_kind, matches
 from ..storage import atomic_folder
 from .anchor import ANCHOR, UNLEARN, adapted_layers
 from .origin import origin_on, read_origin, write_origin
-from .weights import CONFIG_FILE, WEIGHTS_FILE, read_exported, weight_names
+from .weights import CONFIG_FILE, WEIGHTS_FILE, read_exported, weight_names, write_config
 
 
 def export_adapter(model: PeftModel, folder: str | Path, *, base_name: str | None = None,
@@ -54,7 +54,7 @@ def export_adapter(model: PeftModel, folder: str | Path, *, base_name: str | Non
     for name, (A, B) in changes.items():
         weights |= zip(weight_names(name), (A.contiguous(), B.contiguous()), strict=True)
     with atomic_folder(folder) as partial:
-        config.save_pretrained(str(partial))
+        write_config(config, partial)
         save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
         base = base_name or trained.base_model_name_or_path
         write_origin(origin_on(base, fingerprint(model), [Path(adapter) for adapter in beneath]), partial)

@@ -24,7 +24,7 @@ from ..progress import say
 from ..storage import atomic_folder
 from .export import balanced_factors, refuse_foreign
 from .origin import Origin, identity, origin_on, read_origin, write_origin
-from .weights import CONFIG_FILE, WEIGHTS_FILE, read_exported, weight_names
+from .weights import CONFIG_FILE, WEIGHTS_FILE, read_exported, weight_names, write_config
 
 KEY = "model.adapters"
 
@@ -120,7 +120,7 @@ def combine_adapters(
         inference_mode=True,
     )
     with atomic_folder(folder) as partial:
-        config.save_pretrained(str(partial))
+        write_config(config, partial)
         save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
         write_origin(origin_on(base_name or origins[0].base, origins[0].original, ()), partial)
     return folder

@@ -41,6 +41,14 @@ def read_config(adapter: Path, remedy: str = RESTORE) -> LoraConfig:
     return LoraConfig.from_pretrained(str(adapter))
 
 
+def write_config(config: LoraConfig, adapter: Path) -> None:
+    """Write it, the same bytes for the same settings: PEFT keeps the targets as a set, whose order is another one in
+    every process."""
+    if isinstance(config.target_modules, set):
+        config.target_modules = sorted(config.target_modules)
+    config.save_pretrained(str(adapter))
+
+
 def read_factors(
     adapter: Path, rank: int, shapes: Mapping[str, tuple[int, int]] | None = None, remedy: str = RESTORE
 ) -> dict[str, tuple[Tensor, Tensor]]:
