@@ -318,6 +318,7 @@ def test_the_statement_of_an_entry_says_the_same_and_covers_what_was_handed_over
         verified = verify_statement(file, key, finished.path.with_name(folder) / "adapter")
         assert verified.holds
         assert [check.holds for check in verified.checks].count(None) == 0
+        assert ("request A-1 is rolled back" in verified.checks[1].said) is (number == 3)
     stated = verify_statement(finished.attestation(2) / "attestation.json", key).predicate
     entry = finished.entry(2)
     assert stated is not None

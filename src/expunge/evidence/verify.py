@@ -12,7 +12,7 @@ from ..errors import InputError, Problem
 from ..storage import file_checksum
 from .envelope import PAYLOAD_TYPE, Envelope, NoEnvelope, is_signed_by, read_envelope
 from .keys import key_id, read_public_key
-from .statement import CERTIFICATE_FILE, PREDICATES, Content, Statement, Unlearning
+from .statement import CERTIFICATE_FILE, PREDICATES, Content, Rollback, Statement, TestResult, Unlearning
 
 #: The most files of a deliverable that are named as wrong.
 NAMED = 5
@@ -74,15 +74,19 @@ def verify_statement(file: Path, key: Path, deliverable: Path | None = None) -> 
     except ValueError as error:
         return Verified([*checks, Check(False, f"What is signed is no statement of expunge: {error}.")], None)
     subjects = {subject.name: subject.digest.sha256 for subject in stated.subject}
-    if isinstance(predicate, Unlearning):
-        checks.append(Check(True, _spoken_of(predicate)))
+    checks.append(Check(True, _spoken_of(predicate)))
     checks += _certificate(file.with_name(CERTIFICATE_FILE), subjects)
     checks.append(_deliverable(deliverable, subjects))
     return Verified(checks, predicate)
 
 
-def _spoken_of(stated: Unlearning) -> str:
+def _spoken_of(stated: Content) -> str:
     """What it is about, in words; that it is complete was checked as it was read."""
+    if isinstance(stated, TestResult):
+        return f"It is a test result: {stated.result}."
+    if isinstance(stated, Rollback):
+        return f"It says that request {stated.rolled_back} is rolled back, done {stated.request.done}."
+    assert isinstance(stated, Unlearning)
     run = [attack.category for attack in stated.attacks if attack.by]
     headline = f'It says: "{stated.verdict.headline}"' if stated.verdict else "It gives no verdict."
     return (
