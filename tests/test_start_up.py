@@ -34,6 +34,7 @@ def python(code: str, *arguments: object) -> str:
     [
         "expunge",
         "expunge.cli",
+        "expunge.ledger.verify",
         "expunge.recipe",
         "expunge.losses",
         "expunge.objectives.registry",

@@ -13,12 +13,15 @@ import typer
 from ._version import __version__
 from .commands import (
     attack,
+    attest,
     chat,
     evaluate,
     export,
     finetune,
     importance,
     init,
+    keygen,
+    ledger,
     methods,
     quickstart,
     recipes,
@@ -27,6 +30,7 @@ from .commands import (
     score,
     sweep,
     validate,
+    verify,
 )
 from .errors import ExpungeError, InputError, Terminated
 from .storage import no_room
@@ -55,6 +59,10 @@ app.command()(attack.attack)
 app.command()(export.export)
 app.command()(report.report)
 app.command()(chat.chat)
+app.add_typer(ledger.ledger, name="ledger")
+app.command()(attest.attest)
+app.command()(verify.verify)
+app.command()(keygen.keygen)
 app.command()(methods.methods)
 app.add_typer(score.score, name="score")
 app.add_typer(recipes.recipes, name="recipes")
