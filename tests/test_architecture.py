@@ -26,6 +26,7 @@ FLOORS = (
     ("report", "methods"),
     ("folder",),
     ("recipe",),
+    ("attacks",),
     ("benchmarks",),
     ("training",),
     ("evaluation",),
