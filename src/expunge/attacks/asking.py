@@ -108,12 +108,8 @@ def ask(
     return replace(item, example=Example(ids, labels, example.cut), prompt=ids[:start], truth=truth)
 
 
-def begun(item: Item, encoder: Encoder, tokens: int, *, given: bool) -> Item:
-    """The item of which the first `tokens` labels, at most half of them, do not count: the rest is the answer.
-
-    given: whether the model is shown them before it writes; without, what is written is compared with the rest all
-           the same
-    """
+def begun(item: Item, encoder: Encoder, tokens: int) -> Item:
+    """The item with the first `tokens` labels given, at most half of them: the rest is the answer."""
     places = [place for place, label in enumerate(item.example.labels) if label != IGNORED and place]
     start = places[min(tokens, len(places) // 2)] if places else len(item.example)
     labels = [IGNORED] * start + item.example.labels[start:]
@@ -122,7 +118,7 @@ def begun(item: Item, encoder: Encoder, tokens: int, *, given: bool) -> Item:
     return replace(
         item,
         example=Example(ids, labels, item.example.cut),
-        prompt=ids[:start] if given else item.prompt,
+        prompt=ids[:start],
         truth=encoder.tokenizer.decode(rest, skip_special_tokens=True),
     )
 

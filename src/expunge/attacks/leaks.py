@@ -16,7 +16,7 @@ class Leak:
 
     recall: float = 0.8
 
-    def of(self, truth: str, texts: Sequence[str]) -> int:
+    def among(self, truth: str, texts: Sequence[str]) -> int:
         """How many of the `texts` leak `truth`."""
         return sum(
             score.rougeL_recall >= self.recall for score in rouge_scores((truth, text) for text in texts)

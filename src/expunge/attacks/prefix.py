@@ -42,7 +42,8 @@ def headed(item: Item, encoder: Encoder, heading: str) -> Item:
     opening = encoder.opening(heading)
     start = 1 if encoder.opening("") and ids[:1] == encoder.opening("") else 0
     return replace(
-        item, example=Example(opening + ids[start:], [IGNORED] * len(opening) + labels[start:], item.example.cut)
+        item,
+        example=Example(opening + ids[start:], [IGNORED] * len(opening) + labels[start:], item.example.cut),
     )
 
 

@@ -19,5 +19,15 @@ attacks: Registry[type[Attack]] = Registry(
     of="expunge.attacks.attack:Attack",
     builtin={
         "quantise": "expunge.attacks.quantise:Quantise",
+        "sample": "expunge.attacks.sample:Sample",
+        "rephrase": "expunge.attacks.rephrase:Rephrase",
+        "prefix": "expunge.attacks.prefix:Prefix",
+        "prefill": "expunge.attacks.prefill:Prefill",
+        "few_shot": "expunge.attacks.few_shot:FewShot",
+        "in_context": "expunge.attacks.in_context:InContext",
+        "role_play": "expunge.attacks.role_play:RolePlay",
+        "translate_frame": "expunge.attacks.translate_frame:TranslateFrame",
+        "cloze": "expunge.attacks.cloze:Cloze",
+        "multiple_choice": "expunge.attacks.multiple_choice:MultipleChoice",
     },
 )

@@ -55,9 +55,7 @@ def sampled_continuations(
             round_length,
             tokens_per_batch,
             description,
-            choice=_Draws(
-                [numbers[row][tokens : tokens + round_length] for row in still_open], temperature
-            ),
+            choice=_Draws([numbers[row][tokens : tokens + round_length] for row in still_open], temperature),
             stops=stops,
         )
         for row, (ids, ended) in zip(still_open, more, strict=True):
