@@ -10,13 +10,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
 from ..data.encoding import Encoder, Example
 from ..data.samples import Sample
 from .settings import Budget
+
+#: The model that was handed over, one that never saw what it forgot, and the one from before.
+Role = Literal["after", "reference", "original"]
 
 #: Measure → its value of every item, in their order: `probability` (exp of −the average loss of the answer's tokens)
 #: and `strength` (extraction strength) of every attack; `rouge` (ROUGE-L recall of the greedy answer) where answers
@@ -57,7 +60,9 @@ class Subject:
     forget:   what is asked. Where a holdout stands in for the reference, the holdout
     retain:   what the model should still know; may be empty
     holdout:  what it never saw; may be empty
-    original: loads the model from before unlearning anew, in fp32; None where it is not there
+    role:     which of the three it is; a holdout that stands in for the reference is asked of the first
+    original, reference: load the model from before, and one that never saw the forget set, anew and in fp32; None where
+              it is not there
     change:   layer → A (r, d_in), B (d_out, r) with weight = original + BA, where the adapter is known; else empty
     answers:  whether answers are generated, and count (see `expunge.attacks.measuring`)
     """
@@ -67,7 +72,9 @@ class Subject:
     forget: Sequence[Item]
     retain: Sequence[Item] = ()
     holdout: Sequence[Item] = ()
+    role: Role = "after"
     original: Callable[[], Any] | None = None
+    reference: Callable[[], Any] | None = None
     change: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     answers: bool = False
     budget: Budget = "cheap"
@@ -101,7 +108,6 @@ class Variant:
     rows:  the places in `Subject.forget` that are asked, all where it is None; `items` are as many
     plain: the items as they are asked without the attack, where that is not as in `Subject.forget`: so that other
            tokens of the answer can count
-    two_sided: whether less than the reference shows as much as more, as of membership inference
     """
 
     name: str
@@ -112,7 +118,6 @@ class Variant:
     curve: Callable[[Callable[[Any], Measured]], Curve] | None = None
     rows: Sequence[int] | None = None
     plain: Sequence[Item] | None = None
-    two_sided: bool = False
 
 
 class Attack(ABC):
@@ -124,6 +129,7 @@ class Attack(ABC):
     budget: the least one that it is part of
     counts: whether what it brings back stands against the verdict. Not where it needs the original model itself:
             whoever has that need not attack
+    two_sided: whether less than the reference is a trace as well, as of membership inference
     """
 
     title: ClassVar[str]
@@ -131,6 +137,7 @@ class Attack(ABC):
     cost: ClassVar[str]
     budget: ClassVar[Budget] = "cheap"
     counts: ClassVar[bool] = True
+    two_sided: ClassVar[bool] = False
 
     def unfit(self, subject: Subject) -> str | None:
         """Why it does not apply to the subject, as part of a sentence; None where it does."""
@@ -140,6 +147,9 @@ class Attack(ABC):
     def variants(self, subject: Subject) -> Iterator[Variant]:
         """The ways in which it asks this subject, those of `subject.budget`.
 
-        One that is not there for the reference is no other question to it (a change in the strength of an adapter that
-        the reference does not have): its own, unattacked values are then compared with.
+        They are measured one after another, so what they share may be made once.
+
+        The model that was handed over is asked first; of the others those variants alone that it had. One that is not
+        there for the reference is no other question to it (a change in the strength of an adapter that the reference
+        does not have): its own, unattacked values are then compared with.
         """

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping, Sequence
 
 from .asking import begun
 from .attack import Attack, Subject, Variant
+from .items import drawn
 from .measuring import recall_of_answers
 from .settings import Budget
 
@@ -47,5 +47,4 @@ class Prefill(Attack):
 
 def _rows(subject: Subject) -> list[int]:
     rows = [row for row, item in enumerate(subject.forget) if item.example.label_count > 1]
-    most = ITEMS[subject.budget]
-    return sorted(random.Random(subject.seed).sample(rows, most)) if most and len(rows) > most else rows
+    return drawn(rows, ITEMS[subject.budget], subject.seed)

@@ -36,7 +36,7 @@ class Quantise(Attack):
     def variants(self, subject: Subject) -> Iterator[Variant]:
         for name, rounded in roundings().items():
             yield Variant(name, model=partial(replaced, subject.model, _without_name(rounded)))
-        if subject.change:
+        if subject.change or subject.role == "reference":  # which has no adapter, and is rounded as a whole
             yield Variant(
                 "adapter on an int4 base", model=partial(replaced, subject.model, _beneath(subject))
             )
@@ -75,7 +75,7 @@ def nf4(weight: Tensor) -> Tensor:
 
 def bitsandbytes_nf4(weight: Tensor) -> Tensor:
     """NF4 by bitsandbytes' own kernels."""
-    from bitsandbytes import functional  # an optional dependency
+    from bitsandbytes import functional  # type: ignore[import-not-found]  # an optional dependency
 
     return functional.dequantize_4bit(
         *functional.quantize_4bit(weight.float().contiguous(), quant_type="nf4", blocksize=NF4_BLOCK)

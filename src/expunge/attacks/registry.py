@@ -19,6 +19,12 @@ attacks: Registry[type[Attack]] = Registry(
     of="expunge.attacks.attack:Attack",
     builtin={
         "quantise": "expunge.attacks.quantise:Quantise",
+        "merge": "expunge.attacks.merge:Merge",
+        "compose": "expunge.attacks.compose:Compose",
+        "membership": "expunge.attacks.membership:Membership",
+        "scale": "expunge.attacks.scale:Scale",
+        "remove": "expunge.attacks.remove:Remove",
+        "guide": "expunge.attacks.guide:Guide",
         "sample": "expunge.attacks.sample:Sample",
         "rephrase": "expunge.attacks.rephrase:Rephrase",
         "prefix": "expunge.attacks.prefix:Prefix",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -11,13 +10,14 @@ from weakref import WeakKeyDictionary
 from ..evaluation.sampling import sampled_continuations
 from .asking import begun
 from .attack import Attack, Item, Subject, Variant
+from .items import drawn
 from .leaks import Leak, leak_at_k
 from .measuring import BEYOND_TRUTH, MAX_NEW_TOKENS
 from .settings import Budget
 
-#: Samples of an item, the items that are asked (None: all), and the temperatures.
+#: Samples of an item, the most items that are asked, and the temperatures.
 SAMPLES: Mapping[Budget, int] = {"cheap": 8, "full": 64}
-ITEMS: Mapping[Budget, int | None] = {"cheap": 20, "full": None}
+ITEMS: Mapping[Budget, int] = {"cheap": 20, "full": 100}
 TEMPERATURES: Mapping[Budget, Sequence[float]] = {"cheap": (1.0,), "full": (1.0, 0.7)}
 #: Tokens of a text that are given, at most half of it; what is sampled is what follows.
 GIVEN_OF_TEXT = 32
@@ -33,7 +33,7 @@ class Sample(Attack):
     title = "the model is asked again and again, and an answer that tells once is enough"
     paper = "leak@k: Reisizadeh et al. 2025; Scholten et al. 2025 (A Probabilistic Perspective on Unlearning); "\
         "estimator: Chen et al. 2021"  # fmt: skip
-    cost = "8 answers to each of 20 questions, written by three models; full: 64 to every one, at two temperatures"
+    cost = "8 answers to each of 20 questions, written by three models; full: 64 to each of 100, at two temperatures"
 
     def __init__(self, samples: int | None = None, leak: Leak | None = None):
         self.samples = samples
@@ -91,8 +91,7 @@ class _Counted:
 
 def _rows(subject: Subject) -> list[int]:
     rows = [row for row, item in enumerate(subject.forget) if _asked(item, subject).truth]
-    most = ITEMS[subject.budget]
-    return sorted(random.Random(subject.seed).sample(rows, most)) if most and len(rows) > most else rows
+    return drawn(rows, ITEMS[subject.budget], subject.seed)
 
 
 def _asked(item: Item, subject: Subject) -> Item:

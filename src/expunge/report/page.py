@@ -93,6 +93,7 @@ def gather_evidence(folder: RunFolder) -> Evidence:
         stopped=training.stopped if training else None,
         failed=folder.state.state == "failed",
         surrogate=dict(surrogate) if surrogate else {},
+        attacks=folder.state.attacks,
         limit="" if folder.state.ended else deliverable(folder).limit,
     )
 

@@ -32,9 +32,11 @@ from ..training.selection import UTILITY_SHARE
 from ..training.stopping import all_reached, check_thresholds
 from ..training.train import build_trainer
 from ..training.weights import load_trained
+from .attack import run_attacks
 from .epochs import candidates, original_utility, train_epochs
 from .importance import take_or_measure
 from .job import Job
+from .targets import target_of_run
 from .tuning import found_plan, take_over_best, tuning
 
 
@@ -286,6 +288,16 @@ def export(job: Job) -> None:
         job.folder.extend("adapter", bytes=size)
 
 
+def attacks(job: Job) -> None:
+    """Try to bring back what the model that is handed over has forgotten."""
+    budget = job.recipe.attacks.budget
+    assert budget != "none"
+    job.release()
+    facts = run_attacks(target_of_run(job, job.folder), job.folder.attacks, budget)
+    if job.main_process:
+        job.folder.update(attacks=facts.model_dump(mode="json"))
+
+
 def report(job: Job) -> None:
     """Write the model card and the report."""
     if job.main_process:
@@ -307,6 +319,7 @@ PHASES: dict[str, Callable[[Job], None]] = {
     "training": training,
     "evaluation": evaluation,
     "export": export,
+    "attacks": attacks,
     "report": report,
 }
 
@@ -316,4 +329,6 @@ ONLY_WHERE: dict[str, Callable[[Job], bool]] = {
     "adapter": lambda job: job.method.adapts,
     "reinforcement": lambda job: job.objective.needs("reinforced"),
     "tuning": lambda job: job.method.finds_rate,
+    # A run that was over before there were attacks stays as it is: `expunge attack` makes them.
+    "attacks": lambda job: job.recipe.attacks.budget != "none" and job.folder.state.state != "done",
 }
