@@ -105,21 +105,26 @@ def ask(
     end = start + item.example.label_count if item.example.cut else len(example)
     ids = example.input_ids[:end]
     labels = [IGNORED] * start + example.labels[start:end]
-    return replace(item, example=Example(ids, labels, example.cut), prompt=ids[:start], truth=truth)
+    cut = example.cut or item.example.cut
+    return replace(item, example=Example(ids, labels, cut), prompt=ids[:start], truth=truth)
 
 
-def begun(item: Item, encoder: Encoder, tokens: int) -> Item:
-    """The item with the first `tokens` labels given, at most half of them: the rest is the answer."""
-    places = [place for place, label in enumerate(item.example.labels) if label != IGNORED and place]
-    start = places[min(tokens, len(places) // 2)] if places else len(item.example)
-    labels = [IGNORED] * start + item.example.labels[start:]
-    ids = item.example.input_ids
-    rest = [label for label in labels if label != IGNORED]
+def begun(item: Item, encoder: Encoder, tokens: int, most: int | None = None) -> Item:
+    """The item with the first `tokens` labels given, at most half of them: the rest is the answer.
+
+    most: labels of the rest that are kept; None: all
+    """
+    labels = item.example.labels
+    places = [place for place, label in enumerate(labels) if label != IGNORED and place]
+    first = min(tokens, len(places) // 2)
+    rest = places[first:][:most]
+    start, end = (rest[0], rest[-1] + 1) if rest else (len(labels), len(labels))
+    ids = item.example.input_ids[:end]
     return replace(
         item,
-        example=Example(ids, labels, item.example.cut),
+        example=Example(ids, [IGNORED] * start + labels[start:end], item.example.cut),
         prompt=ids[:start],
-        truth=encoder.tokenizer.decode(rest, skip_special_tokens=True),
+        truth=encoder.tokenizer.decode([labels[place] for place in rest], skip_special_tokens=True),
     )
 
 

@@ -13,6 +13,8 @@ from .settings import Budget
 #: Tokens of an answer, and of a text, that are given: at most half of it.
 GIVEN: Mapping[Budget, Sequence[int]] = {"cheap": (5,), "full": (2, 5, 10)}
 GIVEN_OF_TEXT: Mapping[Budget, Sequence[int]] = {"cheap": (32,), "full": (16, 32, 64)}
+#: Tokens of a text that follow and are looked for.
+FOLLOWING = 64
 #: Items that are asked; None: all.
 ITEMS: Mapping[Budget, int | None] = {"cheap": 20, "full": None}
 
@@ -34,11 +36,11 @@ class Prefill(Attack):
         rows = _rows(subject)
         of_texts = [row for row in rows if subject.forget[row].prompt is None]
         of_answers = [row for row in rows if subject.forget[row].prompt is not None]
-        for asked, lengths in ((of_answers, GIVEN), (of_texts, GIVEN_OF_TEXT)):
+        for asked, lengths, most in ((of_answers, GIVEN, None), (of_texts, GIVEN_OF_TEXT, FOLLOWING)):
             for length in lengths[subject.budget] if asked else ():
                 yield Variant(
                     f"{length} tokens",
-                    items=[begun(subject.forget[row], subject.encoder, length) for row in asked],
+                    items=[begun(subject.forget[row], subject.encoder, length, most) for row in asked],
                     rows=asked,
                     measure="recall of the rest",
                     score=lambda model, items: recall_of_answers(model, subject.encoder, items),

@@ -38,13 +38,11 @@ class Prefix(Attack):
 
 def headed(item: Item, encoder: Encoder, heading: str) -> Item:
     """A chunk of a text after `heading`, with the same labels."""
-    ids, labels = item.example.input_ids, item.example.labels
-    opening = encoder.opening(heading)
-    start = 1 if encoder.opening("") and ids[:1] == encoder.opening("") else 0
-    return replace(
-        item,
-        example=Example(opening + ids[start:], [IGNORED] * len(opening) + labels[start:], item.example.cut),
-    )
+    beginning, opening = encoder.opening(""), encoder.opening(heading)
+    begins = bool(beginning) and item.example.input_ids[:1] == beginning  # the heading has that token
+    ids = (opening + item.example.input_ids[begins:])[: encoder.max_length]
+    labels = ([IGNORED] * len(opening) + item.example.labels[begins:])[: encoder.max_length]
+    return replace(item, example=Example(ids, labels, item.example.cut))
 
 
 def _as_it_is(item: Item, encoder: Encoder) -> Item:

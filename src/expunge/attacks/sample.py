@@ -19,8 +19,8 @@ from .settings import Budget
 SAMPLES: Mapping[Budget, int] = {"cheap": 8, "full": 64}
 ITEMS: Mapping[Budget, int] = {"cheap": 20, "full": 100}
 TEMPERATURES: Mapping[Budget, Sequence[float]] = {"cheap": (1.0,), "full": (1.0, 0.7)}
-#: Tokens of a text that are given, at most half of it; what is sampled is what follows.
-GIVEN_OF_TEXT = 32
+#: Tokens of a text that are given, at most half of it, and those that follow and are looked for.
+GIVEN_OF_TEXT, FOLLOWING = 32, 64
 
 
 class Sample(Attack):
@@ -96,4 +96,4 @@ def _rows(subject: Subject) -> list[int]:
 
 def _asked(item: Item, subject: Subject) -> Item:
     """A question as it is; of a text, which nothing asks for, the beginning."""
-    return begun(item, subject.encoder, GIVEN_OF_TEXT) if item.prompt is None else item
+    return begun(item, subject.encoder, GIVEN_OF_TEXT, FOLLOWING) if item.prompt is None else item
