@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -14,8 +15,8 @@ from .attack import Attack, Item, Subject, Variant
 FACTS = 4
 #: A fact that has this share of the answer's own words gives it away.
 GIVES_AWAY = 0.5
-#: A word in more than this share of the questions tells no profile.
-COMMON = 0.25
+#: Words; names are those that begin with a capital letter within a question.
+_WORD = re.compile(r"[^\W_]+")
 
 
 class InContext(Attack):
@@ -27,7 +28,7 @@ class InContext(Attack):
         if without_questions(subject):
             return without_questions(subject)
         if not any(facts_beside(subject.forget)):
-            return "no two of the forgotten questions are about the same person or document"
+            return "no two of the forgotten questions are of one group or share a name"
         return None
 
     def variants(self, subject: Subject) -> Iterator[Variant]:
@@ -44,24 +45,25 @@ class InContext(Attack):
 def facts_beside(items: Sequence[Item]) -> list[list[Shown]]:
     """For every item the questions and answers of the same profile, at most `FACTS`; none that gives its answer away.
 
-    Of one profile are the items of its group, first those whose questions share the rarest words; where an item is
-    alone in its group, those whose questions share a word with it that is rare among all questions.
+    Of one profile are the questions of a group; where an item is alone in its group, those that share a name with it.
+    Those that share the rarest names come first.
     """
-    said = [set(words(question_of(item) or "")) for item in items]
-    known = sum(map(bool, said))
-    counts = Counter(word for each in said for word in each)
-    members = Counter(item.group for item in items)
+    named = [_names(question_of(item) or "") for item in items]
+    counts = Counter(name for names in named for name in names)
+    members = Counter(item.group for item in items if question_of(item) is not None)
     beside: list[list[Shown]] = []
     for row, item in enumerate(items):
         weights = {
-            other: sum(1 / counts[word] for word in said[row] & said[other] if counts[word] <= COMMON * known)
-            for other in range(len(items))
-            if other != row and said[row] and said[other]
+            other: sum(1 / counts[name] for name in named[row] & named[other])
+            for other, fact in enumerate(items)
+            if other != row and question_of(fact) is not None and question_of(item) is not None
         }
-        if members[item.group] > 1:
-            near = [other for other in weights if items[other].group == item.group]
-        else:
-            near = [other for other, weight in weights.items() if weight]
+        alone = members[item.group] < 2
+        near = [
+            other
+            for other, weight in weights.items()
+            if (weight if alone else items[other].group == item.group)
+        ]
         near.sort(key=lambda other: (-weights[other], other))
         facts = ((question_of(items[other]) or "", items[other].sample.truth or "") for other in near)
         beside.append([fact for fact in facts if not gives_away(fact, item)][:FACTS])
@@ -72,3 +74,7 @@ def gives_away(fact: Shown, item: Item) -> bool:
     """Whether the fact says half or more of the words that the item's answer adds to its question."""
     own = set(words(item.sample.truth or "")) - set(words(question_of(item) or ""))
     return len(own & set(words(" ".join(fact)))) >= GIVES_AWAY * len(own)
+
+
+def _names(question: str) -> set[str]:
+    return {word.casefold() for word in _WORD.findall(question)[1:] if word[0].isupper()}

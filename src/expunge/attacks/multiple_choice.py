@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from ..data.conversation import common_prefix
 from ..data.encoding import Example
 from ..evaluation.likelihood import answer_losses
 from ..models.answers import IGNORED
@@ -78,7 +78,7 @@ def _as_answers(subject: Subject, row: int, wrong: Sequence[str]) -> list[Exampl
 def _as_letters(subject: Subject, row: int, wrong: Sequence[str]) -> list[Example]:
     """Every letter as the answer to the question with the options, in an order that the seed fixes.
 
-    The letter's own tokens count, not the closing, which is the same for all.
+    The token by which the letters differ counts, not the space before it or the closing.
     """
     item, encoder = subject.forget[row], with_room(subject)
     options = [item.sample.truth or "", *wrong]
@@ -86,19 +86,17 @@ def _as_letters(subject: Subject, row: int, wrong: Sequence[str]) -> list[Exampl
     letters = dict(zip(order, LETTERS, strict=False))
     listed = "\n".join(f"{letter}) {options[place]}" for place, letter in letters.items())
     question = FORM.replace("{options}", listed).replace("{question}", question_of(item) or "")
-    return [
-        _first_label(ask(item, encoder, question=question, answer=letters[place]).example)
-        for place in range(len(options))
+    examples = [
+        ask(item, encoder, question=question, answer=letters[place]).example for place in range(len(options))
     ]
+    first, *others = examples
+    shared = min(common_prefix(first.input_ids, other.input_ids) for other in others)
+    return [_with_one_label(example, shared) for example in examples]
 
 
-def _first_label(example: Example) -> Example:
-    place = next(place for place, label in enumerate(example.labels) if label != IGNORED)
-    return replace(
-        example,
-        labels=[IGNORED] * place + example.labels[place : place + 1],
-        input_ids=example.input_ids[: place + 1],
-    )
+def _with_one_label(example: Example, place: int) -> Example:
+    ids = example.input_ids[: place + 1]
+    return Example(ids, [*[IGNORED] * place, *ids[place:]], example.cut)
 
 
 def _rows(subject: Subject) -> list[int]:
