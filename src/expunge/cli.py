@@ -11,6 +11,7 @@ import typer
 
 from ._version import __version__
 from .commands import (
+    attack,
     evaluate,
     export,
     finetune,
@@ -45,6 +46,7 @@ app.command()(validate.validate)
 app.command("eval", context_settings=evaluate.ANY_OPTION)(evaluate.evaluate)
 app.command()(importance.importance)
 app.command()(finetune.finetune)
+app.command()(attack.attack)
 app.command()(export.export)
 app.command()(report.report)
 app.command()(methods.methods)

@@ -2,8 +2,8 @@
 
 By the six scores of `expunge.evaluation.membership`. An item's value is the share of the holdout that it looks more
 like a member than, ties counted half; the mean over the items is the AUC. A model that never saw either has one too,
-which need not be 0.5, so a reference is compared with. Less than the reference's is a trace as well: what was forgotten too
-hard stands out by being avoided (the Streisand effect).
+which need not be 0.5, so a reference is compared with. Less than the reference's is a trace as well: what was forgotten
+too hard stands out by being avoided (the Streisand effect).
 """
 
 from __future__ import annotations

@@ -120,6 +120,25 @@ def brought_back(facts: AttackFacts | None) -> Worst | None:
     return made[0] if made and made[0].too_much else None
 
 
+def lines(facts: AttackFacts) -> list[str]:
+    """A table for the terminal: what each attack brought back at most, the worst first, and what cannot be said."""
+    width = max(map(len, facts.outcomes), default=0)
+    told = []
+    for counting in (True, False):
+        for worst in worst_first(facts, counting):
+            bound = "at most " if worst.recovery.upper_bound else ""
+            told.append(
+                f"{worst.name:<{width}}  {bound}{percent(worst.share):>8} of what was lost is back  "
+                f"[{_interval(worst.recovery)}], N = {worst.recovery.n}  ({worst.variant_name})"
+                + (
+                    ""
+                    if counting
+                    else "; it needs the model from before, so it does not count against the verdict"
+                )
+            )
+    return [*told, *not_said(facts)]
+
+
 def not_said(facts: AttackFacts) -> list[str]:
     """Sentences on what the attacks leave open: which were not made, of which nothing can be said, and why."""
     sentences = []

@@ -40,28 +40,28 @@ def target_of_run(inputs: Inputs, folder: RunFolder, reference: str | None = Non
         for part in (inputs.data.forget, inputs.data.retain, inputs.data.holdout)
     )
     original = recipe.model.model_copy(update=IN_FULL)
-    handed_over = folder.path / form
+    place = folder.path / form
     return Target(
         original=partial(load_model, original),
-        after=partial(_handed_over, original, handed_over, form),
+        after=partial(handed_over, original, place, form),
         reference=partial(load_model, Model(path=given, **IN_FULL), "--reference") if given else None,
         reference_path=given,
         identity={
             "model": folder.state.model.fingerprint,
-            "handed over": hash_files(handed_over.glob("**/*.safetensors")),
+            "handed over": hash_files(place.glob("**/*.safetensors")),
             "reference": files_of(given) if given else None,
         },
         encoder=inputs.encoder,
         forget=forget,
         retain=retain,
         holdout=holdout,
-        change=read_exported(handed_over)[1] if form == "adapter" else {},
+        change=read_exported(place)[1] if form == "adapter" else {},
         answers=inputs.objective.aims == "answers",
         seed=recipe.seed,
     )
 
 
-def _handed_over(original: Model, place: Path, form: str) -> Any:
+def handed_over(original: Model, place: Path, form: str) -> Any:
     """The model that users get, in fp32: an adapter is added to the weights."""
     if form == "adapter":
         return load_model(original.model_copy(update={"adapters": [*original.adapters, str(place)]}))
