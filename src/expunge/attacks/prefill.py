@@ -30,10 +30,10 @@ class Prefill(Attack):
     cost = "an answer to each of 20 questions, written by three models; full: three to every one"
 
     def unfit(self, subject: Subject) -> str | None:
-        return None if _rows(subject) else "no answer has two tokens"
+        return None if _rows(subject) else "no answer has words beyond its first half"
 
     def variants(self, subject: Subject) -> Iterator[Variant]:
-        rows = _rows(subject)
+        rows = drawn(_rows(subject), ITEMS[subject.budget], subject.seed)
         of_texts = [row for row in rows if subject.forget[row].prompt is None]
         of_answers = [row for row in rows if subject.forget[row].prompt is not None]
         for asked, lengths, most in ((of_answers, GIVEN, None), (of_texts, GIVEN_OF_TEXT, FOLLOWING)):
@@ -48,5 +48,6 @@ class Prefill(Attack):
 
 
 def _rows(subject: Subject) -> list[int]:
-    rows = [row for row, item in enumerate(subject.forget) if item.example.label_count > 1]
-    return drawn(rows, ITEMS[subject.budget], subject.seed)
+    """The items of which something is left to write, even where half is given."""
+    halves = [begun(item, subject.encoder, item.example.label_count) for item in subject.forget]
+    return [row for row, half in enumerate(halves) if (half.truth or "").strip()]
