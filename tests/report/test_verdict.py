@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from synthetic_attacks import attacks
 
 from expunge.benchmarks.tofu.metrics import Shift
 from expunge.evaluation.metric import Metric
@@ -34,7 +35,12 @@ REFERENCE = figures(0.10, utility=0.65)
 
 def evidence(after: dict[str, Metric], **changes: object) -> Evidence:
     known = Evidence(
-        before=BEFORE, after=after, reference=REFERENCE, shift=Shift(short=0.5, beyond=0.5), epoch=4
+        before=BEFORE,
+        after=after,
+        reference=REFERENCE,
+        shift=Shift(short=0.5, beyond=0.5),
+        epoch=4,
+        attacks=attacks(),
     )
     return dataclasses.replace(known, **changes)
 

@@ -330,5 +330,8 @@ ONLY_WHERE: dict[str, Callable[[Job], bool]] = {
     "reinforcement": lambda job: job.objective.needs("reinforced"),
     "tuning": lambda job: job.method.finds_rate,
     # A run that was over before there were attacks stays as it is: `expunge attack` makes them.
-    "attacks": lambda job: job.recipe.attacks.budget != "none" and job.folder.state.state != "done",
+    "attacks": lambda job: (
+        job.recipe.attacks.budget != "none"
+        and (job.folder.done("attacks") or job.folder.state.state != "done")
+    ),
 }
