@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,10 @@ LETTERS = "ABCDE"
 #: Questions that are asked, each with all its options; None: all.
 ITEMS: Mapping[Budget, int | None] = {"cheap": 50, "full": None}
 FORM = "{question}\n{options}\nAnswer with the letter of the right option."
+
+
+#: (subject, the question's place, its wrong answers) → an example for each option, the right one first.
+Form = Callable[[Subject, int, Sequence[str]], list[Example]]
 
 
 class MultipleChoice(Attack):
@@ -45,7 +49,7 @@ class MultipleChoice(Attack):
         if subject.budget == "full":
             yield self._variant("letters", subject, rows, _as_letters)
 
-    def _variant(self, name: str, subject: Subject, rows: Sequence[int], form: Any) -> Variant:
+    def _variant(self, name: str, subject: Subject, rows: Sequence[int], form: Form) -> Variant:
         choices = [form(subject, row, _wrong(subject, row)) for row in rows]
         return Variant(
             name,
