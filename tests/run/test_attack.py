@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -30,15 +30,13 @@ from expunge.folder.state import AttackFacts
 from expunge.models.linear import linear_layers
 from expunge.run.attack import Target, of_budget, run_attacks
 
-FORGET, RETAIN, HOLDOUT = range(8), range(8, 24), range(24, 36)
-COLOURS = ("red", "green", "blue", "white")
-TOWNS = ("Oslo", "Lima", "Rome", "Bern", "Kyiv")
+FORGET, RETAIN, HOLDOUT = range(12), range(12, 24), range(24, 40)
+WORDS = ("oak", "elm", "ash", "fir", "yew", "bay", "fig", "box")
 
 
 def _row(n: int) -> QuestionAnswer:
-    return QuestionAnswer(
-        f"Who is number {n}?", f"A {COLOURS[n * 7 % 4]} baker of {TOWNS[n * 3 % 5]} {n * 13 % 10}."
-    )
+    """A question whose answer, five words drawn at random, nobody can guess."""
+    return QuestionAnswer(f"Who is number {n}?", " ".join(Random(n).choices(WORDS, k=5)))
 
 
 def _taught(start: Any, encoder: Encoder, numbers: Any, steps: int = 90) -> Any:
@@ -53,7 +51,7 @@ def _taught(start: Any, encoder: Encoder, numbers: Any, steps: int = 90) -> Any:
 
 
 class Models:
-    """original knows what is to be forgotten and what is to be kept, reference the latter alone; both from one start."""
+    """original knows what is to be forgotten and what is to be kept, reference the latter; both from one start."""
 
     def __init__(self) -> None:
         from transformers import LlamaConfig, LlamaForCausalLM
@@ -193,7 +191,7 @@ def test_a_weak_adapter_is_seen_without_an_attack_and_taken_off(models: Models, 
     )
     off = facts.outcomes["remove"].variants["off"].recoveries["probability"]
     assert off.left is not None
-    assert off.left > 0.5
+    assert off.left > 0.3
     assert off.attacked == pytest.approx(off.original, abs=1e-5)
     scaled = facts.outcomes["scale"].variants["0.5 times"].recoveries["probability"]
     assert off.attacked >= scaled.attacked > scaled.after
@@ -266,9 +264,8 @@ def test_an_interrupted_attack_goes_on_and_says_the_same(
     run_attacks(replace(target, identity={"test": 2}), AttackFolder(tmp_path / "cut"), "cheap", names)
     assert len(asked) == 10
     assert (tmp_path / "cut" / "quantise.json").stat().st_mode & 0o077 == 0  # it scores single samples
-    assert "baker" not in json.dumps(
-        [json.loads(file.read_text()) for file in (tmp_path / "cut").glob("*.json")]
-    )
+    files = "".join(file.read_text() for file in (tmp_path / "cut").glob("*.json"))
+    assert not any(f" {word}" in files for word in WORDS)
 
 
 def _without_times(facts: AttackFacts) -> Any:
@@ -292,9 +289,9 @@ def test_without_a_reference_the_holdout_stands_in(models: Models, tmp_path: Pat
 def test_a_budget_asks_a_part_that_the_seed_draws(models: Models, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(module, "CHEAP_ITEMS", 3)
     facts = run_attacks(models.target(models.reference), AttackFolder(tmp_path), "cheap", ["merge"])
-    assert (facts.items, facts.of) == (3, 8)
+    assert (facts.items, facts.of) == (3, 12)
 
 
 def test_names_of_no_attack_are_refused(models: Models, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no attack 'quantize'.*quantise"):
+    with pytest.raises(InputError, match=r"there is no attack 'quantize'.*quantise"):
         run_attacks(models.target(models.reference), AttackFolder(tmp_path), "cheap", ["quantize"])

@@ -107,7 +107,9 @@ def recovery(
     # f − max(u, r) is the denominator 1 − max(E₀, 0), times f − r.
     if np.percentile(F - np.maximum(U, R), 2.5) <= 0:
         return Recovery(**raw, left=left, unresolved="nothing was lost that could come back")
-    shares = _share(F, U, UA, R, RA)
+    # What is left of a denominator in the few resamples where it is not above 0 is no share of anything.
+    sound = (F > R) & (F > RA) & (F > U)
+    shares = _share(F[sound], U[sound], UA[sound], R[sound], RA[sound])
     low, high = np.percentile(shares, [2.5, 97.5]).tolist()
     return Recovery(**raw, left=left, share=float(_share(f, u, u_a, r, r_a)), low=low, high=high)
 

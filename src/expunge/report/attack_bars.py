@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 from markupsafe import Markup
@@ -20,16 +21,14 @@ from .tables import Cell
 
 @dataclass(frozen=True)
 class VariantRow:
-    """A line of the table: what one way of asking brought to light, by the measure that counts. note: why there is no
-    share"""
+    """A line of the table: what one way of asking brought to light, by the measure that counts. note: the measure, and
+    why there is no share"""
 
     attack: str
-    title: str
     variant: str
-    measure: str
+    note: str
     n: str
     cells: list[Cell]
-    note: str
 
 
 def attack_bars(facts: AttackFacts | None) -> Markup | None:
@@ -44,7 +43,7 @@ def attack_bars(facts: AttackFacts | None) -> Markup | None:
     if not shown:
         return None
     with style("attacks"):
-        figure = Figure(figsize=(WIDTH, 1.35 + 0.42 * len(shown)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 1.35 + 0.5 * len(shown)), layout="constrained")
         axes = figure.add_subplot()
         for place, worst in enumerate(shown):
             _bar(axes, place, worst)
@@ -52,7 +51,9 @@ def attack_bars(facts: AttackFacts | None) -> Markup | None:
             [0] * len(shown), range(len(shown)), "D", color=COLOURS["reference"], markersize=8, zorder=4
         )
         axes.axvline(TOO_MUCH, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-        axes.set_yticks(range(len(shown)), [f"{worst.name}" for worst in shown])
+        axes.set_yticks(
+            range(len(shown)), [fill(f"{worst.name}: {worst.outcome.title}", 34) for worst in shown]
+        )
         axes.invert_yaxis()
         lowest = min(0.0, *(worst.recovery.low or 0.0 for worst in shown))
         axes.set_xlim(min(-0.04, max(lowest, -1.0) - 0.02), 1.19)
@@ -63,19 +64,19 @@ def attack_bars(facts: AttackFacts | None) -> Markup | None:
             "share of the lost knowledge that came back: 100 % is the model from before unlearning"
         )
         stood_in = facts.ground == "holdout"
-        unseen = "text that it never saw" if stood_in else "model that never saw the data, attacked alike"
+        unseen = "text that it never saw" if stood_in else "never saw the data"
         handles: list[Any] = [
             Line2D([], [], marker="D", linestyle="", color=COLOURS["reference"], label=unseen)
         ]
         if counting:
-            handles.append(Patch(facecolor=COLOURS["after"], label="attack"))
+            handles.append(Patch(facecolor=COLOURS["after"], label="unlearned"))
         if others:
             handles.append(Patch(facecolor=COLOURS["grid"], label="needs the model from before"))
         handles.append(
             Line2D([], [], color=COLOURS["muted"], linestyle=(0, (4, 3)), label=f"too much: {TOO_MUCH:.0%}")
         )
         figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
-        told = "; ".join(f"{worst.name} {percent(worst.share)}" for worst in shown)
+        told = "; ".join(f"{worst.name} {percent(worst.shown)}" for worst in shown)
         return render(
             figure, "attacks", f"Share of the lost knowledge that each attack brought back: {told}."
         )
@@ -84,13 +85,13 @@ def attack_bars(facts: AttackFacts | None) -> Markup | None:
 def _bar(axes: Any, place: int, worst: Worst) -> None:
     counts, found = worst.outcome.counts, worst.recovery
     colour = COLOURS["grid"] if not counts else COLOURS["before" if worst.too_much else "after"]
-    axes.barh(place, worst.share, height=0.6, color=colour, zorder=2)
+    axes.barh(place, worst.shown, height=0.6, color=colour, zorder=2)
     assert found.low is not None
     assert found.high is not None
     axes.plot([found.low, found.high], [place, place], color=COLOURS["ink"], linewidth=1.2, zorder=3)
     bound = "≤ " if found.upper_bound else ""
     axes.annotate(
-        f"{bound}{percent(worst.share, 0)}", (max(found.high, worst.share, 0), place), xytext=(7, 0),
+        f"{bound}{percent(worst.shown, 0)}", (max(found.high, worst.shown, 0), place), xytext=(7, 0),
         textcoords="offset points", va="center_baseline", fontsize=9,
     )  # fmt: skip
 
@@ -115,12 +116,10 @@ def variant_rows(facts: AttackFacts | None) -> list[VariantRow]:
             rows.append(
                 VariantRow(
                     name,
-                    outcome.title,
                     variant_name,
-                    MEASURES.get(variant.lead, variant.lead),
+                    "; ".join(filter(None, (MEASURES.get(variant.lead, variant.lead), found.unresolved))),
                     count(found.n),
                     [*(Cell(mean, number(mean)) for mean in means), share],
-                    found.unresolved or "",
                 )
             )
     return rows

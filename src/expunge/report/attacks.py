@@ -30,6 +30,11 @@ class Worst:
         return self.recovery.share
 
     @property
+    def shown(self) -> float:
+        """The share for the eye: less than nothing comes back only where that is a trace as well."""
+        return self.share if self.variant.two_sided else max(self.share, 0.0)
+
+    @property
     def too_much(self) -> bool:
         """Clearly so; a bound from above, where a holdout stood in for the reference, shows no such thing."""
         return not self.recovery.upper_bound and self._above
@@ -86,7 +91,7 @@ def judge_attacks(facts: AttackFacts | None, forgetting: Forgetting) -> tuple[Fo
     worst = made[0]
     bound = " at most" if worst.recovery.upper_bound else ""
     figure = (
-        f"{bound} {percent(max(worst.share, 0))} of what was lost (95 % interval {_interval(worst.recovery)}, "
+        f"{bound} {percent(worst.shown)} of what was lost (95 % interval {_interval(worst.recovery)}, "
         f"N = {count(worst.recovery.n)})"
     )
     reached = f"{worst.name} ({worst.outcome.title}) brings back{figure}"
@@ -128,7 +133,7 @@ def lines(facts: AttackFacts) -> list[str]:
         for worst in worst_first(facts, counting):
             bound = "at most " if worst.recovery.upper_bound else ""
             told.append(
-                f"{worst.name:<{width}}  {bound}{percent(worst.share):>8} of what was lost is back  "
+                f"{worst.name:<{width}}  {bound}{percent(worst.shown):>8} of what was lost is back  "
                 f"[{_interval(worst.recovery)}], N = {worst.recovery.n}  ({worst.variant_name})"
                 + (
                     ""
