@@ -565,7 +565,9 @@ def test_the_worst_attack_leads():
         "2 attacks were made on 100 of 120 questions or pieces of text. The strongest, quantise "
     )
     assert "brings back 42.0 % of what was lost (95 % interval 39.0 % to 45.0 %, N = 100)" in sentence
-    assert verdict.against == ["42.0 % of what was lost is back where the weights are rounded to 8 or 4 bits"]
+    assert verdict.against == [
+        "42.0 % of what was lost comes to light where the weights are rounded to 8 or 4 bits"
+    ]
 
 
 def test_what_needs_the_original_does_not_count():

@@ -65,6 +65,7 @@ class AttackFolder:
         if not file.exists():
             return AttackRecord(basis=basis)
         content = read_object(file, "the record of an attack", ("basis",), ANEW, schema=SCHEMA)
+        del content["schema"]
         record = checked(AttackRecord, content, str(file), ANEW)
         return record if record.basis == basis else AttackRecord(basis=basis)
 

@@ -49,7 +49,8 @@ class Worst:
 
     @property
     def beyond(self) -> bool:
-        """Whether less than the reference shows, and clearly: what was to be hidden stands out."""
+        """Whether even this variant, the highest, shows less than the reference, and clearly: what was to be hidden
+        stands out."""
         return self.variant.two_sided and self.recovery.high is not None and self.recovery.high < -TOO_MUCH
 
 

@@ -140,7 +140,9 @@ def against(result: _Result) -> list[str]:
     attack = brought_back(evidence.attacks)
     points = [
         AGAINST.get(result.as_asked if attack else forgetting),
-        f"{percent(attack.share)} of what was lost is back where {attack.outcome.title}" if attack else None,
+        f"{percent(attack.share)} of what was lost comes to light where {attack.outcome.title}"
+        if attack
+        else None,
         "the model lost utility" if result.kept is False else None,
         f"the utility was measured on {evidence.after[name].n} samples only"
         if result.kept is None and name is not None and few

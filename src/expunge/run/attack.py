@@ -38,6 +38,7 @@ class Target:
     identity:  what tells these models from others
     forget, retain, holdout: all of the sets
     change:    layer → A, B of the adapter that leads from the original to the model; empty where it is not known
+    watch:     is given every model that is loaded, to count its work
     answers:   whether the forget loss aims at the answers that the model writes, and so they count
     """
 
@@ -51,6 +52,7 @@ class Target:
     retain: Sequence[Item] = ()
     holdout: Sequence[Item] = ()
     change: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    watch: Callable[[Any], None] = field(default=lambda model: None)
     answers: bool = False
     seed: int = 42
 
@@ -178,8 +180,10 @@ class _Attacks:
     def _subject(self, side: Role) -> Subject:
         load = {"after": self.target.after, "original": self.target.original}.get(side, self.target.reference)
         stood_in = load is None  # by the holdout, about which the model that was handed over is asked
+        model = (load or self.target.after)()
+        self.target.watch(model)
         return Subject(
-            model=(load or self.target.after)(),
+            model=model,
             encoder=self.target.encoder,
             forget=self.holdout if stood_in else self.forget,
             retain=self.retain,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from safetensors.torch import load_file, save_file
 from transformers import set_seed
@@ -293,7 +294,8 @@ def attacks(job: Job) -> None:
     budget = job.recipe.attacks.budget
     assert budget != "none"
     job.release()
-    facts = run_attacks(target_of_run(job, job.folder), job.folder.attacks, budget)
+    target = replace(target_of_run(job, job.folder), watch=job.meter.watch)
+    facts = run_attacks(target, job.folder.attacks, budget)
     if job.main_process:
         job.folder.update(attacks=facts.model_dump(mode="json"))
 
