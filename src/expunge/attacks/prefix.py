@@ -8,7 +8,7 @@ from functools import partial
 
 from ..data.encoding import Encoder, Example
 from ..models.answers import IGNORED
-from .asking import ask, question_of, reasked
+from .asking import ask, questions, reasked
 from .attack import Attack, Item, Subject, Variant
 
 #: Variant → what the model is made to have said before its answer.
@@ -27,13 +27,19 @@ class Prefix(Attack):
     paper = "Zou et al. 2023 (affirmative response prefixes); Jin et al. 2024 (RWKU), prefix injection"
     cost = "a pass over the forget questions for each of 2 beginnings; over texts for one heading"
 
+    def unfit(self, subject: Subject) -> str | None:
+        return None if questions(subject) or _texts(subject) else "nothing asks for what was forgotten"
+
     def variants(self, subject: Subject) -> Iterator[Variant]:
-        rows = [row for row, item in enumerate(subject.forget) if question_of(item) is not None]
-        texts = [row for row in range(len(subject.forget)) if row not in set(rows)]
+        rows, texts = questions(subject), _texts(subject)
         for name, given in BEGINNINGS.items() if rows else ():
             yield reasked(name, subject, rows, partial(ask, given=given))
         for name, heading in HEADINGS.items() if texts else ():
             yield reasked(name, subject, texts, partial(headed, heading=heading), plain=_as_it_is)
+
+
+def _texts(subject: Subject) -> list[int]:
+    return [row for row, item in enumerate(subject.forget) if item.prompt is None]
 
 
 def headed(item: Item, encoder: Encoder, heading: str) -> Item:
