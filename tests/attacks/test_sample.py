@@ -15,6 +15,7 @@ from expunge.attacks import sample
 from expunge.attacks.attack import Subject
 from expunge.attacks.items import make_items
 from expunge.attacks.leaks import Leak, leak_at_k
+from expunge.attacks.measuring import measured
 from expunge.attacks.sample import Sample
 from expunge.data.encoding import Encoder
 from expunge.data.samples import QuestionAnswer, Text
@@ -113,3 +114,13 @@ def test_of_a_text_the_beginning_is_given(subject: Subject) -> None:
     ids = of_text.forget[0].example.input_ids
     assert first.items[0].prompt == ids[:33]  # the first token is no label: nothing predicts it
     assert first.items[0].truth == subject.encoder.tokenizer.decode(ids[33:97])
+
+
+def test_of_texts_alone_no_answers_are_measured(subject: Subject) -> None:
+    """A measure that no item has could not be compared."""
+    texts = make_items([Text("Ada wrote the book.")], subject.encoder, {})
+    kinds = {
+        name: set(measured(subject.model, subject.encoder, items, answers=True, description=""))
+        for name, items in (("texts", texts), ("both", [*texts, *subject.forget]))
+    }
+    assert kinds == {"texts": {"probability", "strength"}, "both": {"probability", "strength", "rouge"}}
