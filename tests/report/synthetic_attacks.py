@@ -20,7 +20,10 @@ def variant(share: float | None, **more: object) -> AttackVariant:
 
 
 def attacks(missing: tuple[str, ...] = (), ground: str = "reference", **shares: float | None) -> AttackFacts:
-    """The attacks `name=share`, each with a second variant that brings back nothing; `remove` brings back all."""
+    """The attacks `name=share`, each with a second variant that brings back nothing; `remove` brings back all.
+
+    Without a ground to compare on there is no share.
+    """
     outcomes = {
         name: AttackOutcome(
             title="the weights are rounded to 8 or 4 bits",
@@ -32,8 +35,16 @@ def attacks(missing: tuple[str, ...] = (), ground: str = "reference", **shares: 
         )
         for name, share in (shares or {"quantise": 0.03}).items()
     }
+    if ground == "none":
+        outcomes = {
+            name: outcome.model_copy(update={"variants": {"worst": variant(None)}})
+            for name, outcome in outcomes.items()
+        }
     outcomes["remove"] = AttackOutcome(
-        title="the adapter is taken off", counts=False, seconds=1.0, variants={"off": variant(1.0)}
+        title="the adapter is taken off",
+        counts=False,
+        seconds=1.0,
+        variants={"off": variant(None if ground == "none" else 1.0)},
     )
     return AttackFacts(
         budget="cheap",

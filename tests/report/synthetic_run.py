@@ -236,7 +236,11 @@ def write_run(
             "after": _metrics(after_log, reference_log, utility_after, True, benchmark),
             "reference": _metrics(reference_log, None, 0.655, True, benchmark) if reference_log else None,
         },
-        **({"attacks": attacks().model_dump(mode="json")} if with_attacks else {}),
+        **(
+            {"attacks": attacks(ground="reference" if with_reference else "none").model_dump(mode="json")}
+            if with_attacks
+            else {}
+        ),
     }
     dump("run.json", run)
     (path / "recipe.yaml").write_text(RECIPE.replace("factored", initialization), encoding="utf-8")
