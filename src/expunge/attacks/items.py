@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from random import Random
+from typing import TypeVar
 
 from ..benchmarks.benchmark import Wordings
 from ..data.encoding import Encoder
 from ..data.samples import Sample
 from .attack import Item
+
+T = TypeVar("T")
 
 
 def make_items(samples: Sequence[Sample], encoder: Encoder, wordings: Mapping[str, Wordings]) -> list[Item]:
@@ -36,8 +39,8 @@ def make_items(samples: Sequence[Sample], encoder: Encoder, wordings: Mapping[st
     return items
 
 
-def drawn(items: Sequence[Item], limit: int | None, seed: int) -> list[Item]:
-    """At most `limit` of the items, drawn by the seed, in their order; all where it is None."""
+def drawn(items: Sequence[T], limit: int | None, seed: int) -> list[T]:
+    """At most `limit` of the items, or of their places, drawn by the seed, in their order; all where it is None."""
     if limit is None or len(items) <= limit:
         return list(items)
     return [items[place] for place in sorted(Random(seed).sample(range(len(items)), limit))]

@@ -23,7 +23,7 @@ def measured(
 ) -> Measured:
     """`probability` and `strength` of every item's answer in one teacher-forced pass.
 
-    answers: also `rouge`, for which the items that have a prompt are answered greedily
+    answers: also `rouge`, for which the items that have a prompt are answered greedily; not where none has one
     """
     losses = answer_losses(
         model, [item.example for item in items], encoder.pad_token_id, description=description
@@ -32,7 +32,8 @@ def measured(
         "probability": [loss.probability for loss in losses],
         "strength": [loss.strength for loss in losses],
     }
-    if answers and hasattr(model, "generate"):  # logits that are put together may have none who writes
+    asked = any(item.prompt is not None and item.truth for item in items)
+    if answers and asked and hasattr(model, "generate"):  # put-together logits may have none who writes
         values["rouge"] = recall_of_answers(model, encoder, items)
     return values
 
