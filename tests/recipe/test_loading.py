@@ -19,7 +19,7 @@ def test_defaults_are_those_of_the_interface() -> None:
     recipe = load_recipe(TOFU)
     assert isinstance(recipe.data, TofuData)
     assert recipe.data.retain_split == "retain90"
-    assert (recipe.adapter.initialization, recipe.adapter.rank, recipe.adapter.alpha) == ("vila", 8, 16)
+    assert (recipe.adapter.initialization, recipe.adapter.rank, recipe.adapter.alpha) == ("default", 8, 16)
     assert (recipe.objective.forget, recipe.objective.retain) == ("ihl", "nll")
     assert (recipe.training.batch_size, recipe.training.epochs, recipe.seed) == ("auto", "auto", 42)
     assert (recipe.training.learning_rate, recipe.training.warmup, recipe.tuning.trials) == (

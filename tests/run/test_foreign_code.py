@@ -118,12 +118,18 @@ def test_the_word_of_a_run_folder(
 @pytest.mark.parametrize(
     ("command", "work"),
     [
-        (["run", "r.yaml"], "expunge.run.unlearn.load_requests"),
+        (["run", "r.yaml"], "expunge.run.given.load_requests"),
         (["validate", "r.yaml"], "expunge.cost.plan.plan"),
         (["importance", "r.yaml"], "expunge.run.importance.measure_and_store"),
         (["finetune", "r.yaml", "--on", "full", "--output", "o"], "expunge.run.finetune.finetune_recipe"),
         (["export", "r", "--output", "o"], "expunge.run.export.export_run"),
         (["eval", "m"], "expunge.benchmarks.evaluate.evaluate_model"),
+        (["sweep", "r.yaml", "--space", "s.yaml", "--trials", "1"], "expunge.sweep.search.sweep"),
+        (["attack", "r"], "expunge.run.attacked.attack_run"),
+        (["chat", "r", "--question", "?"], "expunge.run.conversation.Conversation"),
+        (["init", "--model", "m", "--forget", "f"], "expunge.recipe.loading.read_content"),
+        (["ledger", "add", "l", "r.yaml"], "expunge.ledger.add.add"),
+        (["ledger", "rollback", "l", "1"], "expunge.ledger.rollback.rollback"),
     ],
 )
 def test_the_word_of_the_command_line_holds_for_that_command(

@@ -39,9 +39,12 @@ def test_the_state_says_it_and_a_resume_gives_the_same_weights(
     monkeypatch.setattr(trainer, "save_trained", ended_while_saving)
     monkeypatch.setattr("sys.argv", command)
     before = signal.getsignal(signal.SIGTERM)
+    # A shell's background job, as the suite may be, begins with Ctrl-C ignored.
+    keyboard = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(SystemExit) as leave:
         main()
     signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGINT, keyboard)
     assert leave.value.code == 130
     assert capsys.readouterr().err.endswith(
         "Interrupted. A run goes on where it was by the same command with --resume.\n"
