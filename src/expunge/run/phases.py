@@ -129,11 +129,17 @@ def _check_thresholds(job: Job, before: EvaluationLog) -> None:
 def _evaluate_reference(job: Job, given: str) -> EvaluationLog:
     if job.given_reference_log is not None:
         return job.record(job.given_reference_log, "reference")
+    with job.base_set_aside():
+        log = _measure_reference(job, given)
+    return job.record(log, "reference")
+
+
+def _measure_reference(job: Job, given: str) -> EvaluationLog:
     model = load_model(Model(path=given, dtype=job.recipe.model.dtype), "evaluation.reference")
     job.meter.watch(model)
     log = job.evaluate(model)
     log.model = job.model_facts(model, path=given)
-    return job.record(log, "reference")
+    return log
 
 
 def importance(job: Job) -> None:
