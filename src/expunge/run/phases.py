@@ -229,6 +229,7 @@ def training(job: Job) -> None:
             "steps": last.step,
             "epochs": last.epoch,
             "best_epoch": choice.epoch,
+            "choose": job.recipe.stopping.choose,
             "qualified": choice.qualified,
             "futile": last.futile if nothing else None,
             "aims": job.objective.aims,
@@ -247,9 +248,10 @@ def training(job: Job) -> None:
             + (f" Stopped: {stopped}" if stopped else "")
         )
         return
+    short = "it keeps less than" if job.recipe.stopping.choose == "last" else "no epoch keeps"
     say(
         f"  chosen: epoch {choice.epoch}"
-        + ("" if choice.qualified else " (no epoch keeps 95 % of the utility)")
+        + ("" if choice.qualified else f" ({short} 95 % of the utility)")
         + (f". Stopped: {stopped}" if stopped else "")
     )
 
