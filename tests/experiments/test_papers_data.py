@@ -6,7 +6,7 @@ import gzip
 import json
 from pathlib import Path
 
-import data
+import make_data
 import pytest
 
 from expunge.benchmarks.dialogue.files import Reply, read_dialogues
@@ -16,7 +16,7 @@ def replies(folder: Path, what: str, content: str) -> list[Reply]:
     """What `expunge eval --benchmark dialogue` reads of the file that the converter writes."""
     source = folder / "source"
     source.write_text(content, encoding="utf-8")
-    data.main([what, str(source), "--folder", str(folder)])
+    make_data.main([what, str(source), "--folder", str(folder)])
     return read_dialogues(str(folder / "dialogue"), "--data")[what]
 
 
@@ -64,7 +64,9 @@ def test_the_first_texts_of_the_pile_compressed(tmp_path: Path, monkeypatch: pyt
         file.writelines(
             json.dumps({"text": f"é {number} " * 40_000, "meta": {}}) + "\n" for number in range(9)
         )
-    data.main(["pile", str(tmp_path / "val.jsonl.gz"), "--samples", "5", "--folder", str(tmp_path / "d")])
+    make_data.main(
+        ["pile", str(tmp_path / "val.jsonl.gz"), "--samples", "5", "--folder", str(tmp_path / "d")]
+    )
     rows = [json.loads(line) for line in (tmp_path / "d" / "unseen.jsonl").read_text().splitlines()]
     assert rows == [{"text": f"é {number} " * 40_000} for number in range(5)]
 
@@ -72,5 +74,5 @@ def test_the_first_texts_of_the_pile_compressed(tmp_path: Path, monkeypatch: pyt
 def test_a_file_is_asked_for_where_one_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, said in ((["pile"], "pile needs a file"), (["wmdp", "x"], "is loaded from the hub")):
         with pytest.raises(SystemExit):
-            data.main(arguments)
+            make_data.main(arguments)
         assert said in capsys.readouterr().err

@@ -1,14 +1,15 @@
 """The papers' data, from what one can obtain, as the files that the shipped recipes and docs/papers.md name.
 
-    python experiments/papers/data.py wikitext                                 # → data/wikitext.jsonl
-    python experiments/papers/data.py wmdp                                     # → data/wmdp.jsonl
-    python experiments/papers/data.py pile val.jsonl.zst                       # → data/unseen.jsonl
-    python experiments/papers/data.py blended_skill_talk test.json             # → data/dialogue/blended_skill_talk.jsonl
-    python experiments/papers/data.py empathetic_dialogues test.csv            # → data/dialogue/empathetic_dialogues.jsonl
-    python experiments/papers/data.py wizard_of_wikipedia test_random_split.json
-    python experiments/papers/data.py wizard_of_internet test.jsonl
+    python experiments/papers/make_data.py wikitext                                 # → data/wikitext.jsonl
+    python experiments/papers/make_data.py wmdp                                     # → data/wmdp.jsonl
+    python experiments/papers/make_data.py pile val.jsonl.zst                       # → data/unseen.jsonl
+    python experiments/papers/make_data.py blended_skill_talk test.json
+    python experiments/papers/make_data.py empathetic_dialogues test.csv
+    python experiments/papers/make_data.py wizard_of_wikipedia test_random_split.json
+    python experiments/papers/make_data.py wizard_of_internet test.jsonl
 
-`wikitext` and `wmdp` load from the hub; the others read a file. Where each comes from:
+The four dialogue sets become `data/dialogue/NAME.jsonl`. `wikitext` and `wmdp` load from the hub; the others read a
+file. Where each comes from:
 
 pile                  the validation split of the Pile, or of its copy `monology/pile-uncopyrighted` on the hub
 blended_skill_talk    https://parl.ai/downloads/blended_skill_talk/blended_skill_talk.tar.gz
