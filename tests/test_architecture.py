@@ -35,7 +35,7 @@ FLOORS = (
     ("models",),
     ("registry", "settings", "intact"),
     ("storage", "progress"),
-    ("errors", "_version"),
+    ("errors", "_version", "trust", "hub", "sandbox"),
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -24,7 +25,7 @@ from .commands import (
     sweep,
     validate,
 )
-from .errors import ExpungeError, InputError
+from .errors import ExpungeError, InputError, Terminated
 from .storage import no_room
 
 app = typer.Typer(
@@ -36,7 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-#: The exit code after Ctrl-C, as shells have it: 128 + SIGINT.
+#: The exit code after Ctrl-C, as shells have it: 128 + SIGINT. After SIGTERM it is the same.
 INTERRUPTED = 130
 
 # In the order in which `expunge --help` lists them.
@@ -66,6 +67,7 @@ def _version(
 def main() -> None:
     """Entry point: 0 done, 1 failed while running, 2 the user's input is wrong, 3 by --strict not
     forgotten with the utility kept, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _terminate)
     # PEFT asks transformers for an attribute under its old name on every call; users can do nothing about it.
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     try:
@@ -95,6 +97,12 @@ def main() -> None:
         print("Interrupted. A run goes on where it was by the same command with --resume.", file=sys.stderr)
     if code:
         sys.exit(code)
+
+
+def _terminate(*_: object) -> None:
+    """End as by Ctrl-C. A second signal would interrupt the record of the first."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Terminated
 
 
 def _is_usage_error(error: Exception) -> bool:

@@ -18,7 +18,7 @@ from expunge.training.tuning import Tried, next_rate
 def test_small_requests_get_small_batches_and_enough_steps(samples: int, batch: int, epochs: int) -> None:
     plan = Training().plan(samples)
     assert (plan.batch_size, plan.epochs) == (batch, epochs)
-    assert plan.micro_batch_size == min(8, batch)
+    assert plan.micro_batch_size == min(4, batch)
     assert plan.epochs * plan.steps_an_epoch(samples) >= 40
     assert plan.learning_rate == 1e-4
     assert not plan.first_step_at_zero
@@ -36,6 +36,7 @@ def test_what_is_given_stays() -> None:
 def test_micro_batches_of_one_s_own_divide_the_batch() -> None:
     plan = Training(micro_batch_size=6).plan(64)
     assert (plan.batch_size, plan.micro_batch_size) == (16, 4)
+    assert Training(batch_size=6).plan(64).micro_batch_size == 3
 
 
 def searched(first: float, border: float, trials: int = 20) -> list[float]:

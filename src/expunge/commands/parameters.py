@@ -12,4 +12,10 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value, over
 Strict = Annotated[
     bool, typer.Option("--strict", help="exit code 3 unless it is forgotten, with the utility kept")
 ]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code", help="run Python code that comes with models and task files, in this call"
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout, nothing else there")]

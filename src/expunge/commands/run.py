@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .parameters import Overrides, RecipeFile, Strict
+from .parameters import Overrides, RecipeFile, Strict, TrustRemoteCode
 from .printing import print_outcome
 
 
@@ -17,8 +17,12 @@ def run(
     output: Annotated[Path | None, typer.Option(help="run folder, in place of the recipe's")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
     strict: Strict = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Unlearn: importance → adapter → training → evaluation → export → report; ends with the verdict."""
     from ..run.unlearn import unlearn  # here for the start-up time
 
-    print_outcome(unlearn(recipe, overrides or [], output=output, resume=resume), strict)
+    finished = unlearn(
+        recipe, overrides or [], output=output, resume=resume, trust_remote_code=trust_remote_code
+    )
+    print_outcome(finished, strict)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .parameters import AsJson, Overrides, RecipeFile, Strict
+from ..trust import trusting
+from .parameters import AsJson, Overrides, RecipeFile, Strict, TrustRemoteCode
 from .printing import NOT_AS_ASKED
 
 if TYPE_CHECKING:
@@ -33,23 +34,25 @@ def sweep(
     resume: Annotated[
         bool, typer.Option("--resume", help="go on with an interrupted sweep, or join its other workers")
     ] = False,
+    trust_remote_code: TrustRemoteCode = False,
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Search settings: a run a trial, the best that keeps 95 % of the utility, and the front of all."""
     from ..sweep.search import sweep as search  # here for the start-up time
 
-    folder = search(
-        recipe,
-        space,
-        overrides or [],
-        trials=trials,
-        output=output,
-        sampler=sampler,
-        prune=prune,
-        storage=storage,
-        resume=resume,
-    )
+    with trusting(trust_remote_code):
+        folder = search(
+            recipe,
+            space,
+            overrides or [],
+            trials=trials,
+            output=output,
+            sampler=sampler,
+            prune=prune,
+            storage=storage,
+            resume=resume,
+        )
     state = folder.state
     _print_trials(state)
     print(json.dumps(folder.document, indent=2) if as_json else folder.report_file)

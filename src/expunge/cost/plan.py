@@ -140,8 +140,12 @@ def _lines(costs: dict[str, Cost]) -> list[str]:
     total = sum((cost for cost in costs.values()), Cost())
     by_phase = ", ".join(f"{name} {_duration(cost.seconds)}" for name, cost in costs.items())
     highest = max(costs, key=lambda name: costs[name].peak_memory_bytes)
+    spread = ""
+    if total.later:
+        least, most = _duration(total.seconds - total.sooner), _duration(total.seconds + total.later)
+        spread = f" ({least} to {most}, by how many trials are left early)"
     return [
-        f"time: about {_duration(total.seconds)} on this device as busy as it is now ({by_phase})",
+        f"time: about {_duration(total.seconds)}{spread} on this device with nothing else to do: {by_phase}",
         f"memory: about {total.peak_memory_bytes / 1e9:.2f} GB at the peak, in {highest}",
     ]
 

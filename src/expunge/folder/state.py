@@ -256,10 +256,18 @@ class Judgement(Record):
     next: list[str]
 
 
+class PrecisionFacts(Record):
+    """What training computes in where the recipe left that to the machine. bf16_speedup: of a product, measured"""
+
+    chosen: Literal["fp32", "bf16"]
+    bf16_speedup: Amount
+
+
 class RunState(Origin):
     """`run.json`. benchmark, thresholds, given_logs: as they were at the start; version 0.1.0 had none
 
     ended: how, where the run is over without a model to hand over
+    network: what the hub was asked for, by name; nothing where all was local, or in the cache with HF_HUB_OFFLINE
     """
 
     state: Literal["running", "done", "failed"]
@@ -267,6 +275,7 @@ class RunState(Origin):
     machine: dict[str, Any] = {}
     method: str | None = None
     deliverable: Literal["adapter", "merged", "assistant"] = "adapter"
+    network: list[str] = []
     model: ModelFacts
     data: DataFacts
     adapter: AdapterFacts
@@ -277,6 +286,7 @@ class RunState(Origin):
     resumed: list[Resumption] = []
     metrics: Stages
     importance: TakenImportance | None = None
+    precision: PrecisionFacts | None = None
     tuning: TuningFacts | None = None
     training: TrainingFacts | None = None
     ended: Ended | None = None

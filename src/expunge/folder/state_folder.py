@@ -68,13 +68,14 @@ class StateFolder(Generic[State]):
 
     @contextmanager
     def recording_failure(self, speaks: bool) -> Iterator[None]:
-        """Within the block an error is recorded, by the process that speaks, before it goes on its way.
+        """Within the block an error or an interruption is recorded, by the process that speaks, before it goes on its
+        way.
 
         Raises `RunFailed` in its place where the disk is full: what is staged makes room for the record.
         """
         try:
             yield
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             full = no_room(error, self.path)
             if speaks:
                 for staged in self.path.rglob(f"*{PARTIAL}") if full else ():

@@ -266,7 +266,9 @@ def _request_rows(state: ContinualState) -> list[dict[str, Any]]:
             "source": forget.source,
             "n": forget.n,
             "hash": forget.hash[:12],
-            "folder": over[number - 1].folder if number <= len(over) else None,
+            "folder": f"requests/{number}"
+            if number <= len(over)
+            else None,  # not a place that the record names
         }
         for number, forget in enumerate(state.data.forget, start=1)
     ]

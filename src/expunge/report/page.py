@@ -19,6 +19,7 @@ from .evidence import Evidence, forget_log_ratios
 from .figures import loss_curves, truth_ratio_distributions, utility_against_forgetting
 from .glossary import glossary
 from .importance_map import importance_map
+from .markdown import argument, code, prose
 from .tables import cost_rows, metric_rows, request_rows, trial_rows
 from .verdict import judge, limits
 
@@ -110,7 +111,13 @@ def templates() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        number=quantities.number, count=quantities.count, size=quantities.size, percent=quantities.percent
+        number=quantities.number,
+        count=quantities.count,
+        size=quantities.size,
+        percent=quantities.percent,
+        prose=prose,
+        code=code,
+        argument=argument,
     )
     return environment
 

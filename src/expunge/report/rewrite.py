@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError, Problem
+from ..folder.lock import locked
 from ..folder.requests import ContinualFolder
 from ..folder.sweep import SweepFolder
 from .continual import write_continual_report
@@ -20,6 +21,11 @@ def report_run(run_folder: Path, show_text: bool = False) -> Path:
     Raises `InputError` where it is no run folder, a file in it is broken, or the texts of several requests or of a
     sweep are asked for.
     """
+    with locked(Path(run_folder), str(run_folder)):
+        return _report_run(run_folder, show_text)
+
+
+def _report_run(run_folder: Path, show_text: bool) -> Path:
     for folder, what, parts, write in (
         (ContinualFolder(run_folder), "run of several requests", "requests", write_continual_report),
         (SweepFolder(run_folder), "sweep", "trials", write_sweep_report),

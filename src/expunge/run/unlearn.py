@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 from ..recipe import Recipe
 from ..recipe.loading import naming_recipe
 from ..recipe.requests import load_requests
+from ..trust import trusting
 from .continual import run_requests
 from .result import Run
 from .single import run_recipe
@@ -25,6 +26,7 @@ def unlearn(
     output: str | Path | None = None,
     resume: bool = False,
     callbacks: Sequence[TrainerCallback] = (),
+    trust_remote_code: bool = False,
 ) -> Run:
     """Run a recipe: importance → adapter → training → evaluation → export → report.
 
@@ -40,13 +42,14 @@ def unlearn(
                `control.should_training_stop` there ends the training after this epoch. Of several processes each has
                its callbacks, which have to decide alike; the values of the metrics are with the first alone. Where the
                learning rate is looked for they are told of every trial, one training after another
+    trust_remote_code: run Python code that comes with models and task files; a recipe alone gives no leave to
 
     Raises `InputError` for wrong input, before anything is written, and `RunFailed` where training diverged before
     its first epoch was over.
     """
     if isinstance(recipe, Recipe):
         recipe = recipe.given
-    with naming_recipe(recipe):
+    with naming_recipe(recipe), trusting(trust_remote_code):
         loaded = load_requests(recipe, overrides, output=str(output) if output else None)
         if isinstance(loaded, Recipe):
             return run_recipe(loaded, resume, callbacks=callbacks)
