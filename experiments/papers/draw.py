@@ -11,9 +11,9 @@
     python experiments/papers/draw.py vila-layers runs/vila/layers/* --output vila-layers.svg
 
 What `expunge eval … --output RUN.reasoning.json` (`.dialogue.json`, `.pile.json`) measured of a run's result lies
-beside the run's folder; without it a picture leaves those points out. Means are over the forget sets, and over repeats with
-another seed, of one model, method, rank and set of layers; ± is the standard deviation. A run counts as successful
-where its thresholds were reached.
+beside the run's folder; without it a picture leaves those points out. Means are over the forget sets, and over repeats
+with another seed, of one model, method, rank and set of layers; ± is the standard deviation. A run counts as
+successful where its thresholds were reached.
 """
 
 from __future__ import annotations

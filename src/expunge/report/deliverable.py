@@ -53,4 +53,4 @@ DELIVERABLES = {
 
 def deliverable(folder: RunFolder) -> Deliverable:
     """The form that the run hands over first; an adapter where it does not say."""
-    return DELIVERABLES.get(folder.state.method) or DELIVERABLES[folder.state.deliverable]
+    return DELIVERABLES.get(folder.state.method or "") or DELIVERABLES[folder.state.deliverable]
