@@ -34,7 +34,9 @@ def python(code: str, *arguments: object) -> str:
     [
         "expunge",
         "expunge.cli",
+        "expunge.ledger.verify",
         "expunge.recipe",
+        "expunge.losses",
         "expunge.objectives.registry",
         "expunge.importance.registry",
         "expunge.benchmarks.tofu.score",

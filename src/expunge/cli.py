@@ -12,10 +12,16 @@ import typer
 
 from ._version import __version__
 from .commands import (
+    attack,
+    attest,
+    chat,
     evaluate,
     export,
     finetune,
     importance,
+    init,
+    keygen,
+    ledger,
     methods,
     quickstart,
     recipes,
@@ -24,6 +30,7 @@ from .commands import (
     score,
     sweep,
     validate,
+    verify,
 )
 from .errors import ExpungeError, InputError, Terminated
 from .storage import no_room
@@ -32,7 +39,6 @@ app = typer.Typer(
     name="expunge",
     help="Make a language model forget, cheaply and in evidence.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -42,14 +48,21 @@ INTERRUPTED = 130
 
 # In the order in which `expunge --help` lists them.
 app.command()(quickstart.quickstart)
+app.command()(init.init)
 app.command()(run.run)
 app.command()(validate.validate)
 app.command("eval", context_settings=evaluate.ANY_OPTION)(evaluate.evaluate)
 app.command()(importance.importance)
 app.command()(finetune.finetune)
 app.command()(sweep.sweep)
+app.command()(attack.attack)
 app.command()(export.export)
 app.command()(report.report)
+app.command()(chat.chat)
+app.add_typer(ledger.ledger, name="ledger")
+app.command()(attest.attest)
+app.command()(verify.verify)
+app.command()(keygen.keygen)
 app.command()(methods.methods)
 app.add_typer(score.score, name="score")
 app.add_typer(recipes.recipes, name="recipes")

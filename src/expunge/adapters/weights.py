@@ -55,7 +55,7 @@ def write_exported(
     for name, (A, B) in factors.items():
         weights |= zip(weight_names(name), (A.contiguous(), B.contiguous()), strict=True)
     with atomic_folder(folder) as partial:
-        config.save_pretrained(str(partial))
+        write_config(config, partial)
         save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
         write_origin(origin, partial)
     return folder
@@ -72,6 +72,14 @@ def read_config(adapter: Path, remedy: str = RESTORE) -> LoraConfig:
     if content["peft_type"] != "LORA":
         raise broken(file, f"its peft_type is {content['peft_type']!r}, not 'LORA'", remedy)
     return LoraConfig.from_pretrained(str(adapter))
+
+
+def write_config(config: LoraConfig, adapter: Path) -> None:
+    """Write it, the same bytes for the same settings: PEFT keeps the targets as a set, whose order is another one in
+    every process."""
+    if isinstance(config.target_modules, set):
+        config.target_modules = sorted(config.target_modules)
+    config.save_pretrained(str(adapter))
 
 
 def read_factors(

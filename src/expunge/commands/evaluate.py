@@ -11,6 +11,7 @@ import typer
 from ..benchmarks.registry import benchmarks
 from ..errors import InputError, Problem
 from ..trust import trusting
+from .completion import benchmark_names
 from .parameters import AsJson, TrustRemoteCode
 from .printing import first_process, print_metrics
 
@@ -21,7 +22,9 @@ ANY_OPTION = {"allow_extra_args": True, "ignore_unknown_options": True}
 def evaluate(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="model folder or hub id: base or merged")],
-    benchmark: Annotated[str, typer.Option(help=", ".join(benchmarks))] = "tofu",
+    benchmark: Annotated[
+        str, typer.Option(help=", ".join(benchmarks), autocompletion=benchmark_names)
+    ] = "tofu",
     data: Annotated[
         str | None, typer.Option(help="the benchmark's files: a folder or a hub id; tdec: a file as well")
     ] = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ..run.surrogate import surrogate_size
 from .model import Cost, CostModel
 
 
-def plan(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def plan(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Tell the resolved recipe, optimiser steps, trainable parameters, and the cost of every phase.
 
     For a list of forget sets: the steps of all requests, the largest of their peaks, and under `requests` their plans.

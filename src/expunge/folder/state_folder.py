@@ -38,6 +38,9 @@ class StateFolder(Generic[State]):
         self.state_file = self.path / self.file_name
         self.adapter = self.path / "adapter"
         self.merged = self.path / "merged"
+        #: What `unlearn` was given in memory: the model, and the rows, a file a side.
+        self.base = self.path / "base"
+        self.data = self.path / "data"
         self.report_file = self.path / "report.html"
         self.card_file = self.path / "README.md"
 

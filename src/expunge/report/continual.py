@@ -203,6 +203,7 @@ def evidence_of(folder: ContinualFolder, number: int) -> Evidence:
         utility=last.training.utility_metric if last.training else None,
         aims=own.aims if own else "probabilities",
         ended=request.ended,
+        attacks=folder.request(number).state.attacks,  # as that request left the model
         futile=own.futile if own else None,
     )
 

@@ -14,6 +14,8 @@ from ..folder.run import RunFolder, read_run_folder
 from ..storage import write_text
 from ..training.selection import UTILITY_SHARE
 from . import quantities
+from .attack_bars import attack_bars, variant_rows
+from .attack_curves import attack_curves
 from .deliverable import deliverable
 from .evidence import Evidence, forget_log_ratios
 from .figures import loss_curves, truth_ratio_distributions, utility_against_forgetting
@@ -43,7 +45,11 @@ def write_report(run_folder: Path, show_text: bool = False) -> Path:
         request=request_rows(folder),
         metrics=metrics,
         glossary=glossary(row.name for row in metrics),
+        attacks=folder.state.attacks,
+        variants=variant_rows(folder.state.attacks),
         figures={
+            "attacks": attack_bars(folder.state.attacks),
+            "attack_curves": attack_curves(folder.state.attacks),
             "frontier": utility_against_forgetting(folder),
             "truth_ratio": truth_ratio_distributions(folder),
             "losses": loss_curves(folder),
@@ -95,6 +101,7 @@ def gather_evidence(folder: RunFolder) -> Evidence:
         stopped=training.stopped if training else None,
         failed=folder.state.state == "failed",
         surrogate=dict(surrogate) if surrogate else {},
+        attacks=folder.state.attacks,
         limit="" if folder.state.ended else deliverable(folder).limit,
     )
 

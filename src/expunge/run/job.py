@@ -191,6 +191,11 @@ class Job(Inputs):
         self._trained = model
         self.meter.watch(model)
 
+    def release(self) -> None:
+        """Give back the memory of the models, which are on the disk by now."""
+        self._trained = None
+        self.base.to("meta")
+
     @property
     def generates_every_time(self) -> bool:
         return self.recipe.evaluation.generate == "every"

@@ -91,7 +91,8 @@ def is_begun(folder: Path, state_file: Path, resume: bool) -> bool:
 
 
 def _only_recipe(folder: Path, state_file: Path) -> bool:
-    """Whether a kill struck while the run was being created, or another process creates it now."""
+    """Whether there is only what was given in memory, what other processes lock, or what a kill left of creating it."""
     return {entry.name for entry in folder.iterdir()} <= {
         LOCK, "recipe.yaml", "recipe.yaml.partial", f"{state_file.name}.partial", f"{state_file.stem}.lock",
+        "data", "base", "base.partial",
     }  # fmt: skip

@@ -17,12 +17,14 @@ SETS = ("forget", "retain", "real_authors", "world_facts")
 
 @dataclass(frozen=True)
 class Question:
-    """One row of an evaluation set; `paraphrased` is None where the set has no paraphrased answers."""
+    """One row of an evaluation set; `paraphrased` is None where the set has no paraphrased answers, `reworded` where it
+    has no paraphrased questions."""
 
     question: str
     answer: str
     paraphrased: str | None
     perturbed: tuple[str, ...]
+    reworded: str | None = None
 
 
 def set_names(forget: str) -> dict[str, str]:
@@ -134,5 +136,9 @@ def _misaligned(folder: Path, sets: Iterable[tuple[str, list[Any]]]) -> Iterator
 
 def _question(row: dict[str, Any]) -> Question:
     return Question(
-        row["question"], row["answer"], row.get("paraphrased_answer"), tuple(row["perturbed_answer"])
+        row["question"],
+        row["answer"],
+        row.get("paraphrased_answer"),
+        tuple(row["perturbed_answer"]),
+        reworded if isinstance(reworded := row.get("paraphrased_question"), str) else None,
     )
