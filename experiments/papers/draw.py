@@ -11,8 +11,8 @@
     python experiments/papers/draw.py vila-layers runs/vila/layers/* --output vila-layers.svg
 
 What `expunge eval … --output RUN.reasoning.json` (`.dialogue.json`, `.pile.json`) measured of a run's result lies
-beside the run's folder; without it a picture leaves those points out. Means are over the forget sets, and over repeats
-with another seed, of one model, method, rank and set of layers; ± is the standard deviation. A run counts as
+beside the run's folder, what it measured of the model before in `before.reasoning.json` there; a picture leaves out
+what is not there. Means are over the forget sets, and over repeats with another seed, of one model, method, rank and set of layers; ± is the standard deviation. A run counts as
 successful where its thresholds were reached.
 """
 
@@ -115,7 +115,7 @@ def read_row(folder: RunFolder, beside: Path) -> Row:
         reached=not recipe.stopping.rule or any(row.reached for row in rows if row.epoch == chosen),
         epochs=state.training.epochs if state.training else 0,
         metrics=values(folder.metrics("after")) | capabilities(beside),
-        before=values(folder.metrics("before")),
+        before=values(folder.metrics("before")) | capabilities(beside.with_name("before")),
         reference=values(folder.metrics("reference")),
         course=[values(row.metrics) for row in rows],
         flops={name: phase.flops or 0.0 for name, phase in state.phases.items()},
@@ -187,7 +187,7 @@ def _capability_panels(rows: Sequence[Row], place: Callable[[Row], float], label
     """Reasoning, dialogue and perplexity over `place`: a circle a successful run, a cross a failed one; the line is
     the mean of the successful ones, dashed the model before unlearning."""
     figure, axes = _panels(len(CAPABILITIES))
-    for panel, (name, (_, metric, scale)) in zip(axes[0], CAPABILITIES.items(), strict=True):
+    for panel, (name, (_, _, scale)) in zip(axes[0], CAPABILITIES.items(), strict=True):
         for method in dict.fromkeys(row.method for row in rows):
             there = [row for row in rows if row.method == method and name in row.metrics]
             colour = COLOURS.get(method)
@@ -208,7 +208,7 @@ def _capability_panels(rows: Sequence[Row], place: Callable[[Row], float], label
                 for x in sorted({place(row) for row in there if row.reached})
             }
             panel.plot(list(means), list(means.values()), color=colour, gid=f"{method} mean")
-        before = [row.before[metric] for row in rows if metric in row.before]
+        before = [row.before[name] for row in rows if name in row.before]
         if before:
             panel.axhline(statistics.fmean(before), color="#555555", linestyle="--")
         panel.set(title=name, xlabel=label, yscale=scale)

@@ -21,7 +21,7 @@ def tdec(
     number: int, method: str, epochs: int, likelihood: float, reached: bool = True, rank: int = 16
 ) -> Row:
     return Row("gpt-neo-125m", method, str(number), rank, "ffn", reached=reached, epochs=epochs,
-               metrics={EL: likelihood, MA: 0.2, "reasoning": 0.4 + number / 100}, before={"reasoning_accuracy": 0.43},
+               metrics={EL: likelihood, MA: 0.2, "reasoning": 0.4 + number / 100}, before={"reasoning": 0.43},
                flops={"importance": 1.0, "training": 9.0, "report": 100.0})  # fmt: skip
 
 
@@ -47,6 +47,8 @@ def test_circles_are_runs_that_succeeded_and_their_mean_is_a_line() -> None:
     panel = draw.figure_3(rows).axes[0]
     assert points(panel, "LoKU o") == [[16, 0.40], [16, 0.42], [32, 0.40]]
     assert points(panel, "LoKU x") == [[16, 0.44]]
+    (dashed,) = [each for each in panel.lines if each.get_linestyle() == "--"]
+    assert dashed.get_ydata() == [pytest.approx(0.43)] * 2
     (line,) = [each for each in panel.lines if each.get_gid() == "LoKU mean"]
     np.testing.assert_allclose(line.get_xydata(), [[16, 0.41], [32, 0.40]])
     cost = draw.figure_2(rows).axes[0]
@@ -96,7 +98,9 @@ def test_a_row_is_read_from_a_run_and_the_logs_beside_it(
     recipe = small_recipe(model_folder, data_folder)
     run = expunge.unlearn(recipe, output=tmp_path / "run")
     write_json(tmp_path / "run.dialogue.json", {"metrics": {"dialogue_f1": {"value": 0.1}}})
+    write_json(tmp_path / "before.dialogue.json", {"metrics": {"dialogue_f1": {"value": 0.2}}})
     (row,) = draw.read([tmp_path / "run", tmp_path / "run.dialogue.json"])
+    assert row.before["dialogue"] == 0.2
     assert (row.method, row.rank, row.epochs, len(row.course)) == ("IHL+FACTORED", 2, 2, 2)
     assert row.metrics == {
         **{name: metric["value"] for name, metric in run.metrics["after"].items()},
