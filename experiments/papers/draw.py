@@ -12,8 +12,9 @@
 
 What `expunge eval … --output RUN.reasoning.json` (`.dialogue.json`, `.pile.json`) measured of a run's result lies
 beside the run's folder, what it measured of the model before in `before.reasoning.json` there; a picture leaves out
-what is not there. Means are over the forget sets, and over repeats with another seed, of one model, method, rank and set of layers; ± is the standard deviation. A run counts as
-successful where its thresholds were reached.
+what is not there. Means are over the forget sets, and over repeats with another seed, of one
+model, method, rank and set of layers; ± is the standard deviation. A run counts as successful where its thresholds were
+reached.
 """
 
 from __future__ import annotations
