@@ -93,7 +93,7 @@ def evaluate(
     }  # fmt: skip
     model, extra = read_extra([model, *context.args])
     options = {name: value for name, value in given.items() if value is not None} | extra
-    *beneath, last = adapter or [None]
+    beneath, last = (adapter[:-1], adapter[-1]) if adapter else ([], None)
     request = EvaluationRequest(
         model, benchmark, options, last, reference, template, max_length, calibrate, output, beneath
     )
