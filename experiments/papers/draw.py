@@ -328,10 +328,18 @@ def vila_cost(rows: Sequence[Row]) -> Figure:
                       color=["#2f5d8a", "#c9972b", "#5a7d4f"][PHASES.index(phase)])  # fmt: skip
             bottom += hours
         panel.annotate(
-            f"{row.method}\n{row.stored / 1e6:.3g} MB", (place, bottom), ha="center", va="bottom", fontsize=7
+            f"{row.method.replace('LoKU', 'IHL+FILA')}\n{row.stored / 1e6:.3g} MB",
+            (place, bottom),
+            ha="center",
+            va="bottom",
+            fontsize=7,
         )
     panel.set_xticks([place + 0.3 for place in range(len(sets))], sets)
-    panel.set(ylabel="hours", title="extraction (blue), start (yellow), training (green); stored importance")
+    panel.set(ylabel="hours")
+    panel.set_title(
+        "blue: extraction, yellow: start, green: training\nabove: the stored importance", fontsize=9
+    )
+    panel.margins(y=0.15)
     return figure
 
 
