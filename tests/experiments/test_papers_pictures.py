@@ -81,6 +81,35 @@ def test_vilas_pictures() -> None:
     assert bars == {"LoKU importance": (0, 2), "LoKU adapter": (2, 0), "LoKU training": (2, 1)}
 
 
+def test_figure_6_goes_from_task_to_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "1").mkdir()
+    for number, accuracy in ((1, 0.41), (2, 0.40)):
+        metrics = {"reasoning_accuracy": {"value": accuracy}}
+        write_json(tmp_path / f"{number}.reasoning.json", {"metrics": metrics})
+    write_json(tmp_path / "request-1.json", {"metrics": {EL: {"value": 0.3}}})
+    recipe = SimpleNamespace(
+        method=SimpleNamespace(name="unlearn"),
+        objective=SimpleNamespace(forget="ihl", retain="nll"),
+        adapter=SimpleNamespace(initialization="fila"),
+    )
+
+    def request(number: int) -> SimpleNamespace:
+        return SimpleNamespace(
+            recipe=recipe,
+            path=tmp_path / str(number),
+            metrics=lambda stage: {EL: SimpleNamespace(value=0.1)},
+            evaluation=lambda name: tmp_path / f"{name}.json",
+        )
+
+    several = SimpleNamespace(state=SimpleNamespace(requests=[1, 2]), request=request)
+    monkeypatch.setattr(draw, "ContinualFolder", lambda folder: several)
+    reasoning, dialogue, _, left = draw.figure_6([tmp_path]).axes
+    np.testing.assert_allclose(reasoning.lines[0].get_xydata(), [[1, 0.41], [2, 0.40]])
+    assert len(dialogue.lines[0].get_xydata()) == 0  # nothing was measured
+    np.testing.assert_allclose(left.lines[0].get_xydata(), [[1, 0.1], [2, 0.2]])
+    assert left.lines[0].get_label() == "LoKU"
+
+
 def test_what_is_left_of_all_tasks_so_far(tmp_path: Path) -> None:
     for number, value in ((1, 0.1), (2, 0.4)):
         write_json(tmp_path / f"request-{number}.json", {"metrics": {EL: {"value": value}}})
