@@ -74,6 +74,13 @@ def uld(start) -> expunge.Run:
 
 
 @pytest.fixture(scope="module")
+def all_weights(start) -> expunge.Run:
+    # Two steps an epoch: the first takes the forget set away, the others the rest with it.
+    return start("all_weights", "adapter={}", "objective.forget=ga", "objective.retain=nll", "stopping.choose=last",
+                 "stopping.utility_floor=0")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
 def retrain(start, beginning: Path) -> expunge.Run:
     return start({"name": "retrain", "base": str(beginning)}, "adapter={}")
 
@@ -211,6 +218,39 @@ class TestLogitDifference:
         assert "vllm" not in card
 
 
+class TestAllWeights:
+    def test_all_weights_have_moved_and_what_was_measured_is_what_is_handed_over(
+        self, all_weights: expunge.Run, model_folder: Path, data_folder: Path
+    ) -> None:
+        assert not {"importance", "adapter", "tuning"} & all_weights.state["phases"].keys()
+        handed = base(all_weights.merged)
+        pairs = zip(handed.parameters(), base(model_folder).parameters(), strict=True)
+        assert not any(torch.equal(found, old) for found, old in pairs)
+        found = [answer.loss for answer in measured(handed, model_folder, data_folder)]
+        assert found == pytest.approx(logged_losses(all_weights), rel=1e-5)
+        assert probability(all_weights, "after") < probability(all_weights, "before")
+
+    def test_its_steps_are_those_of_gradient_ascent_beside_descent(
+        self, all_weights: expunge.Run, model_folder: Path
+    ) -> None:
+        """The first step's losses are the original's, and what it lowers is −NLL on the forget set."""
+        steps = read_json_lines(all_weights.path / "steps.jsonl")
+        assert all(later < first for first, later in by_epoch(steps))
+        assert steps[0]["forget_loss"] < 0 < steps[0]["retain_loss"]
+        assert {step["retain_weight"] for step in steps} == {1.0}
+
+    def test_the_last_epoch_is_handed_over(self, all_weights: expunge.Run) -> None:
+        training = all_weights.state["training"]
+        assert (training["choose"], training["best_epoch"], training["epochs"]) == ("last", 2, 2)
+
+    def test_the_card_speaks_of_a_model_of_its_own(self, all_weights: expunge.Run) -> None:
+        card = (all_weights.path / "README.md").read_text()
+        assert "| Method | all_weights; forget loss ga; retain loss nll with weight 1 |" in card
+        assert "Copies of the original model have the data." in card
+        assert "LoRA" not in card
+        assert "Retraining" not in card
+
+
 class TestRetrain:
     def test_it_is_finetuned_on_the_retain_set_from_the_beginning(
         self, retrain: expunge.Run, beginning: Path, model_folder: Path, data_folder: Path
@@ -297,7 +337,7 @@ class TestRetrain:
         assert min(answer.loss for answer in forgotten) > 1.0
 
 
-@pytest.mark.parametrize("name", ["uld", "retrain"])
+@pytest.mark.parametrize("name", ["uld", "retrain", "all_weights"])
 def test_a_run_that_broke_off_after_its_first_epoch_is_gone_on_with(
     name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -350,6 +390,11 @@ class TestBadCombinations:
              "export: the method 'uld' cannot hand over 'merged': what changes is the decoding"),
             ({"name": "uld", "layers": 2}, {}, "method.layers: an assistant of 2 blocks is no part of a model of 2"),
             ({"name": "retrain", "base": "BASE"}, {}, "adapter: the method 'retrain' has no use for it."),
+            ("all_weights", {"adapter": {"rank": 4}}, "adapter: the method 'all_weights' has no use for it."),
+            ("all_weights", {"objective": "npo", "adapter": {}},
+             "objective: a loss looks at the original model, which is an adapter's base"),
+            ("all_weights", {"objective": {"forget": "ga", "retain": "kl"}, "adapter": {}},
+             "objective: a loss looks at the original model"),
             ({"name": "retrain", "base": "BASE", "weights": "adapter"}, {"export": ["adapter"]},
              "export: the method 'retrain' cannot hand over 'adapter': its weights are not the original's"),
             ({"name": "retrain", "base": "MODEL"}, {}, "is the model that is to forget"),
@@ -394,15 +439,17 @@ class TestBadCombinations:
             ["method: task_arithmetic: W − scale · s·BA", "adapter: 14 layers, 1,536 trainable"],
         ),
         ("retrain", ["training: 2 epochs of 5 steps", "weights: all"]),
+        ("all_weights", ["training: 2 epochs of 2 steps", "weights: all"]),
     ],
 )
 def test_validate_shows_the_method(
     recipe: dict, beginning: Path, tmp_path: Path, method: Any, lines: list[str]
 ) -> None:
     recipe["adapter"] = {"rank": 2, "alpha": 4}
+    if method in ("retrain", "all_weights"):
+        del recipe["adapter"]
     if method == "retrain":
         method = {"name": "retrain", "base": str(beginning)}
-        del recipe["adapter"]
     file = tmp_path / "recipe.yaml"
     file.write_text(json.dumps({**recipe, "method": method}))
     shown = "\n".join(plan(file)["lines"])
@@ -411,7 +458,7 @@ def test_validate_shows_the_method(
 
 def test_the_catalogue_names_every_method() -> None:
     entries = {entry["name"]: entry for entry in catalogue()["methods (method)"]}
-    assert list(entries) == ["unlearn", "task_arithmetic", "retrain", "uld"]
+    assert list(entries) == ["unlearn", "all_weights", "task_arithmetic", "retrain", "uld"]
     assert entries["uld"]["hyperparameters"] == {"layers": 8, "offset_weight": 0.75, "retain_weight": 6.5}
     assert entries["retrain"]["needs"] == ["base"]
     assert all(entry["formula"] and entry["paper"] for entry in entries.values())

@@ -1,4 +1,4 @@
-"""docs/papers.md as data: every command with every row of the tables that it stands under."""
+"""docs/papers*.md as data: every command with every row of the tables that it stands under."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-INDEX = Path(__file__).parents[2] / "docs" / "papers.md"
+PAGES = sorted((Path(__file__).parents[2] / "docs").glob("papers*.md"))
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ def commands(text: str | None = None) -> list[Command]:
     Raises KeyError for a name that no table of the section has.
     """
     found: dict[Command, None] = {}
-    for section, lines in _sections(INDEX.read_text(encoding="utf-8") if text is None else text):
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for section, lines in _sections(pages if text is None else text):
         tables = list(_settings(lines))
         for line in _shell_lines(lines):
             if not line.startswith("expunge "):

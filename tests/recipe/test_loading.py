@@ -186,3 +186,12 @@ def test_a_custom_template_needs_its_places() -> None:
     assert load_recipe({**TOFU, "data": data}).data.template.answer == "{answer}"
     with pytest.raises(InputError, match=r"does not contain \{question\}"):
         load_recipe({**TOFU, "data": {**TOFU["data"], "template": {"prompt": "Q A"}}})
+
+
+def test_the_first_questions_are_asked_of_a_benchmark_that_knows_them() -> None:
+    data = {"format": "tofu", "path": "t", "forget": "forget01"}
+    content = {"model": {"path": "m"}, "data": data, "evaluation": {"first": 300}}
+    assert load_recipe(content).evaluation.first == 300
+    own = {**content, "data": {"forget": "f.jsonl", "retain": "r.jsonl"}}
+    with pytest.raises(InputError, match=r"evaluation\.first: the benchmark 'memorization' does not know it"):
+        load_recipe(own)

@@ -1,4 +1,4 @@
-"""The shipped recipes and every command of docs/papers.md: parsed, and run dry on the meta device.
+"""The shipped recipes and every command of docs/papers*.md: parsed, and run dry on the meta device.
 
 The numbers that they are held against are written down here a second time: the sizes of the models as published, the
 papers' hyper-parameters, and the rows of their tables.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from expunge.benchmarks.registry import benchmarks
 from expunge.cli import app, main
 from expunge.cost.plan import plan
 from expunge.errors import InputError
+from expunge.methods import method_of
 from expunge.models.linear import layer_kind, matrix_shape
 from expunge.models.loading import empty_model
 from expunge.models.settings import Model
@@ -241,6 +243,9 @@ def test_every_command_of_the_index_can_be_run(model: Any) -> None:
     for command in RUNS:
         assert [word for word in command.words if word.startswith("-")] == ["--output"]
         recipe = resolved(command)
+        if recipe.method.name == "all_weights":
+            assert not method_of(recipe).problems()
+            continue
         assert recipe.adapter.alpha == 2 * recipe.adapter.rank
         adapter = (command.recipe, recipe.adapter.targets, recipe.adapter.layers, recipe.adapter.rank)
         if adapter not in checked:
@@ -380,6 +385,53 @@ def test_vilas_tofu_tables_are_complete() -> None:
         for name, recipe in rows("share of the layers")
     }
     assert layers == set(itertools.product(losses, (0.25, 0.5, 0.75, 1.0), ["vila"]))
+
+
+def test_lokus_rows_on_all_weights_are_complete() -> None:
+    found = {
+        (size_of(name), recipe.data.forget, method(recipe)[:2])
+        for name, recipe in rows("All weights: table 1")
+    }
+    sizes = ("gpt-neo-125m", "gpt-neo-1.3b", "gpt-neo-2.7b")
+    losses = [("ga", "none"), ("ga", "nll"), ("ihl", "nll")]
+    assert found == set(itertools.product(sizes, range(5), losses))
+    assert {recipe.method.name for _, recipe in rows("All weights: table 1")} == {"all_weights"}
+
+
+def test_each_papers_protocol() -> None:
+    """LoKU reports the last epoch, whatever it costs, VILA by the 95 % rule; both 300 questions of TOFU's sets."""
+    for name in shipped_recipes():
+        recipe = load_recipe(name)
+        loku = name.startswith("loku/")
+        assert recipe.stopping.choose == ("last" if loku else "best"), name
+        assert recipe.stopping.utility_floor == (0 if loku else 0.5), name
+        assert recipe.evaluation.first == (300 if "/tofu/" in name else None), name
+
+
+def test_what_has_to_be_made_first_is_made_by_the_commands_at_the_recipes_head() -> None:
+    for name, recipe in shipped_recipes().items():
+        content, needed = load_recipe(name), set()
+        if "/tofu/" in name:
+            needed = {content.model.path, content.evaluation.reference}
+        elif "/tdec/" in name:
+            needed = {content.stopping.thresholds}
+        assert needed <= recipe.made_first.keys(), name
+        for output, command in recipe.made_first.items():
+            words = shlex.split(command)[1:]
+            assert str(parsed(Command("", tuple(words)))["output"]) == output
+            assert any(tuple(words) == each.words for each in commands()), command
+
+
+def test_a_model_that_is_missing_comes_with_the_command_that_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, "validate", "loku/tofu/phi-1.5", f"data.path={tmp_path}") == 2
+    said = capsys.readouterr().err
+    made = shipped_recipe("loku/tofu/phi-1.5").made_first
+    assert f"Make it: {made['models/tofu/phi-1.5/full']}\n" in said
+    assert f"Make it: {made['models/tofu/phi-1.5/retain90']}\n" in said
+    assert "retain99" not in said
 
 
 def test_vilas_retraining_starts_before_tofu() -> None:

@@ -241,6 +241,15 @@ def test_no_epoch_met_the_rule():
     )
 
 
+def test_the_last_epoch_was_asked_for_and_does_not_meet_the_rule():
+    verdict = judge(evidence(figures(0.09, p=0.23), qualified=False, last=True))
+    assert verdict.tone is Tone.CAUTION
+    assert text(verdict, "The last epoch does not meet the utility rule") == (
+        "The recipe asks for the last epoch, and it kept less than 95 % of the utility."
+    )
+    assert "No epoch met the utility rule" not in [finding.title for finding in verdict.findings]
+
+
 def test_failed_run():
     verdict = judge(Evidence(before=BEFORE, failed=True, stopped="Out of memory."))
     assert verdict.tone is Tone.BAD

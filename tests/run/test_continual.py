@@ -457,3 +457,24 @@ class TestBadLists:
         recipe = {key: value for key, value in several.items() if key not in ("adapter", "export")}
         recipe["method"] = {"name": "uld", "layers": 1}
         assert "'uld' hands over no adapter" in self.sentences(recipe, tmp_path)
+
+
+def test_eval_measures_the_model_that_a_request_left(
+    finished: expunge.Run,
+    model_folder: Path,
+    data_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As LoKU's figure 6 asks: any benchmark after each request, by the adapters up to it."""
+    stack = [
+        word for number in (1, 2) for word in ("--adapter", f"{finished.path}/requests/{number}/adapter")
+    ]
+    arguments = ["--benchmark", "memorization", "--forget", str(data_folder / "second.jsonl"), "--json"]
+    monkeypatch.setattr("sys.argv", ["expunge", "eval", str(model_folder), *stack, *arguments])
+    main()
+    found = json.loads(capsys.readouterr().out)
+    after = read_json(finished.path / "requests" / "2" / "run.json")["metrics"]["after"]
+    assert found["metrics"]["forget_probability"]["value"] == pytest.approx(
+        after["forget_probability"]["value"], rel=1e-4
+    )

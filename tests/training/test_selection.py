@@ -9,7 +9,7 @@ from transformers import TrainerControl, TrainerState
 
 from expunge.evaluation.metric import Metric
 from expunge.training.callback import EpochCallback
-from expunge.training.selection import Candidate, Choice, choose
+from expunge.training.selection import Candidate, Choice, choose, last
 from expunge.training.stopping import all_reached
 
 
@@ -35,6 +35,16 @@ def test_the_first_of_equals_and_no_utility_to_measure() -> None:
     assert choose(unmeasured, math.nan) == Choice(2, qualified=True)
     with pytest.raises(ValueError, match="no candidate"):
         choose([], 1.0)
+
+
+def test_the_last_epoch_is_taken_whatever_it_costs_but_not_where_it_forgets_nothing() -> None:
+    epochs = [Candidate(1, -1.0, 0.99), Candidate(2, -2.0, 0.2)]
+    assert last(epochs, original_utility=1.0) == Choice(2, qualified=False)
+    assert last(epochs[:1], original_utility=1.0) == Choice(1, qualified=True)
+    spoilt = Candidate(3, -3.0, 1.0, futile="no better")
+    assert last([*epochs, spoilt], original_utility=1.0) == Choice(None, qualified=False)
+    with pytest.raises(ValueError, match="no candidate"):
+        last([], 1.0)
 
 
 def test_the_tdec_rule_asks_for_both_metrics_at_or_below_their_thresholds() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class EvaluationRequest:
     max_length: longest sequence in tokens; None for 512, or the model's window where it is shorter
     calibrate: text that the model never saw, to compute thresholds on in place of evaluating the benchmark
     output:    file for the per-question log, or for the thresholds
+    beneath:   adapters of earlier requests, which are added to the model first, in this order
     """
 
     model: str
@@ -56,6 +57,7 @@ class EvaluationRequest:
     max_length: int | None = None
     calibrate: str | None = None
     output: Path | None = None
+    beneath: Sequence[Path] = ()
 
 
 #: Options that are not of one benchmark.
@@ -70,7 +72,7 @@ def evaluate_model(request: EvaluationRequest) -> EvaluationLog:
     and `RunFailed` for a model whose losses are no numbers.
     """
     declared, options = _checked(request)
-    where = Model(path=request.model)
+    where = Model(path=request.model, adapters=[str(adapter) for adapter in request.beneath])
     check_loadable(where, "MODEL")
     encoder = _encoder(request, where)
     called = {name: name for name in GENERAL} | options.names()
@@ -205,6 +207,7 @@ def _load(where: Model, adapter: Path | None) -> tuple[Any, dict[str, Any]]:
         "path": where.path,
         "fingerprint": fingerprint(model),
         "adapter": str(adapter) if adapter else None,
+        **({"beneath": where.adapters} if where.adapters else {}),
         **({"adapter_hash": hash_files(adapter.glob("**/*.safetensors"))} if adapter else {}),
     }
     if adapter is not None and (adapter / ASSISTANT_FILE).is_file():

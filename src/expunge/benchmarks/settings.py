@@ -35,6 +35,10 @@ class Evaluation(Section):
     samples: int | None = Field(
         None, ge=1, description="evaluate at most this many of each set (tofu: but all of the forget set)"
     )
+    first: int | None = Field(
+        None, ge=1, description="tofu: evaluate the first this many questions of each set, the forget set included, "
+        "as the papers' configurations do (300)"
+    )  # fmt: skip
 
     @field_validator("benchmark")
     @classmethod

@@ -39,7 +39,12 @@ def evaluate(
         str | None,
         typer.Option(help="file of your own with what the model never saw, for membership inference"),
     ] = None,
-    adapter: Annotated[Path | None, typer.Option(help="adapter that expunge exported")] = None,
+    adapter: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="adapter that expunge exported; given several times: those of requests one after another, in order"
+        ),
+    ] = None,
     reference: Annotated[
         Path | None, typer.Option(help="log of a model that never saw the forget set")
     ] = None,
@@ -66,6 +71,9 @@ def evaluate(
     ] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="longest generated answer")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="at most this many of each set")] = None,
+    first: Annotated[
+        int | None, typer.Option(min=1, help="tofu: the first this many of each set, the forget set included")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="where the per-question log, or the thresholds, are written")
     ] = None,
@@ -80,12 +88,14 @@ def evaluate(
 
     given = {
         "data": data, "forget": forget, "retain": retain, "holdout": holdout, "truth_ratio": truth_ratio,
-        "max_new_tokens": max_new_tokens, "columns": columns, "samples": samples, "format": output_format,
+        "max_new_tokens": max_new_tokens, "columns": columns, "samples": samples, "first": first,
+        "format": output_format,
     }  # fmt: skip
     model, extra = read_extra([model, *context.args])
     options = {name: value for name, value in given.items() if value is not None} | extra
+    beneath, last = (adapter[:-1], adapter[-1]) if adapter else ([], None)
     request = EvaluationRequest(
-        model, benchmark, options, adapter, reference, template, max_length, calibrate, output
+        model, benchmark, options, last, reference, template, max_length, calibrate, output, beneath
     )
     with trusting(trust_remote_code):
         log = evaluate_model(request)

@@ -298,8 +298,8 @@ class CostModel:
         settings = self.recipe.evaluation
         one = self._evaluation(workload, settings.generate != "never")
         cost = Cost() if settings.before else one
-        if settings.reference and not Path(settings.reference).is_file():  # a model beside the original
-            cost += replace(one, peak_memory_bytes=one.peak_memory_bytes + self.weights)
+        if settings.reference and not Path(settings.reference).is_file():
+            cost += one  # of a model of the same size, which has the original's room
         return cost
 
     def _evaluation(self, workload: Workload, generated: bool) -> Cost:

@@ -191,6 +191,7 @@ class TrainingFacts(Record):
 
     settings: of the training, every `auto` as the number that it became; None where the recipe says all of them
     best_epoch: None where no epoch forgets anything
+    choose:     the rule by which it was chosen (`stopping.choose`)
     futile:     then why, of the last epoch
     aims:       what the forget loss aims at, and so what the epoch was chosen by
     utility_metric, original_utility: what the utility rule looked at and took its share of; version 0.1.0 said neither
@@ -201,6 +202,7 @@ class TrainingFacts(Record):
     best_epoch: Count | None
     futile: Futile | None = None
     aims: Literal["probabilities", "answers"] = "probabilities"
+    choose: Literal["best", "last"] = "best"
     qualified: StrictBool
     utility_floor: Annotated[StrictFloat, Field(gt=0, le=1)]
     stopped: str | None

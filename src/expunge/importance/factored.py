@@ -1,4 +1,5 @@
-"""`factored`: what VILA's random projections estimate, in full where that is cheap, and without forming g."""
+"""`factored`: what VILA's random projections estimate in expectation and before the ratio of the two sets, without
+forming g, and in full where that is cheap."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..recipe import Recipe
+from .all_weights import AllWeights
 from .logit_difference import LogitDifference
 from .method import Method
 from .retrain import Retrain
@@ -11,6 +12,7 @@ from .unlearn import Unlearn
 
 METHODS: dict[str, type[Method]] = {
     "unlearn": Unlearn,
+    "all_weights": AllWeights,
     "task_arithmetic": TaskArithmetic,
     "retrain": Retrain,
     "uld": LogitDifference,

@@ -15,7 +15,7 @@ from ..folder.run import RunFolder
 from ..models.settings import Model
 from ..objectives import Objective
 from ..recipe import Recipe
-from ..training.selection import Candidate, Choice, choose
+from ..training.selection import Candidate, Choice, choose, last
 from ..training.settings import Training
 
 
@@ -79,7 +79,8 @@ class Method(ABC):
 
     def choose(self, candidates: Sequence[Candidate], original_utility: float) -> Choice:
         """The epoch whose model is handed over."""
-        return choose(candidates, original_utility)
+        rule = last if self.recipe.stopping.choose == "last" else choose
+        return rule(candidates, original_utility)
 
     def export(self, model: Any, tokenizer: Any, folder: RunFolder) -> int | None:
         """Write the forms that the recipe asks for; returns the adapter's size in bytes, None where there is none.

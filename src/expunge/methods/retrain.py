@@ -8,22 +8,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
 from ..adapters.export import export_adapter
 from ..adapters.loading import write_merged
 from ..errors import InputError, Problem
 from ..folder.run import RunFolder
 from ..models.loadable import check_loadable
 from ..models.loading import load_config
-from ..models.processes import cpu_only
 from ..models.settings import Model
 from ..objectives import Objective, Term, retain_losses
 from ..recipe import methods
-from ..storage import atomic_folder
 from ..training.selection import Candidate, Choice
 from ..training.settings import Training
 from .method import Method
+from .whole_weights import computed, own_dtype, trained_dtype, write_whole
 
 
 class Retrain(Method):
@@ -43,27 +40,17 @@ class Retrain(Method):
     @property
     def source(self) -> Model:
         original, settings = self.recipe.model, self.settings
-        dtype = original.dtype
-        if settings.weights == "all" and dtype == "auto":
-            dtype = "float32"  # an optimiser step on bf16 weights is mostly rounded away
         return Model(
             path=settings.base,
             revision=settings.revision,
-            dtype=dtype,
+            dtype=trained_dtype(original) if settings.weights == "all" else original.dtype,
             trust_remote_code=original.trust_remote_code,
         )
 
     @property
     def training(self) -> Training:
-        """With fp32 weights of a bf16 checkpoint an accelerator computes in bf16, unless the recipe says otherwise."""
         given = self.recipe.training
-        if self.adapts or cpu_only() or given.precision != "auto" or self._own_dtype != torch.bfloat16:
-            return given
-        return given.model_copy(update={"precision": "bf16"})
-
-    @property
-    def _own_dtype(self) -> torch.dtype:
-        return load_config(self.source, "method.base").dtype or torch.float32
+        return given if self.adapts else computed(given, own_dtype(self.source, "method.base"))
 
     @property
     def adapts(self) -> bool:
@@ -86,10 +73,7 @@ class Retrain(Method):
                 adapter = export_adapter(model, Path(temporary) / "adapter", base_name=self.source.path)
                 write_merged(self.source, tokenizer, adapter, folder.merged)
             return
-        model.to(self._own_dtype)
-        with atomic_folder(folder.merged) as partial:
-            model.save_pretrained(str(partial))
-            tokenizer.save_pretrained(str(partial))
+        write_whole(model, tokenizer, folder, own_dtype(self.source, "method.base"))
 
     def problems(self) -> list[Problem]:
         problems = super().problems()

@@ -70,13 +70,25 @@ def check_recipe(where: str, content: Mapping[str, Any], *, written: bool = Fals
 
 @contextmanager
 def naming_recipe(source: object) -> Iterator[None]:
-    """Within the block, a problem with a recipe's key names the file `source` as well, where there is one."""
+    """Within the block, a problem with a recipe's key names the file `source` as well, where there is one.
+
+    Where a shipped recipe needs a model or thresholds that are not there, the remedy is the command that makes them.
+    """
     try:
         yield
     except InputError as error:
         if not isinstance(source, str | Path):
             raise
-        raise InputError([_named(problem, str(source)) for problem in error.problems]) from error
+        shipped = shipped_recipes().get(Path(source).as_posix())
+        made = shipped.made_first if shipped else {}
+        raise InputError(
+            [_named(_with_command(problem, made), str(source)) for problem in error.problems]
+        ) from error
+
+
+def _with_command(problem: Problem, made: Mapping[str, str]) -> Problem:
+    command = next((made[output] for output in made if repr(output) in problem.reason), None)
+    return problem if command is None else replace(problem, remedy=f"Make it: {command}")
 
 
 def _named(problem: Problem, where: str) -> Problem:

@@ -33,6 +33,18 @@ class Unlearn(Method):
     name: Literal["unlearn"] = "unlearn"
 
 
+class AllWeights(Method):
+    """All weights are trained by a forget loss and a retain loss."""
+
+    implied: ClassVar[dict[str, Any]] = {"adapter": {"initialization": "default"}, "export": ["merged"]}
+
+    name: Literal["all_weights"] = "all_weights"
+
+    @property
+    def unused(self) -> frozenset[str]:
+        return frozenset({"adapter", "importance", "tuning"})
+
+
 class TaskArithmetic(Method):
     """An adapter is trained on the forget set, and subtracted."""
 
@@ -84,7 +96,7 @@ class LogitDifference(Method):
 
 SETTINGS: dict[str, type[Method]] = {
     section.model_fields["name"].default: section
-    for section in (Unlearn, TaskArithmetic, Retrain, LogitDifference)
+    for section in (Unlearn, AllWeights, TaskArithmetic, Retrain, LogitDifference)
 }
 
 
@@ -103,6 +115,6 @@ def _section(value: Any) -> Any:
 
 
 AnyMethod = Annotated[
-    Annotated[Unlearn | TaskArithmetic | Retrain | LogitDifference, Field(discriminator="name")],
+    Annotated[Unlearn | AllWeights | TaskArithmetic | Retrain | LogitDifference, Field(discriminator="name")],
     BeforeValidator(_section),
 ]

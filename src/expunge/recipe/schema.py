@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from ..adapters.settings import Adapter
 from ..attacks.settings import Attacks
-from ..benchmarks.registry import measured_by_default, section_of
+from ..benchmarks.registry import benchmarks, measured_by_default, section_of
 from ..benchmarks.settings import Evaluation
 from ..data.settings import Data
 from ..importance.settings import Importance
@@ -41,7 +41,7 @@ class Recipe(Section):
     )
     model: Model
     data: AnyData
-    method: AnyMethod = Field(Unlearn(), description="unlearn, task_arithmetic, retrain or uld")
+    method: AnyMethod = Field(Unlearn(), description="unlearn, all_weights, task_arithmetic, retrain or uld")
     adapter: Adapter = Adapter()
     importance: Importance = Importance()
     # Made when it is needed: its losses load torch.
@@ -52,7 +52,7 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
     attacks: Attacks = Attacks()
     export: list[Literal["adapter", "merged", "assistant"]] = Field(
-        ["adapter"], description="what is handed over; retrain: merged, uld: assistant"
+        ["adapter"], description="what is handed over; retrain, all_weights: merged, uld: assistant"
     )
     seed: int = Field(42, ge=0, lt=2**32)
     output: Location = Field("runs/{name}", description="run folder")
@@ -78,6 +78,18 @@ class Recipe(Section):
             raise ValueError(
                 f"export: merged cannot be made of a base that is loaded in {loaded}, because its weights are not "
                 "the checkpoint's. Export the adapter, and merge it into the base in its own dtype"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _first_is_known_to_the_benchmark(self) -> Recipe:
+        if (
+            self.evaluation.first is not None
+            and "first" not in benchmarks[self.benchmark].options.model_fields
+        ):
+            raise ValueError(
+                f"evaluation.first: the benchmark {self.benchmark!r} does not know it. Set evaluation.samples, or "
+                "leave it out"
             )
         return self
 

@@ -6,6 +6,7 @@ its own. Only YAML is read here, so that listing them needs no heavy library.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ class ShippedRecipe:
     def description(self) -> str:
         """What the recipe says of itself in its first line."""
         return self.text.partition("\n")[0].lstrip("# ")
+
+    @property
+    def made_first(self) -> dict[str, str]:
+        """File or folder that the recipe needs → the command that makes it, as its head says."""
+        commands = re.findall(r"^# +(expunge .* --output (\S+).*)$", self.text, flags=re.MULTILINE)
+        return {output: command for command, output in commands}
 
     @property
     def facts(self) -> dict[str, Any]:

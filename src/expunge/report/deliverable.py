@@ -35,6 +35,13 @@ DELIVERABLES = {
         "The assistant changes what is decoded. The original model is needed beside it, its weights unchanged: whoever "
         "has it without the assistant has the data.",
     ),
+    "all_weights": Deliverable(
+        "transformers",
+        [],
+        "A language model whose weights were trained until it forgot a part of what another one was trained on. It "
+        "takes the place of this one:",
+        "Copies of the original model have the data.",
+    ),
     "merged": Deliverable(
         "transformers",
         [],
@@ -47,4 +54,4 @@ DELIVERABLES = {
 
 def deliverable(folder: RunFolder) -> Deliverable:
     """The form that the run hands over first; an adapter where it does not say."""
-    return DELIVERABLES[folder.state.deliverable]
+    return DELIVERABLES.get(folder.state.method or "") or DELIVERABLES[folder.state.deliverable]

@@ -62,7 +62,8 @@ class Evidence:
     shift:    where the truth ratios after unlearning lie against the reference's, where both are known
     floor:    the share of the utility that has to be kept
     utility:  the metric that the run's rule took for the utility; None where the run does not say
-    epoch:    the chosen epoch; qualified: whether an epoch met the utility rule
+    epoch:    the chosen epoch; last: whether it is the last one because the recipe asks for that, whatever the utility
+    qualified: whether an epoch met the utility rule; the last one, where that was asked for
     aims:     the aim of the forget loss, on which the verdict rests: probabilities, or answers
     ended:    how the run ended that hands over no model, None where it does
     futile:   where nothing was forgotten, why: `unchanged` weights, or `no better`
@@ -81,6 +82,7 @@ class Evidence:
     floor: float = 0.95
     utility: str | None = None
     epoch: int | None = None
+    last: bool = False
     qualified: bool = True
     aims: Aim = "probabilities"
     ended: Ended | None = None

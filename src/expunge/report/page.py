@@ -93,6 +93,7 @@ def gather_evidence(folder: RunFolder) -> Evidence:
         floor=training.utility_floor if training else UTILITY_SHARE,
         utility=training.utility_metric if training else None,
         epoch=training.best_epoch if training else None,
+        last=training is not None and training.choose == "last",
         qualified=training.qualified if training else True,
         aims=training.aims if training else "probabilities",
         ended=folder.state.ended,

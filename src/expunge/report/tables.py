@@ -182,9 +182,8 @@ def method(folder: RunFolder) -> str:
     parts = []
     if recipe and recipe.method.name != "unlearn":
         settings = recipe.method.model_dump(mode="json", exclude={"name"}, exclude_none=True)
-        parts.append(
-            f"{recipe.method.name} ({', '.join(f'{key} {value}' for key, value in settings.items())})"
-        )
+        listed = ", ".join(f"{key} {value}" for key, value in settings.items())
+        parts.append(f"{recipe.method.name} ({listed})" if listed else recipe.method.name)
     if adapter.initialization:
         parts.append(
             f"LoRA, {adapter.initialization} initialisation, rank {adapter.rank}, α {adapter.alpha}"

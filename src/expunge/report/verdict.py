@@ -267,7 +267,10 @@ def _course(evidence: Evidence) -> list[Finding]:
     elif evidence.stopped:
         text = f"Training stopped before its last epoch: {evidence.stopped}"
         findings.append(Finding(Tone.CAUTION, "Stopped early", text))
-    if not evidence.qualified and not evidence.ended:
+    if evidence.last and not evidence.qualified and not evidence.ended:
+        text = f"The recipe asks for the last epoch, and it kept less than {100 * evidence.floor:g} % of the utility."
+        findings.append(Finding(Tone.CAUTION, "The last epoch does not meet the utility rule", text))
+    elif not evidence.qualified and not evidence.ended:
         chosen = f"Epoch {evidence.epoch} was kept nevertheless" if evidence.epoch else "No epoch was chosen"
         text = f"No epoch kept {100 * evidence.floor:g} % of the utility during training. {chosen}."
         findings.append(Finding(Tone.CAUTION, "No epoch met the utility rule", text))

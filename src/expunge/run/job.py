@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -164,6 +166,16 @@ class Job(Inputs):
         if self.main_process:
             self.folder.update(start=facts)
         return self.method.part(start)
+
+    @contextmanager
+    def base_set_aside(self) -> Iterator[None]:
+        """Within the block the original model is not in memory, so that another has its room; it is read anew after."""
+        del self.base
+        gc.collect()  # a model's parts refer to one another
+        yield
+        gc.collect()
+        self.base = load_model(self.recipe.model)
+        self.meter.watch(self.base)
 
     @property
     def trained(self) -> Any:

@@ -132,11 +132,17 @@ def _check_thresholds(job: Job, before: EvaluationLog) -> None:
 def _evaluate_reference(job: Job, given: str) -> EvaluationLog:
     if job.given_reference_log is not None:
         return job.record(job.given_reference_log, "reference")
+    with job.base_set_aside():
+        log = _measure_reference(job, given)
+    return job.record(log, "reference")
+
+
+def _measure_reference(job: Job, given: str) -> EvaluationLog:
     model = load_model(Model(path=given, dtype=job.recipe.model.dtype), "evaluation.reference")
     job.meter.watch(model)
     log = job.evaluate(model)
     log.model = job.model_facts(model, path=given)
-    return job.record(log, "reference")
+    return log
 
 
 def importance(job: Job) -> None:
@@ -226,6 +232,7 @@ def training(job: Job) -> None:
             "steps": last.step,
             "epochs": last.epoch,
             "best_epoch": choice.epoch,
+            "choose": job.recipe.stopping.choose,
             "qualified": choice.qualified,
             "futile": last.futile if nothing else None,
             "aims": job.objective.aims,
@@ -244,9 +251,10 @@ def training(job: Job) -> None:
             + (f" Stopped: {stopped}" if stopped else "")
         )
         return
+    short = "it keeps less than" if job.recipe.stopping.choose == "last" else "no epoch keeps"
     say(
         f"  chosen: epoch {choice.epoch}"
-        + ("" if choice.qualified else " (no epoch keeps 95 % of the utility)")
+        + ("" if choice.qualified else f" ({short} 95 % of the utility)")
         + (f". Stopped: {stopped}" if stopped else "")
     )
 

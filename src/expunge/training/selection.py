@@ -41,6 +41,16 @@ class Choice:
     qualified: bool
 
 
+def last(candidates: Sequence[Candidate], original_utility: float) -> Choice:
+    """The last epoch, whatever is left of the utility, as LoKU's tables report it; none where it forgets nothing."""
+    if not candidates:
+        raise ValueError("There is no candidate to choose from.")
+    candidate = candidates[-1]
+    if candidate.futile is not None:
+        return Choice(None, qualified=False)
+    return Choice(candidate.epoch, qualified=candidate.qualifies(original_utility))
+
+
 def choose(candidates: Sequence[Candidate], original_utility: float) -> Choice:
     """The highest forget score among the epochs that keep `UTILITY_SHARE` of the utility; the first of equals.
 

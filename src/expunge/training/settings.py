@@ -38,8 +38,8 @@ class Training(Section):
     )
     learning_rate: AutoOr[Annotated[float, Field(gt=0)]] = Field(
         "auto",
-        description="auto: found by trials (see the section tuning); with task_arithmetic, retrain and uld, and by "
-        "`expunge finetune`, 1e-4",
+        description="auto: found by trials (see the section tuning); with all_weights, task_arithmetic, "
+        "retrain and uld, and by `expunge finetune`, 1e-4",
     )
     learning_rate_scale: Literal["none", "initialization"] = Field(
         "none",
@@ -148,7 +148,7 @@ def _power_of_two(limit: int) -> int:
 
 
 class Stopping(Section):
-    """The rules that end training before its last epoch."""
+    """The rules that end training before its last epoch, and that choose the one that is handed over."""
 
     rule: Literal["thresholds", "tdec"] | None = Field(
         None,
@@ -158,6 +158,11 @@ class Stopping(Section):
         None,
         description="metric → the value at which it is reached: at or below; at or above where it rises as the forget "
         "set is forgotten (forget_quality, perplexity …); or a file that `eval --calibrate` wrote",
+    )
+    choose: Literal["best", "last"] = Field(
+        "best",
+        description="best: the highest forget score among the epochs that keep 95 % of the original's utility (VILA); "
+        "last: the last epoch, whatever it costs (LoKU)",
     )
     utility_floor: float = Field(0.5, ge=0, le=1, description="a utility under this share of the original's, or a "
                                  "loss that is no number, always ends the training")  # fmt: skip

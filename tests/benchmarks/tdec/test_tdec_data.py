@@ -37,6 +37,18 @@ def test_the_three_parts_make_one_sequence_that_is_trained_on_as_it_is(tmp_path:
     assert read_sequences(str(tmp_path / "whole.npy"), "data.path") == read
 
 
+def test_of_the_challenges_files_in_one_folder_those_of_train_are_read(tmp_path: Path) -> None:
+    folder = write_tdec(tmp_path, random_sequences(5, 60_000))
+    alone = read_sequences(str(folder), "data.path")
+    for split, rows in (("val", 3), ("test", 2)):  # `test` has no suffix: it was for the contestants to find
+        for part, width in (("preprefix", 100), ("prefix", 50), ("suffix", 50))[: 3 if split == "val" else 2]:
+            np.save(folder / f"{split}_{part}.npy", np.ones((rows, width), np.uint16))
+    assert read_sequences(str(folder), "data.path") == alone
+    for file in folder.glob("t*.npy"):
+        file.unlink()
+    assert len(read_sequences(str(folder), "data.path")) == 3
+
+
 def test_forget_sets_follow_one_another(tmp_path: Path, encoder) -> None:
     sequences = random_sequences(5, 60_000)
     folder = str(write_tdec(tmp_path, sequences))
@@ -88,9 +100,9 @@ def _save(name: str, array: np.ndarray) -> Callable[[Path], None]:
 MALFORMED = {
     "missing": (lambda folder: (folder / "train_suffix.npy").unlink(), "one file suffix.npy of 50", "there is none"),
     "two": (
-        _save("val_suffix.npy", np.zeros((4, 50), np.uint16)),
+        _save("mine_suffix.npy", np.zeros((4, 50), np.uint16)),
         "one file suffix.npy",
-        "train_suffix.npy, val_suffix.npy",
+        "mine_suffix.npy, train_suffix.npy",
     ),
     "width": (
         _save("train_prefix.npy", np.zeros((4, 49), np.int64)),

@@ -99,6 +99,15 @@ def test_what_is_published_by_default_and_fewer_questions_of_all_but_the_forget_
     assert [len(part) for part in fewer.sets.values()] == [3, 1, 1, 1]
 
 
+def test_the_first_questions_of_each_set(tmp_path, encoder):
+    """As the papers' configurations evaluate; the data's hash is of what is asked, so logs of more do not compare."""
+    options = TofuOptions(path=str(write_tofu(tmp_path)), forget="forget01")
+    every, first = (TOFU.open(each, encoder) for each in (options, options.model_copy(update={"first": 2})))
+    assert first.sets == {name: part[:2] for name, part in every.sets.items()}
+    assert [len(part) for part in every.sets.values()] == [3, 2, 2, 3]
+    assert first.data["hash"] != every.data["hash"]
+
+
 def test_scores_for_choosing(benchmark):
     metrics = {
         "forget_probability": Metric(0.3, 3),

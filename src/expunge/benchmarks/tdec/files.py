@@ -22,6 +22,8 @@ from ...models.answers import IGNORED
 #: Tokens of a sequence, in all and by part.
 LENGTH = 200
 PARTS = {"preprefix": 100, "prefix": 50, "suffix": 50}
+#: The challenge's splits lie in one folder; the first is read where it is there.
+SPLITS = ("train", "val", "test")
 
 #: Problems of one file that are listed.
 LISTED = 10
@@ -84,8 +86,9 @@ def forget_set(path: str, number: int, size: int, key: str) -> list[Sample]:
 def read_sequences(path: str, key: str) -> list[Sample]:
     """All sequences of `path`, in their order.
 
-    path: a folder with `preprefix.npy`, `prefix.npy` and `suffix.npy` (a name such as `train_prefix.npy` will do), an
-          npy file with whole sequences, or what `read_rows` reads, with a column `text`
+    path: a folder with `preprefix.npy`, `prefix.npy` and `suffix.npy` (names such as `train_prefix.npy` will do; of the
+          challenge's files, which lie in one folder, those of `train_` are read), an npy file with whole sequences, or
+          what `read_rows` reads, with a column `text`
     key:  the recipe key or option that names it, for messages
 
     Raises `InputError` for arrays that are missing, of another shape, or not of token ids, and for rows without text.
@@ -150,6 +153,9 @@ def _read_parts(folder: Path) -> np.ndarray:
     for part, width in PARTS.items():
         pattern = re.compile(rf"(.*_)?{part}\.npy")
         files = [file for file in sorted(folder.iterdir()) if pattern.fullmatch(file.name)]
+        published = [f"{split}_{part}.npy" for split in SPLITS]
+        if {file.name for file in files} <= set(published):
+            files = [file for file in files if file.name == published[0]] or files
         if len(files) != 1:
             there = ", ".join(file.name for file in files) or "none"
             reason = f"it must hold one file {part}.npy of {width} tokens a row, and there is {there}."

@@ -34,6 +34,7 @@ class TofuBenchmark(Benchmark):
     truth_ratio:    `geometric` (the published tables) or `arithmetic` mean over the wrong answers
     max_new_tokens: longest generated answer, in tokens
     samples:        at most this many questions, evenly spaced, of any set but the forget set; None for all
+    first:          only the first so many questions of each set, the forget set included; None for all
     Raises InputError for files that are missing or broken and for an unknown truth ratio.
     """
 
@@ -48,12 +49,13 @@ class TofuBenchmark(Benchmark):
         truth_ratio: str = "geometric",
         max_new_tokens: int = MAX_NEW_TOKENS,
         samples: int | None = None,
+        first: int | None = None,
     ):
         wrong_log_probability(truth_ratio)
         self.truth_ratio = truth_ratio
         self.max_new_tokens = max_new_tokens
         self.sets = {
-            name: _evenly(questions, samples if name != "forget" else None)
+            name: _evenly(questions[:first], samples if name != "forget" else None)
             for name, questions in load_questions(path, forget).items()
         }
         # Logs name the data by this hash, of what is measured: the attacks alone look at the reworded question.

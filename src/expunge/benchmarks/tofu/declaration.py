@@ -24,6 +24,9 @@ class TofuOptions(Options):
     forget: str = Field("forget10", description="forget split")
     truth_ratio: str = Field("geometric", description="geometric or arithmetic mean over wrong answers")
     max_new_tokens: int | None = Field(None, ge=1, description="longest generated answer")
+    first: int | None = Field(
+        None, ge=1, description="the first this many questions of each set, the forget set included"
+    )
 
     @field_validator("truth_ratio")
     @classmethod
@@ -58,6 +61,7 @@ class Tofu(Declaration[TofuOptions]):
             options.truth_ratio,
             max_new_tokens=options.max_new_tokens or MAX_NEW_TOKENS,
             samples=options.samples,
+            first=options.first,
         )
 
     def of_run(self, run: RunData, encoder: Encoder) -> TofuBenchmark:
@@ -67,6 +71,7 @@ class Tofu(Declaration[TofuOptions]):
             forget=run.section.forget,
             max_new_tokens=run.evaluation.max_new_tokens,
             samples=run.evaluation.samples,
+            first=run.evaluation.first,
         )
         return self.open(options, encoder)
 
