@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from ..errors import InputError, Problem, nearest
 from .probe import never_called
 from .settings import ALL_LINEAR
+from .sharding import whole
 
 #: Names of the projections in the models of transformers; fused projections count for all their parts.
 _QUERY = ("q_proj", "query", "c_attn", "query_key_value", "qkv_proj", "Wqkv")
@@ -208,8 +209,8 @@ def layer_kind(name: str) -> str:
 
 
 def weight_matrix(module: nn.Module) -> Tensor:
-    """The weight as (d_out, d_in) fp32: Conv1D transposed, a quantised one dequantised."""
-    weight = dequantize_module_weight(module).detach()
+    """The weight as (d_out, d_in) fp32: Conv1D transposed, a quantised one dequantised, a sharded one gathered."""
+    weight = whole(dequantize_module_weight(module).detach())
     weight = weight.T if isinstance(module, Conv1D) else weight
     return weight.to(torch.float32)
 

@@ -18,7 +18,7 @@ from ..hub import ask, connection_remedy, is_hub_id
 from ..intact import read_object
 from ..progress import say
 from ..trust import FLAG, is_trusted
-from .processes import device
+from .processes import device, shards
 from .settings import Model
 
 #: The files of which a tokenizer has at least one.
@@ -54,7 +54,8 @@ def load_tokenizer(model: Model, key: str = "model.path") -> Any:
 
 
 def load_base(model: Model, key: str = "model.path") -> Any:
-    """The causal LM of the checkpoint on this process's device, in eval mode, from safetensors only.
+    """The causal LM of the checkpoint, in eval mode, from safetensors only, on this process's device; on the CPU where it
+    is to be sharded.
 
     Raises `InputError` where the folder or hub id holds no such model or not all of its weights.
     """
@@ -64,7 +65,7 @@ def load_base(model: Model, key: str = "model.path") -> Any:
     refuse_unsafe(model, key)
     loaded = load_weights(model, key, **options)
     try:
-        return (loaded if model.quantization else loaded.to(device())).eval()
+        return (loaded if model.quantization or shards() else loaded.to(device())).eval()
     except RuntimeError as error:
         if not _is_out_of_memory(error):
             raise
