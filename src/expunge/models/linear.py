@@ -210,7 +210,10 @@ def layer_kind(name: str) -> str:
 
 def weight_matrix(module: nn.Module) -> Tensor:
     """The weight as (d_out, d_in) fp32: Conv1D transposed, a quantised one dequantised, a sharded one gathered."""
+    kept = module.weight
     weight = whole(dequantize_module_weight(module).detach())
+    if module.weight is not kept:  # on a CPU PEFT puts a copy there, and bitsandbytes then misses its scales
+        module.weight = kept
     weight = weight.T if isinstance(module, Conv1D) else weight
     return weight.to(torch.float32)
 

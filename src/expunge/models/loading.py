@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,8 @@ def load_tokenizer(model: Model, key: str = "model.path") -> Any:
 
 
 def load_base(model: Model, key: str = "model.path") -> Any:
-    """The causal LM of the checkpoint, in eval mode, from safetensors only, on this process's device; on the CPU where it
-    is to be sharded.
+    """The causal LM of the checkpoint, in eval mode, from safetensors only, on this process's device, or on the CPU where
+    it is to be sharded.
 
     Raises `InputError` where the folder or hub id holds no such model or not all of its weights.
     """
@@ -64,6 +65,11 @@ def load_base(model: Model, key: str = "model.path") -> Any:
         options |= {"quantization_config": quantization_config(model), "device_map": {"": device()}}
     refuse_unsafe(model, key)
     loaded = load_weights(model, key, **options)
+    for module in loaded.modules():
+        # bitsandbytes would rewrite 4-bit weights in an order of its own at the first pass on such a CPU, which neither
+        # PEFT's dequantisation nor the fingerprint knows.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     try:
         return (loaded if model.quantization or shards() else loaded.to(device())).eval()
     except RuntimeError as error:
@@ -157,10 +163,12 @@ def quantization_config(model: Model) -> BitsAndBytesConfig:
                     "pip install 'expunge[quantization]'")
         ) from None  # fmt: skip
     if model.quantization == "8bit":
+        # It says of every layer that its products are of fp16, as they are by design.
+        getLogger("bitsandbytes.autograd._functions").setLevel(ERROR)
         return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
-    )
+    given = dtype(model)
+    compute = torch.bfloat16 if given == "auto" else given
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
 
 
 def _from(model: Model, key: str, load: Any, part: str = "", **options: Any) -> Any:

@@ -12,6 +12,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
+from ..errors import InputError, Problem
 from .launch import check_launch, shards_base
 from .sharding import accompany
 
@@ -54,6 +55,14 @@ def device() -> torch.device:
 def shards() -> bool:
     """Whether a base is spread over several processes when it is loaded."""
     return shards_base() and processes().num_processes > 1
+
+
+def refuse_shards(
+    what: str, remedy: str = "Launch it without FSDP: each process then holds the base."
+) -> None:
+    """Raise `InputError` where the base is spread over the processes. what: the sentence, up to the reason"""
+    if shards():
+        raise InputError(Problem("accelerate launch", f"{what} on a base that FSDP shards.", remedy))
 
 
 def share(items: Sequence[T]) -> list[T]:
