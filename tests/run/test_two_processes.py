@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from expunge.storage import read_json, read_json_lines
 from small_recipe import small_recipe
 
-
 #: What `accelerate launch --use_fsdp --fsdp_version 2` sets.
 FSDP2 = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 

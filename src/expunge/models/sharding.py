@@ -47,8 +47,9 @@ def shard(model: Any, device: torch.device) -> None:
     alike. It computes what it did before."""
     model.requires_grad_(False)
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
-    for block in transformer_blocks(model):
-        fully_shard(block, mesh=mesh)
+    parts = [*transformer_blocks(model), *_embeddings(model)]
+    for part in parts:  # what is gathered together
+        fully_shard(part, mesh=mesh)
     fully_shard(model, mesh=mesh, reshard_after_forward=True)
     # torch's mark, by which transformers would keep processes in step while they generate, in a way of its own.
     model._is_fsdp_managed_module = False
@@ -61,6 +62,13 @@ def shard(model: Any, device: torch.device) -> None:
             _agreement.announce(number)
 
     model.register_forward_pre_hook(agree, prepend=True)  # before FSDP's own gathers the first weights
+
+
+def _embeddings(model: Any) -> list[nn.Module]:
+    """The input and the output embedding; none where they are one weight, which stays with the rest of the model."""
+    both = [model.get_input_embeddings(), model.get_output_embeddings()]
+    tied = both[1] is None or both[0].weight is both[1].weight
+    return [] if tied else both
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -88,7 +96,7 @@ def accompany() -> None:
     for model in passes_of_others():
         with torch.no_grad():
             token = torch.zeros(1, 1, dtype=torch.int64, device=_agreement.device)
-            model(input_ids=token, use_cache=False)
+            model(input_ids=token, attention_mask=token + 1, use_cache=False)
 
 
 def whole(weight: Tensor) -> Tensor:
