@@ -55,8 +55,9 @@ def load_tokenizer(model: Model, key: str = "model.path") -> Any:
 
 
 def load_base(model: Model, key: str = "model.path") -> Any:
-    """The causal LM of the checkpoint, in eval mode, from safetensors only, on this process's device, or on the CPU where
-    it is to be sharded.
+    """The causal LM of the checkpoint, in eval mode, from safetensors only.
+
+    It is on this process's device, or on the CPU where it is to be sharded.
 
     Raises `InputError` where the folder or hub id holds no such model or not all of its weights.
     """
