@@ -19,7 +19,9 @@ UNANCHORED = ("default", DIRECTIONS)
 class Adapter(Section):
     """The LoRA adapter that is trained."""
 
-    initialization: str = Field("vila", description="default, pissa, directions, or an importance estimator")
+    initialization: str = Field(
+        "default", description="default, pissa, directions, or an importance estimator"
+    )
     rank: int = Field(8, ge=1)
     alpha: float = Field(16.0, gt=0, description="the adapter is scaled by alpha / rank")
     targets: str | list[str] = Field(

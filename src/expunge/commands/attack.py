@@ -10,7 +10,8 @@ import typer
 
 from ..attacks.registry import attacks
 from ..errors import InputError, Problem
-from .parameters import AsJson
+from ..trust import trusting
+from .parameters import AsJson, TrustRemoteCode
 from .printing import first_process
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def attack(
     list_all: Annotated[
         bool, typer.Option("--list", help="show the attacks with their costs, and exit")
     ] = False,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Try to bring back what a model has forgotten: the share that comes back, by attack."""
@@ -72,12 +74,14 @@ def attack(
                     for option in given
                 ]
             )
-        facts = attack_run(Path(target), names, budget, reference)
+        with trusting(trust_remote_code):
+            facts = attack_run(Path(target), names, budget, reference)
     else:
         asked = ModelUnderAttack(
             target, data, output or Path("runs/attacks"), adapter, original, retain, holdout, reference
         )
-        facts = attack_model(asked, names, budget)
+        with trusting(trust_remote_code):
+            facts = attack_model(asked, names, budget)
     if first_process():
         _print(facts, Path(target) if data is None else None, as_json)
 

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError, Problem
-from .parameters import AsJson
+from ..trust import trusting
+from .parameters import AsJson, TrustRemoteCode
 
 
 def chat(
@@ -28,6 +29,7 @@ def chat(
     web: Annotated[
         bool, typer.Option("--web", help="a page on this machine alone (needs expunge[web])")
     ] = False,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask the original, the unlearned and, where there is one, the reference model the same, side by side.
@@ -44,7 +46,8 @@ def chat(
     from ..run.conversation import Conversation
 
     gradio = chat_page.load_gradio() if web else None
-    conversation = Conversation(run_folder)
+    with trusting(trust_remote_code):
+        conversation = Conversation(run_folder)
     ask = partial(conversation.ask, max_new_tokens=max_new_tokens, temperature=temperature)
     if gradio is not None:
         chat_page.serve(gradio, f"expunge chat {run_folder}", list(conversation.voices), ask)

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError, Problem, placed_by
+from ..trust import trusting
 from . import completion
-from .parameters import Forget, Holdout, Model, Retain
+from .parameters import Forget, Holdout, Model, Retain, TrustRemoteCode
 
 
 def init(
@@ -30,6 +31,7 @@ def init(
         typer.Option("--look/--no-look", help="load the model and measure how well it knows a few samples"),
     ] = True,
     interactive: Annotated[bool, typer.Option("--interactive", help="ask for what is missing")] = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Look at your model and files, and write a recipe that works as it is."""
     # Here for the start-up time.
@@ -54,7 +56,7 @@ def init(
             name for name, value in (("--model", model), ("--forget", forget)) if value is None
         )
         raise InputError(Problem(missing, "it is missing.", "Name it, or let --interactive ask for it."))
-    with placed_by(option_of):
+    with placed_by(option_of), trusting(trust_remote_code):
         if interactive:
             given += _columns(first_recipe.unrecognised_columns(forget, "data.forget"), given)
         _, content = read_content(own_recipe(model, forget, retain, holdout), given)

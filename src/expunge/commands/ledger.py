@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError, Problem
-from .parameters import AsJson, Overrides, RecipeFile
+from ..trust import trusting
+from .parameters import AsJson, Overrides, RecipeFile, TrustRemoteCode
 from .printing import print_checks
 
 if TYPE_CHECKING:
@@ -45,21 +46,23 @@ def add(
     key: Key = None,
     operator: Operator = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted request")] = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Run a request, a recipe with one forget set, on the model that the last one left, and append its entry."""
     from ..ledger.add import add  # here for the start-up time, as below
 
-    entry = add(
-        folder,
-        recipe,
-        overrides or [],
-        identifier=identifier,
-        received=_moment(received),
-        fields=_fields(field) or None,
-        key=key,
-        operator=operator,
-        resume=resume,
-    )
+    with trusting(trust_remote_code):
+        entry = add(
+            folder,
+            recipe,
+            overrides or [],
+            identifier=identifier,
+            received=_moment(received),
+            fields=_fields(field) or None,
+            key=key,
+            operator=operator,
+            resume=resume,
+        )
     if entry.facts is not None and entry.facts.verdict is not None:
         print(f"Verdict: {entry.facts.verdict.headline}", file=sys.stderr)
     print(f"{folder / 'entries'}/{entry.number:04}.json")
@@ -116,12 +119,16 @@ def rollback(
     field: Fields = None,
     key: Key = None,
     operator: Operator = None,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Leave the adapter of a request out from now on; measures what that brings back, and appends an entry."""
     from ..folder.ledger import LedgerFolder
     from ..ledger.rollback import rollback
 
-    rollback(folder, request, received=_moment(received), fields=_fields(field), key=key, operator=operator)
+    with trusting(trust_remote_code):
+        rollback(
+            folder, request, received=_moment(received), fields=_fields(field), key=key, operator=operator
+        )
     entries = LedgerFolder(folder).entries
     _print_entry(entries[-1], entries)
 

@@ -17,6 +17,7 @@ from ..evidence.merkle import make_salt, merkle_root
 from ..evidence.statement import Judgement
 from ..folder.agreement import recipe_facts
 from ..folder.ledger import Entry, Kept, LedgerFolder, Pending
+from ..folder.lock import locked
 from ..folder.machine import now
 from ..folder.run import RunFolder, read_run_folder
 from ..intact import check_writable
@@ -61,7 +62,7 @@ def add(
     input, before anything is written, for a ledger that is damaged, and for a request that was begun and is not over.
     """
     check_one_process()
-    with naming_recipe(recipe):
+    with naming_recipe(recipe), locked(Path(folder), str(folder)):
         ledger, wanted = LedgerFolder(folder), _recipe(recipe, overrides)
         entries = _open(ledger)
         digest = _digest(wanted)

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import InputError, Problem
 from ..folder.epochs import EpochsFolder
 from ..folder.ledger import Entry, Kept, LedgerFolder
+from ..folder.lock import locked
 from ..folder.machine import now
 from .entry import check_one_process, check_signing, deliver, digests_in, sign_entry
 from .measured import Remeasured, of_forget_set, readable
@@ -32,7 +33,18 @@ def rollback(
     `InputError` where the request left no adapter or is rolled back already.
     """
     check_one_process()
-    ledger = LedgerFolder(folder)
+    with locked(Path(folder), str(folder)):
+        return _rollback(LedgerFolder(folder), request, received, fields, key, operator)
+
+
+def _rollback(
+    ledger: LedgerFolder,
+    request: str,
+    received: str | None,
+    fields: Mapping[str, str] | None,
+    key: Path | None,
+    operator: str | None,
+) -> Entry:
     entries = ledger.entries
     check_signing(ledger, key)
     if (pending := ledger.settle()) is not None:

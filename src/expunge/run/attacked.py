@@ -16,6 +16,7 @@ from ..data.sets import load_data
 from ..data.settings import OwnData
 from ..errors import InputError, Problem
 from ..folder.attacks import AttackFolder
+from ..folder.lock import locked
 from ..folder.requests import ContinualFolder
 from ..folder.run import RunFolder, read_run_folder
 from ..folder.state import AttackFacts
@@ -62,6 +63,13 @@ def attack_run(
     requests; and for names of no attack.
     """
     check_names(names or (), budget)
+    with locked(run_folder, str(run_folder)):
+        return _attack_run(run_folder, names, budget, reference)
+
+
+def _attack_run(
+    run_folder: Path, names: Sequence[str] | None, budget: Budget, reference: str | None
+) -> AttackFacts:
     if ContinualFolder(run_folder).state_file.exists():
         raise InputError(
             Problem(

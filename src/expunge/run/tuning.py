@@ -27,7 +27,7 @@ from .job import Job
 
 
 def tuning(job: Job) -> None:
-    """Try learning rates until the highest that keeps the utility is known closely enough, or the trials are spent.
+    """Try learning rates until the best that keeps the utility is known closely enough, or the trials are spent.
 
     Importance, baseline and step 0 are those of the run. Where nothing measures the utility there is no such rate, and
     one trial at the first one is all.
@@ -42,7 +42,7 @@ def tuning(job: Job) -> None:
         most = 1
         say("  Nothing measures the utility, so no rate can be found by it: the first one is used.")
     while len(trials) < most:
-        rate = next_rate(first, [Tried(trial.learning_rate, trial.state == "kept") for trial in trials])
+        rate = next_rate(first, [Tried(trial.learning_rate, _score(trial)) for trial in trials])
         if rate is None:
             break
         number = len(trials) + 1
@@ -149,6 +149,11 @@ def _compared_score(job: Job, folder: EpochsFolder, epoch: Candidate) -> float:
     return score_of(
         job.benchmark, part, reference and choosing_part(reference, job.recipe.seed), job.objective.aims
     )
+
+
+def _score(trial: Trial) -> float | None:
+    """What the search goes by: the forget score of an epoch that keeps the utility; None where there is none."""
+    return trial.forget_score if trial.qualified and not (trial.left and trial.state == "lost") else None
 
 
 def _best(trials: list[Trial]) -> int:
