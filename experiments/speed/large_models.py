@@ -8,7 +8,8 @@ counted without content; seconds divide them by the speed of one GPU that is *as
 bf16 products and 0.8 of its memory bandwidth for kernels alone, of which a model reaches the shares fitted on a CPU.
 Memory needs no assumption but that nothing is wasted. Text as MUSE has it, two rows of 2,048 tokens all of which are
 labels, is counted beside it, with its activations kept and recomputed (`training.activation_checkpointing`).
-With n GPUs FSDP2 would keep 1/n of the weights on each, and gather one block at a time.
+With n GPUs FSDP2 keeps 1/n of the weights on each, and gathers a block while the one before it computes. A 4-bit base
+is not sharded, so it has to fit one GPU.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def predicted(name: str, base: str) -> dict[str, Any]:
     layers = [matrix_shape(module) for module in linear_layers(model).values()]
     adapter = adapter_bytes(RANK * sum(d_out + d_in for d_out, d_in in layers), trained=True)
     statistics = 2.0 * sum(passes.accumulated("factored", *layer) for layer in layers)
-    gathered = 2.0 * sum(d_out * d_in for d_out, d_in in layers) / config.num_hidden_layers
+    block = 2.0 * sum(d_out * d_in for d_out, d_in in layers) / config.num_hidden_layers
+    gathered = math.inf if base == "4 bit" else 2 * block
     extraction = passes.measured(EXTRACTION, "factored")
     training = passes.trained(TRAINING)
     needs = {"extraction": extraction.peak + statistics, "training": training.peak + adapter}
@@ -89,11 +91,11 @@ def predicted(name: str, base: str) -> dict[str, Any]:
     }
 
 
-def cards(weights: float, needs: float, block: float, room: float) -> int | None:
-    """GPUs until a share of the weights, one gathered block and what a pass needs fit into `room`; None: never."""
+def cards(weights: float, needs: float, gathered: float, room: float) -> int | None:
+    """GPUs until a share of the weights, two gathered blocks and what a pass needs fit into `room`; None: never."""
     if weights + needs <= room:
         return 1
-    left = room - needs - block
+    left = room - needs - gathered
     return math.ceil(weights / left) if left > 0 else None
 
 

@@ -33,6 +33,7 @@ from .commands import (
     verify,
 )
 from .errors import ExpungeError, InputError, Terminated
+from .models.launch import check_launch
 from .storage import no_room
 
 app = typer.Typer(
@@ -84,6 +85,7 @@ def main() -> None:
     # PEFT asks transformers for an attribute under its old name on every call; users can do nothing about it.
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     try:
+        check_launch()
         # Typer returns the code of an exit, and of Ctrl-C, in place of raising it; commands return None.
         code = app(standalone_mode=False)
     except typer.Abort:

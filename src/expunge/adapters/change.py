@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor
 
+from ..models.linear import weight_matrix
 from .anchor import ANCHOR, UNLEARN, adapted_layers
 
 #: A change of less than this share of the weights is lost in the rounding of fp32, in which it is computed.
@@ -16,7 +16,10 @@ ROUNDING = torch.finfo(torch.float32).eps
 
 
 def is_unchanged(model: PeftModel) -> bool:
-    """Whether in every layer ‖ΔW‖_F ≤ 1.2e-7 · ‖W‖_F, where ΔW = s·BA − s·B₀A₀ is what an export would hand over."""
+    """Whether in every layer ‖ΔW‖_F ≤ 1.2e-7 · ‖W‖_F, where ΔW = s·BA − s·B₀A₀ is what an export would hand over.
+
+    Of a sharded base all processes must ask.
+    """
     return all(_is_rounding(layer) for layer in adapted_layers(model).values())
 
 
@@ -27,8 +30,7 @@ def _is_rounding(layer: Any) -> bool:
         # BA − B₀A₀ = (B − B₀)A + B₀(A − A₀), which does not cancel.
         A, B = torch.cat([A, A - A0]), torch.cat([B - B0, B0], dim=1)
     change = abs(layer.scaling[UNLEARN]) * _norm_of_product(A, B)
-    weight = dequantize_module_weight(layer.get_base_layer())
-    return bool(change <= ROUNDING * weight.detach().float().norm())
+    return bool(change <= ROUNDING * weight_matrix(layer.get_base_layer()).norm())
 
 
 def _norm_of_product(A: Tensor, B: Tensor) -> float:

@@ -7,15 +7,18 @@ from typing import Any
 
 import torch
 
-from ..models.fingerprint import remember_checkpoint
+from ..models.fingerprint import remember_checkpoint, remember_fingerprint
 from ..models.loading import load_base, load_config, load_weights
+from ..models.processes import device, shards
 from ..models.settings import Model
+from ..models.sharding import shard
 from .export import export_merged
 from .stack import add_adapters
 
 
 def load_model(model: Model, key: str = "model.path") -> Any:
-    """The causal LM on this process's device, in eval mode, from safetensors only, with its adapters added.
+    """The causal LM on this process's device, in eval mode, from safetensors only, with its adapters added;
+    where the processes share its weights (`models.sharding`) this one's part of it.
 
     Raises `InputError` where the folder or hub id holds no such model or not all of its weights, and where an adapter
     does not belong to it.
@@ -27,6 +30,9 @@ def load_model(model: Model, key: str = "model.path") -> Any:
         if model.adapters:
             loaded.load_state_dict(own.state_dict())  # fp16, of the sum in fp32
         remember_checkpoint(loaded, own)
+    if shards():
+        remember_fingerprint(loaded)
+        shard(loaded, device())
     return loaded
 
 

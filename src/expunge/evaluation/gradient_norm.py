@@ -12,7 +12,7 @@ from torch import Tensor
 from ..data.encoding import Example, collate
 from ..models.answers import answer_tokens
 from ..models.modes import evaluating
-from ..models.processes import gathered, share
+from ..models.processes import gathered, refuse_shards, share
 from ..progress import track
 
 #: The names of the parameters of a PEFT adapter contain this.
@@ -28,8 +28,10 @@ def gradient_norms(
     θ are the model's floating-point parameters; of an adapted model those of the base, whose gradient is that of
     the merged weights. A gradient is added up and freed as it is made, so no more than one is held at a time.
     The model's modes, `requires_grad` and gradients are left as they were. Every example needs a label token.
-    Several processes share the examples: all must call it alike, and all return every norm.
+    Several processes share the examples: all must call it alike, and all return every norm. Raises `InputError` where
+    the base is sharded: its gradients would be added up over the processes.
     """
+    refuse_shards("gradient norms cannot be measured")
     norms: dict[int, float] = {}
     squares: list[Tensor] = []
     with evaluating(model), _adding_squares(model, squares) as device, torch.enable_grad():

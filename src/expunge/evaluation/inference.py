@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from ..models.modes import evaluating
+from ..models.sharding import is_sharded
 
 
 @contextmanager
 def inference(model: Any) -> Iterator[torch.device]:
     """Eval mode without gradients; yields the model's device and gives every module its mode back."""
-    with evaluating(model), torch.inference_mode():
+    with evaluating(model), torch.no_grad() if is_sharded(model) else torch.inference_mode():
         yield next(model.parameters()).device
 
 

@@ -25,6 +25,7 @@ from ..models.linear import matrix_shape, target_layers
 from ..models.modes import evaluating
 from ..models.seeds import seed_for
 from ..models.settings import ALL_LINEAR
+from ..models.sharding import accompany
 
 Batch = Mapping[str, Tensor]
 
@@ -151,6 +152,7 @@ def _moments(
         with _observed_inputs(layers, partial(_add, sums, attended)):
             _forward(model, batch)
         count += attended.sum()
+    accompany()
     for value in (*sums.values(), count):
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(value)

@@ -13,6 +13,7 @@ from ..errors import InputError, Problem
 from ..models.answers import IGNORED, AnswerTokens, answer_tokens
 from ..models.linear import matrix_shape, target_layers
 from ..models.settings import ALL_LINEAR
+from ..models.sharding import passes_of_others
 from ..progress import track
 from .capture import captured_gradients
 from .estimator import Estimator, Layer, Sums
@@ -153,6 +154,8 @@ def _sum_over(
     same_input = _SameInput()
 
     def observe(name: str, x: Tensor, delta: Tensor) -> None:
+        if not len(tokens.targets):
+            return
         total = totals[name]
         with _tensor_cores(x.device):
             sums = procedure.sums(measured[name], same_input(x), delta.float(), len(tokens.targets), scaling)
@@ -173,14 +176,21 @@ def _sum_over(
             for batch in batches:
                 tokens = answer_tokens(model, {key: value.to(device) for key, value in batch.items()})
                 samples = int((tokens.token_counts > 0).sum())  # a row without labels is no sample
-                if samples == 0:
-                    continue
                 tokens.log_probability.sum().backward()
                 count += procedure.count(samples, len(tokens.targets))
+            for sharded in passes_of_others():
+                tokens = answer_tokens(sharded, _without_labels(device))
+                tokens.log_probability.sum().backward()
     for sums in totals.values():
         for value in sums.values():
             _over_all_processes(value)
     return totals, int(_over_all_processes(torch.tensor(count, device=device)))
+
+
+def _without_labels(device: torch.device) -> Batch:
+    """A batch of which nothing counts."""
+    token = torch.zeros(1, 1, dtype=torch.int64, device=device)
+    return {"input_ids": token, "attention_mask": token + 1, "labels": token + IGNORED}
 
 
 class _SameInput:

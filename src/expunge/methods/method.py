@@ -25,6 +25,8 @@ class Method(ABC):
     formula, paper, published: shown by `expunge methods`
     forms:  the folders that a run can hand over; the first always is
     reason: why there are no others
+    shards: whether it runs on a base that is spread over the processes: nothing but an adapter on the whole model is
+            trained or measured
     """
 
     formula: ClassVar[str]
@@ -32,6 +34,7 @@ class Method(ABC):
     published: ClassVar[str] = ""
     forms: ClassVar[tuple[str, ...]] = ("adapter", "merged")
     reason: ClassVar[str] = "the change is one of the weights"
+    shards: ClassVar[bool] = False
 
     def __init__(self, recipe: Recipe):
         self.recipe = recipe

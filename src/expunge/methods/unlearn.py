@@ -13,6 +13,8 @@ class Unlearn(Method):
     formula = "min over A, B of forget loss + λ · retain loss; W + s·BA − s·B₀A₀"
     paper = "LoKU, VILA, and the papers of the losses"
 
+    shards = True
+
     @property
     def finds_rate(self) -> bool:
         return self.recipe.training.learning_rate == "auto"

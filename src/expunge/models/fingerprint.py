@@ -35,6 +35,8 @@ WITHOUT_EFFECT = frozenset({
 })  # fmt: skip
 #: Attribute of a model whose weights in memory are rounded: what is hashed of them → of its checkpoint's own.
 _OF_CHECKPOINT = "_samples_of_checkpoint"
+#: Attribute of a model that keeps the fingerprint which it had once.
+_REMEMBERED = "_fingerprint"
 #: The named tensors of a model, and what is hashed of one of them.
 Tensors: TypeAlias = Callable[[Any], Iterator[tuple[str, Tensor]]]
 Values: TypeAlias = Callable[[Tensor], bytes]
@@ -53,6 +55,8 @@ def fingerprint(model: Any) -> str:
     Raises `InputError` where the environment asks for an extent that there is not.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if remembered := getattr(base, _REMEMBERED, None):
+        return remembered
     function = _digest(base, _buffers, _sampled) + configuration_digest(base.config).encode()
     hashes = [_digest(base, _parameters, _sampled).hex()[:32], hashlib.sha256(function).hexdigest()[:16]]
     if in_full():
@@ -104,6 +108,11 @@ def remember_checkpoint(rounded: Any, checkpoint: Any) -> None:
                 content: own[name] for name, content in _contents(rounded, tensors, values) if name in own
             }
     setattr(rounded, _OF_CHECKPOINT, known)
+
+
+def remember_fingerprint(model: Any) -> None:
+    """Let `model` keep its fingerprint: it is about to be sharded, and is frozen from then on."""
+    setattr(model, _REMEMBERED, fingerprint(model))
 
 
 def _digest(base: Any, tensors: Tensors, values: Values) -> bytes:

@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from ..errors import InputError, Problem, nearest
 from .probe import never_called
 from .settings import ALL_LINEAR
+from .sharding import whole
 
 #: Names of the projections in the models of transformers; fused projections count for all their parts.
 _QUERY = ("q_proj", "query", "c_attn", "query_key_value", "qkv_proj", "Wqkv")
@@ -208,8 +209,11 @@ def layer_kind(name: str) -> str:
 
 
 def weight_matrix(module: nn.Module) -> Tensor:
-    """The weight as (d_out, d_in) fp32: Conv1D transposed, a quantised one dequantised."""
-    weight = dequantize_module_weight(module).detach()
+    """The weight as (d_out, d_in) fp32: Conv1D transposed, a quantised one dequantised, a sharded one gathered."""
+    kept = module.weight
+    weight = whole(dequantize_module_weight(module).detach())
+    if module.weight is not kept:  # on a CPU PEFT puts a copy there, and bitsandbytes then misses its scales
+        module.weight = kept
     weight = weight.T if isinstance(module, Conv1D) else weight
     return weight.to(torch.float32)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..hub import ask, connection_remedy, is_hub_id
 from ..intact import read_object
 from ..progress import say
 from ..trust import FLAG, is_trusted
-from .processes import device
+from .processes import device, shards
 from .settings import Model
 
 #: The files of which a tokenizer has at least one.
@@ -54,7 +55,9 @@ def load_tokenizer(model: Model, key: str = "model.path") -> Any:
 
 
 def load_base(model: Model, key: str = "model.path") -> Any:
-    """The causal LM of the checkpoint on this process's device, in eval mode, from safetensors only.
+    """The causal LM of the checkpoint, in eval mode, from safetensors only.
+
+    It is on this process's device, or on the CPU where it is to be sharded.
 
     Raises `InputError` where the folder or hub id holds no such model or not all of its weights.
     """
@@ -63,8 +66,13 @@ def load_base(model: Model, key: str = "model.path") -> Any:
         options |= {"quantization_config": quantization_config(model), "device_map": {"": device()}}
     refuse_unsafe(model, key)
     loaded = load_weights(model, key, **options)
+    for module in loaded.modules():
+        # bitsandbytes would rewrite 4-bit weights in an order of its own at the first pass on such a CPU, which neither
+        # PEFT's dequantisation nor the fingerprint knows.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     try:
-        return (loaded if model.quantization else loaded.to(device())).eval()
+        return (loaded if model.quantization or shards() else loaded.to(device())).eval()
     except RuntimeError as error:
         if not _is_out_of_memory(error):
             raise
@@ -156,10 +164,12 @@ def quantization_config(model: Model) -> BitsAndBytesConfig:
                     "pip install 'expunge[quantization]'")
         ) from None  # fmt: skip
     if model.quantization == "8bit":
+        # It says of every layer that its products are of fp16, as they are by design.
+        getLogger("bitsandbytes.autograd._functions").setLevel(ERROR)
         return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
-    )
+    given = dtype(model)
+    compute = torch.bfloat16 if given == "auto" else given
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
 
 
 def _from(model: Model, key: str, load: Any, part: str = "", **options: Any) -> Any:

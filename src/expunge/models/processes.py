@@ -12,6 +12,10 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
+from ..errors import InputError, Problem
+from .launch import check_launch, shards_base
+from .sharding import accompany
+
 T = TypeVar("T")
 Result = TypeVar("Result")
 
@@ -24,7 +28,10 @@ def processes() -> PartialState:
 
     Without an accelerator accelerate must be told that the CPU is meant, else it takes several CPU processes for
     unrelated ones.
+
+    Raises `InputError` where `accelerate launch` asked for what is not supported.
     """
+    check_launch()
     _leave_the_group_at_exit()
     return PartialState(cpu=cpu_only(), timeout=WAITING)
 
@@ -45,6 +52,19 @@ def device() -> torch.device:
     return torch.device("cpu") if cpu_only() else processes().device
 
 
+def shards() -> bool:
+    """Whether a base is spread over several processes when it is loaded."""
+    return shards_base() and processes().num_processes > 1
+
+
+def refuse_shards(
+    what: str, remedy: str = "Launch it without FSDP: each process then holds the base."
+) -> None:
+    """Raise `InputError` where the base is spread over the processes. what: the sentence, up to the reason"""
+    if shards():
+        raise InputError(Problem("accelerate launch", f"{what} on a base that FSDP shards.", remedy))
+
+
 def share(items: Sequence[T]) -> list[T]:
     """This process's part of `items`: every N-th, of N processes."""
     state = processes()
@@ -53,4 +73,5 @@ def share(items: Sequence[T]) -> list[T]:
 
 def gathered(results: Mapping[int, Result]) -> dict[int, Result]:
     """The results of all processes, by the numbers of their items. Every process must call it."""
+    accompany()
     return dict(gather_object(list(results.items())))

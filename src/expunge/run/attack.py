@@ -22,7 +22,7 @@ from ..data.encoding import Encoder, encoded_hash
 from ..errors import InputError, Problem
 from ..folder.attacks import ROLES, AttackFolder, CurveRecord, Measurement, Role, Values
 from ..folder.state import AttackFacts, AttackOutcome, AttackVariant
-from ..models.processes import processes
+from ..models.processes import processes, refuse_shards
 from ..progress import say
 from ..storage import hash_rows
 
@@ -71,6 +71,7 @@ def run_attacks(
 
     Raises `InputError` with every name of no attack, and of one that is beyond the budget.
     """
+    refuse_shards("attacks, which change the weights, are not possible")
     return _Attacks(target, folder, budget, names).made()
 
 

@@ -12,17 +12,19 @@ from ..adapters.stack import read_origins
 from ..benchmarks.registry import benchmarks
 from ..data.encoding import Example
 from ..data.sets import UnlearningData, load_data
+from ..data.settings import OwnData
 from ..errors import InputError, Problem
 from ..evaluation.measures import check_measures
 from ..folder.state import UnreachedFacts, UnreachedKind
 from ..importance import estimators
 from ..importance.capture import check_layers
 from ..importance.procedure import Procedure, choose_procedure
-from ..methods import method_of
+from ..methods import Method, method_of
 from ..models.blocks import check_block
 from ..models.linear import block_index, layer_kind, matrix_shape, target_layers, unreached
 from ..models.loadable import check_loadable
 from ..models.loading import load_config
+from ..models.processes import refuse_shards
 from ..models.settings import Model
 from ..models.window import window_of
 from ..objectives import Objective
@@ -45,6 +47,7 @@ def check_inputs(recipe: Recipe) -> UnlearningData:
         lambda: check_trackers(recipe.training.report_to),
         lambda: procedure_of(recipe),
         check_measures,
+        lambda: _check_shards(recipe, method),
     ]
     before, reference = recipe.evaluation.before, recipe.evaluation.reference
     if before is not None and not Path(before).is_file():
@@ -67,6 +70,25 @@ def check_inputs(recipe: Recipe) -> UnlearningData:
     if problems:
         raise InputError(problems)
     return loaded[0]
+
+
+def _check_shards(recipe: Recipe, method: Method) -> None:
+    """Raises `InputError` for what cannot be done on a base that is spread over the processes."""
+    if not method.shards:
+        refuse_shards(f"the method {recipe.method.name!r} cannot run")
+    if recipe.model.quantization:
+        refuse_shards("model.quantization is not possible")
+    if "merged" in recipe.export:
+        refuse_shards("the export 'merged', for which one process needs all weights, is not possible")
+    if recipe.attacks.budget != "none":
+        refuse_shards(
+            "attacks, which change the weights, are not possible",
+            "Set attacks.budget: none, and make them afterwards without FSDP: expunge attack RUN.",
+        )
+    if recipe.importance.official:
+        refuse_shards("importance.official, whose batches depend on the processes, is not possible")
+    if isinstance(recipe.data, OwnData) and recipe.data.holdout and recipe.evaluation.generate != "never":
+        refuse_shards("data.holdout, for which gradients of all weights are formed, cannot be measured")
 
 
 def procedure_of(recipe: Recipe) -> Procedure:

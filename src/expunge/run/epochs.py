@@ -91,13 +91,15 @@ def _measure_epoch(job: Job, epoch: int, folder: EpochsFolder) -> tuple[Candidat
         log = job.benchmark.measure(model, job.encoder)
         if log.finite and job.generates_between_epochs:
             log = job.benchmark.generate(model, job.encoder, log)
+    # What all processes take part in, as each may have a part of the base only.
+    unchanged = job.method.adapts and is_unchanged(job.trained)
     if log.finite and job.main_process:
         log.model = job.model_facts(model, path=job.method.source.path, adapter=f"epoch {epoch}")
         job.record(log, f"epoch-{epoch}", folder)
         score = job.benchmark.score(log.metrics, job.objective.aims)
         utility = job.benchmark.utility(log.metrics, generated=job.generates_every_time)
         reached = all_reached(job.thresholds, log.metrics)
-        futile = _futile(job, log.metrics)
+        futile = _futile(job, log.metrics, unchanged)
         metrics = {name: metric.to_json() for name, metric in log.metrics.items()}
     if processes().num_processes > 1:
         shared = torch.tensor([score, utility, reached], dtype=torch.float64, device=processes().device)
@@ -106,11 +108,11 @@ def _measure_epoch(job: Job, epoch: int, folder: EpochsFolder) -> tuple[Candidat
     return Candidate(epoch, score, utility, bool(reached), futile), metrics
 
 
-def _futile(job: Job, metrics: Mapping[str, Metric]) -> Futile | None:
+def _futile(job: Job, metrics: Mapping[str, Metric], unchanged: bool) -> Futile | None:
     """Why the model in training forgets nothing, as far as that can be told of the method; None where it does."""
     if not job.method.starts_from_original:
         return None
-    if job.method.adapts and is_unchanged(job.trained):
+    if unchanged:
         return "unchanged"
     return None if job.benchmark.forgets_more(metrics, job.folder.metrics("before")) else "no better"
 

@@ -24,7 +24,7 @@ from ..folder.machine import changed_versions, machine, now, say_changed_version
 from ..intact import check_writable, read_object
 from ..models.fingerprint import fingerprint, tokenizer_digest
 from ..models.loading import load_config, load_tokenizer
-from ..models.processes import device, processes
+from ..models.processes import device, processes, refuse_shards
 from ..progress import say
 from ..recipe import Recipe, load_recipe
 from ..recipe.loading import naming_recipe
@@ -251,6 +251,7 @@ def _check(recipe: Recipe, on: str, output: Path) -> tuple[dict[str, SampleSet],
         )  # fmt: skip
     loaded = []
     checks = (
+        lambda: refuse_shards("a model cannot be finetuned"),
         lambda: check_writable(output, "--output"),
         lambda: load_config(recipe.model),
         lambda: loaded.append(load_data(recipe.data, False)),

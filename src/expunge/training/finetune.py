@@ -74,6 +74,8 @@ class _FinetuningTrainer(UnlearningTrainer):
     """Checkpoints hold every trained parameter, whatever the model; only the last one is kept."""
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        if not self.args.should_save:
+            return
         folder = Path(str(output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: weight.detach().contiguous() for name, weight in self._trained().items()}

@@ -105,7 +105,6 @@ def build_trainer(
         mixed_precision=mixed_precision(plan.precision, weight.device, weight.dtype),
         callbacks=callbacks,
     )
-    _refuse_shards(trainer)
     for printing in (PrinterCallback, ProgressCallback):  # they write to stdout
         trainer.remove_callback(printing)
     return trainer
@@ -151,15 +150,6 @@ def _micro_batches(training: TrainingPlan) -> tuple[int, int]:
         )  # fmt: skip
     micro = largest_divisor(share, training.micro_batch_size)
     return micro, share // micro
-
-
-def _refuse_shards(trainer: UnlearningTrainer) -> None:
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        raise InputError(
-            Problem("accelerate", "sharded models (FSDP, DeepSpeed) are not supported yet: every process evaluates its "
-                    "own batches, and would wait for the others' shards.",
-                    "Use plain data parallelism (accelerate launch --multi_gpu).")
-        )  # fmt: skip
 
 
 def mixed_precision(precision: str, device: torch.device, dtype: torch.dtype) -> bool:

@@ -23,6 +23,7 @@ from ..data.pairs import PairedDataset, PairSampler, collate_pairs
 from ..intact import broken, read_object
 from ..models.answers import IGNORED, AnswerTokens, answer_tokens
 from ..models.modes import eager_attention, evaluating
+from ..models.sharding import is_sharded
 from ..objectives import Objective, Outputs, StepTotals, Term
 from ..storage import PARTIAL, sync, write_checksums, write_json
 from .epoch_progress import EpochProgress
@@ -79,6 +80,8 @@ class UnlearningTrainer(Trainer):
         self.first_step_at_zero = first_step_at_zero
         self.mixed_precision = mixed_precision
         self.loss_is_scaled_for_ga = True
+        # Not while the Trainer is made: it would refuse to save an optimiser, whose state might be sharded too.
+        self.is_distributed_loading_by_transformers = is_sharded(model)
         #: Of every term: its loss in the step that is going on, then the last finished step's and the weight there.
         self._sums = torch.zeros(len(objective.terms), device=args.device)
         self._last_step: list[tuple[Term, float, float]] = []
@@ -207,7 +210,8 @@ class UnlearningTrainer(Trainer):
         super().log(logs, start_time)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        save_trained(self.accelerator.unwrap_model(self.model), Path(str(output_dir)), state_dict)
+        if self.args.should_save:
+            save_trained(self.accelerator.unwrap_model(self.model), Path(str(output_dir)), state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
