@@ -14,6 +14,7 @@ from matplotlib.ticker import PercentFormatter
 
 from ..folder.state import AttackFacts
 from .attacks import TOO_MUCH, Worst, worst_first
+from .figures import legend
 from .quantities import NONE, count, number, percent
 from .svg import COLOURS, WIDTH, render, style
 from .tables import Cell
@@ -43,7 +44,7 @@ def attack_bars(facts: AttackFacts | None) -> Markup | None:
     if not shown:
         return None
     with style("attacks"):
-        figure = Figure(figsize=(WIDTH, 1.35 + 0.5 * len(shown)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 1.7 + 0.55 * len(shown)), layout="constrained")
         axes = figure.add_subplot()
         for place, worst in enumerate(shown):
             _bar(axes, place, worst)
@@ -52,7 +53,7 @@ def attack_bars(facts: AttackFacts | None) -> Markup | None:
         )
         axes.axvline(TOO_MUCH, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         axes.set_yticks(
-            range(len(shown)), [fill(f"{worst.name}: {worst.outcome.title}", 34) for worst in shown]
+            range(len(shown)), [fill(f"{worst.name}: {worst.outcome.title}", 24) for worst in shown]
         )
         axes.invert_yaxis()
         lowest = min(0.0, *(worst.recovery.low or 0.0 for worst in shown))
@@ -61,7 +62,7 @@ def attack_bars(facts: AttackFacts | None) -> Markup | None:
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.grid(axis="y", visible=False)
         axes.set_xlabel(
-            "share of the lost knowledge that came back: 100 % is the model from before unlearning"
+            "share of the lost knowledge that came back\n(100 %: the model from before unlearning)"
         )
         stood_in = facts.ground == "holdout"
         unseen = "text that it never saw" if stood_in else "never saw the data"
@@ -75,7 +76,7 @@ def attack_bars(facts: AttackFacts | None) -> Markup | None:
         handles.append(
             Line2D([], [], color=COLOURS["muted"], linestyle=(0, (4, 3)), label=f"too much: {TOO_MUCH:.0%}")
         )
-        figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
+        legend(figure, handles)
         told = "; ".join(f"{worst.name} {percent(worst.shown)}" for worst in shown)
         return render(
             figure, "attacks", f"Share of the lost knowledge that each attack brought back: {told}."

@@ -150,9 +150,9 @@ def request_rows(folder: RunFolder) -> list[tuple[str, str]]:
         ("Model", model.path),
         ("Adapters beneath", ", ".join(beneath(folder))),
         ("Fingerprint of the model", model.fingerprint),
-        ("Forget set", _data(data.forget)),
+        ("Forget set", examples(data.forget)),
         ("Hash of the forget set", data.forget.hash),
-        ("Retain set", _data(data.retain)),
+        ("Retain set", examples(data.retain)),
         ("Hash of the retain set", data.retain.hash if data.retain else None),
         ("Samples of the model itself", _surrogate(data.surrogate)),
         ("Method", method(folder)),
@@ -201,7 +201,8 @@ def method(folder: RunFolder) -> str:
     return "; ".join(parts)
 
 
-def _data(data: SetFacts | None) -> str | None:
+def examples(data: SetFacts | None) -> str | None:
+    """How many there are, and from where."""
     if not data:
         return None
     return f"{quantities.count(data.n)} {'example' if data.n == 1 else 'examples'} from {data.source}"
