@@ -155,7 +155,7 @@ def test_the_commands(runs: list[Path], tmp_path: Path, monkeypatch: pytest.Monk
     assert capsys.readouterr().out.strip() == str(output)
     page = output.read_text()
     assert "<title>Comparison of 4 unlearning runs</title>" in page
-    assert "0.615 ± 0.00707" in page
+    assert "0.615<small>± 0.00707</small>" in page
     assert page.count('id="figure-comparison-0"') == 1
     (link,) = re.findall('href="([^"#]*)"', page)
     assert (tmp_path / link).resolve() == runs[0] / "report.html"
