@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import jinja2
@@ -76,9 +76,10 @@ def write_report(run_folder: Path, show_text: bool = False) -> Path:
 def overview(folder: RunFolder) -> dict[str, Any]:
     """The facts about the run that the templates state beside its tables; every key is present."""
     run = folder.state
+    forget = run.data.forget
     return {
         "name": run.name,
-        "asked": f"{examples(run.data.forget)}, by the model {run.model.path}",
+        "asked": f"{examples(forget, briefly(forget.source))}, by the model {briefly(run.model.path)}",
         "command": " ".join(run.command),
         "versions": run.versions,
         "machine": run.machine,
@@ -135,9 +136,15 @@ def templates() -> jinja2.Environment:
         argument=argument,
         shortened=shortened,
         sentence=sentence,
+        coded=coded,
     )
     environment.tests["hash"] = is_hash
     return environment
+
+
+def briefly(path: str) -> str:
+    """A file or folder of this machine by its name; "What was asked" has its whole path."""
+    return PurePath(path).name if PurePath(path).is_absolute() else path
 
 
 def is_hash(value: str) -> bool:
@@ -152,10 +159,14 @@ def shortened(value: str) -> str:
     )
 
 
-def sentence(text: str) -> Markup:
-    """With a capital, a full stop, and what stands between backticks as code."""
-    whole = str(escape(f"{text[0].upper()}{text[1:].rstrip('.')}."))
-    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", whole))
+def coded(text: str) -> Markup:
+    """What stands between backticks as code."""
+    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return f"{text[0].upper()}{text[1:].rstrip('.')}."
 
 
 def storage(folder: RunFolder) -> dict[str, Any] | None:

@@ -150,9 +150,9 @@ def request_rows(folder: RunFolder) -> list[tuple[str, str]]:
         ("Model", model.path),
         ("Adapters beneath", ", ".join(beneath(folder))),
         ("Fingerprint of the model", model.fingerprint),
-        ("Forget set", examples(data.forget)),
+        ("Forget set", _data(data.forget)),
         ("Hash of the forget set", data.forget.hash),
-        ("Retain set", examples(data.retain)),
+        ("Retain set", _data(data.retain)),
         ("Hash of the retain set", data.retain.hash if data.retain else None),
         ("Samples of the model itself", _surrogate(data.surrogate)),
         ("Method", method(folder)),
@@ -201,11 +201,13 @@ def method(folder: RunFolder) -> str:
     return "; ".join(parts)
 
 
-def examples(data: SetFacts | None) -> str | None:
+def _data(data: SetFacts | None) -> str | None:
+    return examples(data, data.source) if data else None
+
+
+def examples(data: SetFacts, source: str) -> str:
     """How many there are, and from where."""
-    if not data:
-        return None
-    return f"{quantities.count(data.n)} {'example' if data.n == 1 else 'examples'} from {data.source}"
+    return f"{quantities.count(data.n)} {'example' if data.n == 1 else 'examples'} from {source}"
 
 
 def _surrogate(facts: SurrogateFacts | None) -> str | None:
