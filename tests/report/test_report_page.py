@@ -113,13 +113,14 @@ def test_the_first_screen_is_for_a_reader_who_has_to_decide(make_run):
     assert f'<data value="{after}">{100 * after:.1f} %</data>' in first
     assert (
         f"Mean probability of the forget answers after unlearning; {100 * before:.1f}\u00a0% before, "
-        f"{100 * reference:.1f}\u00a0% for a model that never saw it. Forgotten means as for that model. N = 120."
+        f"{100 * reference:.1f}\u00a0% for a model that never saw it. Forgotten means as for that model. "
+        "N\u00a0=\u00a0120."
     ) in first
     assert "<dd>The forget set is still recalled.</dd>" in first
     assert "<dd>More training.epochs, or a higher training.learning_rate.</dd>" in first
     assert not re.search("Kolmogorov|KS|p-value|Forget Quality", first)
     rest = page.split("</section>", 1)[1]
-    assert rest.count("<details>") == rest.count("<summary><h2>") == 8
+    assert rest.count("<summary><h2>") == 8
     assert "Kolmogorov–Smirnov" in rest
 
 

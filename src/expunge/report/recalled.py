@@ -41,6 +41,6 @@ def recalled(evidence: Evidence) -> Recalled | None:
     aim = "Forgotten means as for that model" if reference else f"The {less}, the less is recalled"
     meaning = (
         f"{called[0].upper()}{called[1:]} after unlearning; {shown(before)} before{unseen}. {aim}. "
-        f"N = {count(after.n)}."
+        f"N\u00a0=\u00a0{count(after.n)}."
     )
     return Recalled(after.value, f"{shown(after)} {measure.unit}".strip(), meaning)
