@@ -18,6 +18,7 @@ from expunge.cli import main
 from expunge.errors import InputError
 from expunge.report import write_report
 from expunge.report.comparison import compare
+from expunge.report.comparison_page import pictures
 from expunge.report.comparison_table import comma_separated, in_latex, latex, markdown
 
 
@@ -58,6 +59,23 @@ def test_runs_that_differ_in_their_seed_alone_are_a_group(runs: list[Path]) -> N
     assert [group.settings for group in groups] == [
         {"training.learning_rate": 0.005}, {}, {"training.learning_rate": 0.001},
     ]  # fmt: skip
+
+
+def test_the_same_data_elsewhere_are_the_same(runs: list[Path], tmp_path: Path) -> None:
+    moved, other = (Path(shutil.copytree(runs[0], tmp_path / name)) for name in ("moved", "other"))
+    state = json.loads((moved / "run.json").read_text())
+    for part in (state["data"]["forget"], state["data"]["retain"]):
+        part["source"] = f"elsewhere/{part['source']}"
+    state["model"]["path"] = "elsewhere/full"
+    (moved / "run.json").write_text(json.dumps(state))
+    state["data"]["retain"]["hash"] = "a" * 64
+    (other / "run.json").write_text(json.dumps(state))
+    same, else_retained = compare([runs[0], moved, other])
+    assert len(same.runs) == 2
+    assert [group.settings for group in (same, else_retained)] == [
+        {"data.retain": "e" * 12}, {"data.retain": "a" * 12},
+    ]  # fmt: skip
+    assert [what for what, _ in pictures([same, else_retained])] == ["full, forget10.json"]
 
 
 def test_means_deviations_and_successes(runs: list[Path]) -> None:

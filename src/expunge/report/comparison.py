@@ -201,7 +201,7 @@ def _settings(folder: RunFolder, across_sets: bool) -> dict[str, Any]:
     flat = _flat(recipe.model_dump(mode="json", exclude={"data"}))
     retain = folder.state.data.retain
     if retain and not across_sets:
-        flat["data.retain"] = retain.source
+        flat["data.retain"] = retain.hash[:12]  # what it holds, not where it lies
     return {key: value for key, value in flat.items() if key not in FREE}
 
 

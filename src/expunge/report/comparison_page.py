@@ -49,13 +49,16 @@ def write_comparison(paths: Sequence[Path], output: Path, across_sets: bool = Fa
 
 def pictures(groups: Sequence[Group]) -> list[tuple[str, Markup]]:
     """(what it is of, picture) for every model and forget set whose runs share a measure of memory and of utility."""
-    places: dict[tuple[str, str], dict[int, Group]] = {}
+    places: dict[tuple[str, ...], dict[int, Group]] = {}
     for number, group in enumerate(groups, start=1):
-        places.setdefault((group.model, ", ".join(group.forget_sets)), {})[number] = group
-    drawn = [
-        (f"{model}, {forget_sets}", _picture(f"comparison-{place}", members))
-        for place, ((model, forget_sets), members) in enumerate(places.items())
-    ]
+        states = [run.folder.state for run in group.runs]
+        same = (states[0].model.fingerprint, *sorted({state.data.forget.hash for state in states}))
+        places.setdefault(same, {})[number] = group
+    lines = rows(groups)
+    drawn = []
+    for place, members in enumerate(places.values()):
+        _, model, forget_sets, *_ = lines[min(members) - 1]
+        drawn.append((f"{model}, {forget_sets}", _picture(f"comparison-{place}", members)))
     return [(what, svg) for what, svg in drawn if svg]
 
 

@@ -56,7 +56,7 @@ def rows(groups: Sequence[Group]) -> list[list[str]]:
         [
             told(group),
             PurePath(group.model).name,
-            ", ".join(PurePath(source).name for source in group.forget_sets),
+            ", ".join(dict.fromkeys(PurePath(source).name for source in group.forget_sets)),
             count(len(group.runs)),
             percent(group.success_rate, 0),
             *(_spread(group.metrics.get(name), number) for name in names),
