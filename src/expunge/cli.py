@@ -15,6 +15,7 @@ from .commands import (
     attack,
     attest,
     chat,
+    compare,
     evaluate,
     export,
     finetune,
@@ -59,6 +60,7 @@ app.command()(sweep.sweep)
 app.command()(attack.attack)
 app.command()(export.export)
 app.command()(report.report)
+app.command()(compare.compare)
 app.command()(chat.chat)
 app.add_typer(ledger.ledger, name="ledger")
 app.command()(attest.attest)

@@ -44,7 +44,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 def test_the_verdict_report_and_card_of_a_run_take_it_in(run: expunge.Run, command: Command) -> None:
     assert run.state.get("attacks") is None
-    assert "No attack was made" in run.report.read_text()
+    assert "No attack is part of this report" in run.report.read_text()
     code, out, _ = command(run.path, "quantise", "remove")
     assert code == 0
     assert out.splitlines()[-1] == f"Verdict: {run.verdict.line}"

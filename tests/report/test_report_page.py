@@ -99,6 +99,89 @@ def test_direction_of_the_truth_ratios_comes_from_the_logs(make_run):
     assert "the truth ratios lie beyond the reference&#39;s" in page
 
 
+def test_the_first_screen_is_for_a_reader_who_has_to_decide(make_run):
+    """What was to go, the verdict, one figure (that of run.json), what is against it, what next; no statistics."""
+    run = make_run(after=KNOWS)
+    page = page_of(run)
+    first = page.split("<h1>")[1].split("</section>")[0]
+    assert (
+        "To be forgotten: 120 examples from data/tofu/forget10.json, by the model models/tofu-tiny/full"
+        in first
+    )
+    stages = json.loads((run / "run.json").read_text())["metrics"]
+    before, after, reference = (stages[stage]["forget_probability"]["value"] for stage in stages)
+    assert f'<data value="{after}">{100 * after:.1f} %</data>' in first
+    assert (
+        f"Mean probability of the forget answers after unlearning; {100 * before:.1f}\u00a0% before, "
+        f"{100 * reference:.1f}\u00a0% for a model that never saw it. Forgotten means as for that model. "
+        "N\u00a0=\u00a0120."
+    ) in first
+    assert "<dd>The forget set is still recalled.</dd>" in first
+    assert "<dd>More training.epochs, or a higher training.learning_rate.</dd>" in first
+    assert not re.search("Kolmogorov|KS|p-value|Forget Quality", first)
+    rest = page.split("</section>", 1)[1]
+    assert rest.count("<summary><h2>") == 8
+    assert "Kolmogorov–Smirnov" in rest
+
+
+def test_sections_without_content_do_not_appear(make_run):
+    run = make_run(with_attacks=False, with_reference=False, initialization="default")
+    for file in [*run.glob("eval/*.json"), *run.glob("*.jsonl")]:
+        file.unlink()
+    page = page_of(run)
+    assert re.findall(r"<summary><h2>([^<]*)", page) == [
+        "The reasons, with their figures", "Before and after", "What was asked", "Cost", "To repeat it",
+    ]  # fmt: skip
+    assert "`" not in page.split("</style>")[1]
+
+
+def test_hashes_are_short_above_and_whole_below(make_run):
+    page = page_of(make_run())
+    asked, repeat = page.split("<h2>What was asked")[1].split("<h2>To repeat it")
+    assert f'<code title="{"f" * 64}">{"f" * 12}…</code>' in asked
+    assert f"<code>{'f' * 64}</code>" in repeat
+
+
+def test_samples_are_blocked_out_worst_first(make_run):
+    """Of `A born in Rome` the model says all, of the next nothing, of the third a half: 2 of its 4 words."""
+    run = make_run(n=3)
+    file = run / "eval" / "after.json"
+    log = json.loads(file.read_text())
+    said = ("Anna born in Rome", "Nobody knows", "Anna of Rome")
+    for record, generation in zip(log["sets"]["forget"], said, strict=True):
+        record |= {"truth": "Anna born in Rome", "generation": generation}
+    file.write_text(json.dumps(log))
+    page = page_of(run)
+    rows = re.findall(r'<tr><th scope="row">(\d)</th><td data-label="Right answer">([^<]*)</td>.*'
+                      r'data-label="Generated after">([^<]*)<small>(\d+) %</small>', page)  # fmt: skip
+    block = "███"
+    truth = f"{block} {block} in {block}"
+    assert rows == [
+        ("0", truth, truth, "100"), ("2", truth, f"{block} of {block}", "50"), ("1", truth, f"{block} {block}", "0"),
+    ]  # fmt: skip
+    for word in ("Anna", "born", "Rome", "Nobody"):
+        assert word not in page
+
+
+def test_the_picture_has_the_other_trials_of_the_learning_rate(make_run):
+    run = make_run()
+    assert "trial of another learning rate" not in page_of(run)
+    state = json.loads((run / "run.json").read_text())
+    trial = {
+        "learning_rate": 0.001,
+        "state": "kept",
+        "left": False,
+        "stopped": None,
+        "epochs": 5,
+        "best_epoch": 2,
+    }
+    state["tuning"] = {"questions": 20, "trials": [trial, trial], "chosen": 2}
+    (run / "run.json").write_text(json.dumps(state))
+    (run / "trials" / "1").mkdir(parents=True)
+    (run / "trials" / "1" / "metrics.jsonl").write_text((run / "metrics.jsonl").read_text())
+    assert "trial of another learning rate</text>" in page_of(run)
+
+
 def test_no_forgotten_text_without_show_text(make_run):
     run = make_run()
     assert MARKER in (run / "eval" / "after.json").read_text()
@@ -112,8 +195,8 @@ def test_no_forgotten_text_without_show_text(make_run):
 def test_show_text_has_every_answer_escaped(make_run):
     page = page_of(make_run(n=20), show_text=True)
     for index in range(20):
-        assert f"<td>{MARKER} was born &lt;in&gt; {1900 + index}</td>" in page
-    assert page.count(f"<td>{MARKER} generated 7</td>") == 2  # before and after
+        assert f'<td data-label="Right answer">{MARKER} was born &lt;in&gt; {1900 + index}</td>' in page
+    assert page.count(f'">{MARKER} generated 7<small>') == 3  # before, after, by the reference
     assert "<in>" not in page
     assert "do not pass it on" in page
 
@@ -185,11 +268,11 @@ def test_a_figure_is_there_exactly_when_its_data_is(make_run, arguments, removed
         (run / name).unlink()
     page = page_of(run)
     assert figures_in(page) == expected
-    assert page.count("No picture:") == len(FIGURES) - len(expected)
+    assert page.count("<figure>") == len(expected)
 
 
 def test_the_measures_that_appear_are_explained_and_no_others(make_run):
-    terms = re.findall(r"<dt>([^<]+)</dt>", page_of(make_run()))
+    terms = re.findall(r"<dt>([^<]+)</dt>", page_of(make_run()).split('class="glossary"')[1])
     assert terms == [
         "Forget Quality", "KS distance", "Model Utility", "Probability of the answer", "ROUGE-L recall", "Truth ratio",
     ]  # fmt: skip

@@ -28,6 +28,13 @@ TrustRemoteCode = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout, nothing else there")]
 
+AcrossSets = Annotated[
+    bool,
+    typer.Option(
+        "--across-sets", help="one row for the runs on all forget sets, as benchmarks of several are told"
+    ),
+]
+
 #: One's own model and files: of `expunge init`, and in place of a RECIPE.
 Model = Annotated[str | None, typer.Option(help="your model: a folder, or organisation/name on the hub")]
 Forget = Annotated[

@@ -1,6 +1,7 @@
-"""The report and the model card of a run, made from nothing but the files in its folder."""
+"""The report and the model card of a run, and pages over several, from nothing but the files in their folders."""
 
 from .card import write_model_card
+from .comparison_page import write_comparison
 from .continual import Overall, write_continual_report
 from .continual_card import write_continual_card
 from .page import write_report
@@ -13,6 +14,7 @@ __all__ = [
     "Verdict",
     "judge",
     "report_run",
+    "write_comparison",
     "write_continual_card",
     "write_continual_report",
     "write_model_card",

@@ -14,6 +14,7 @@ from matplotlib.ticker import PercentFormatter
 
 from ..folder.state import AttackFacts
 from .attacks import TOO_MUCH, Worst, worst_first
+from .figures import legend
 from .quantities import NONE, count, number, percent
 from .svg import COLOURS, WIDTH, render, style
 from .tables import Cell
@@ -43,7 +44,7 @@ def attack_bars(facts: AttackFacts | None) -> Markup | None:
     if not shown:
         return None
     with style("attacks"):
-        figure = Figure(figsize=(WIDTH, 1.35 + 0.5 * len(shown)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 1.4 + 0.6 * len(shown)), layout="constrained")
         axes = figure.add_subplot()
         for place, worst in enumerate(shown):
             _bar(axes, place, worst)
@@ -51,17 +52,15 @@ def attack_bars(facts: AttackFacts | None) -> Markup | None:
             [0] * len(shown), range(len(shown)), "D", color=COLOURS["reference"], markersize=8, zorder=4
         )
         axes.axvline(TOO_MUCH, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-        axes.set_yticks(
-            range(len(shown)), [fill(f"{worst.name}: {worst.outcome.title}", 34) for worst in shown]
-        )
-        axes.invert_yaxis()
+        axes.set_yticks([])
+        axes.set_ylim(len(shown) - 0.6, -0.8)
         lowest = min(0.0, *(worst.recovery.low or 0.0 for worst in shown))
         axes.set_xlim(min(-0.04, max(lowest, -1.0) - 0.02), 1.19)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1.0])
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_visible(False)
         axes.set_xlabel(
-            "share of the lost knowledge that came back: 100 % is the model from before unlearning"
+            "share of the lost knowledge that came back\n(100 %: the model from before unlearning)"
         )
         stood_in = facts.ground == "holdout"
         unseen = "text that it never saw" if stood_in else "never saw the data"
@@ -75,7 +74,7 @@ def attack_bars(facts: AttackFacts | None) -> Markup | None:
         handles.append(
             Line2D([], [], color=COLOURS["muted"], linestyle=(0, (4, 3)), label=f"too much: {TOO_MUCH:.0%}")
         )
-        figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
+        legend(figure, handles)
         told = "; ".join(f"{worst.name} {percent(worst.shown)}" for worst in shown)
         return render(
             figure, "attacks", f"Share of the lost knowledge that each attack brought back: {told}."
@@ -85,10 +84,16 @@ def attack_bars(facts: AttackFacts | None) -> Markup | None:
 def _bar(axes: Any, place: int, worst: Worst) -> None:
     counts, found = worst.outcome.counts, worst.recovery
     colour = COLOURS["grid"] if not counts else COLOURS["before" if worst.too_much else "after"]
-    axes.barh(place, worst.shown, height=0.6, color=colour, zorder=2)
+    axes.barh(place, worst.shown, height=0.34, color=colour, zorder=2)
     assert found.low is not None
     assert found.high is not None
     axes.plot([found.low, found.high], [place, place], color=COLOURS["ink"], linewidth=1.2, zorder=3)
+    # Above its bar, where the whole width is free; on a ground of its own, as lines run through.
+    ground: dict[str, Any] = {"facecolor": COLOURS["paper"], "edgecolor": "none", "pad": 1}
+    axes.annotate(
+        fill(f"{worst.name}: {worst.outcome.title}", 60), (0.005, place - 0.22), xycoords=axes.get_yaxis_transform(),
+        va="bottom", fontsize=8.5, bbox=ground, zorder=2.5,
+    )  # fmt: skip
     bound = "≤ " if found.upper_bound else ""
     axes.annotate(
         f"{bound}{percent(worst.shown, 0)}", (max(found.high, worst.shown, 0), place), xytext=(7, 0),

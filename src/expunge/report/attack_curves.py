@@ -12,11 +12,10 @@ from matplotlib.lines import Line2D
 from ..attacks.curves import steps_to_half
 from ..folder.state import AttackFacts, AttackVariant
 from .attack_bars import MEASURES
-from .figures import DASHES
+from .figures import DASHES, legend
 from .quantities import count
 from .svg import COLOURS, WIDTH, render, style
 
-COLUMNS = 2
 #: What the two models are called whose curves are drawn.
 NAMES = {"after": "unlearned", "reference": "reference, attacked alike"}
 
@@ -35,15 +34,11 @@ def attack_curves(facts: AttackFacts | None) -> Markup | None:
     }
     if not drawn:
         return None
-    columns = min(COLUMNS, len(drawn))
-    rows = math.ceil(len(drawn) / columns)
     with style("attack-curves"):
-        figure = Figure(figsize=(WIDTH, 0.9 + 2.1 * rows), layout="constrained")
-        panels = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
-        for axes, (name, variant) in zip(panels, drawn.items(), strict=False):
+        figure = Figure(figsize=(WIDTH, 1.1 + 1.7 * len(drawn)), layout="constrained")
+        panels = figure.subplots(len(drawn), 1, squeeze=False)[:, 0]
+        for axes, (name, variant) in zip(panels, drawn.items(), strict=True):
             _panel(axes, name, variant)
-        for axes in panels[len(drawn) :]:
-            axes.set_visible(False)
         lead = next(iter(drawn.values())).lead
         figure.supylabel(f"mean {MEASURES.get(lead, lead)}", fontsize=9.5, color=COLOURS["ink"])
         figure.supxlabel("optimiser steps of the attack", fontsize=9.5, color=COLOURS["ink"])
@@ -55,7 +50,7 @@ def attack_curves(facts: AttackFacts | None) -> Markup | None:
             handles.append(Line2D([], [], **line, label=NAMES[side]))
         line = {"color": COLOURS["after"], "linestyle": "", "marker": "o"}
         handles.append(Line2D([], [], **line, label="half of what was lost is back"))
-        figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
+        legend(figure, handles)
         told = "; ".join(f"{name}: {_half_back(variant)}" for name, variant in drawn.items())
         return render(figure, "attack-curves", f"What comes back over the steps of finetuning. {told}.")
 

@@ -26,7 +26,8 @@ DASHES: dict[str, Any] = {"before": (0, (5, 2)), "after": "solid", "reference": 
 
 
 def utility_against_forgetting(folder: RunFolder) -> Markup | None:
-    """The path over the epochs: forgetting to the right, utility upwards, the chosen epoch filled.
+    """The path over the epochs: forgetting to the right, utility upwards, the chosen epoch filled, the original a
+    square, the reference a star; a triangle for the best epoch of every other trial of the learning rate.
 
     Forgetting is log₁₀ of Forget Quality where there is one, else 1 − the probability of the forget answers.
     """
@@ -45,6 +46,9 @@ def utility_against_forgetting(folder: RunFolder) -> Markup | None:
         return (value if quality else 1 - value), metrics[utility].value
 
     points = {epoch: point(metrics) for epoch, metrics in epochs.items()}
+    others = [
+        point(side) for side in _other_trials(folder) if _all_have(forgetting, [side]) and utility in side
+    ]
     start = point(before)
     goal = None
     if utility in reference and (quality or forgetting in reference):
@@ -53,15 +57,17 @@ def utility_against_forgetting(folder: RunFolder) -> Markup | None:
     share = training.utility_floor if training else UTILITY_SHARE
 
     with style("frontier"):
-        figure = Figure(figsize=(WIDTH, 4.3), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 4.1), layout="constrained")
         axes = figure.add_subplot()
         axes.margins(0.07, 0.14)
         axes.plot(*_columns([start, *points.values()]), color=COLOURS["muted"], linewidth=1.2, zorder=2)
         axes.plot(*start, "s", color=COLOURS["before"], markersize=9, zorder=3)
+        for place in others:
+            axes.plot(*place, "^", color=COLOURS["muted"], markersize=6, zorder=2)
         for epoch, place in points.items():
             numbered(axes, epoch, place, filled=epoch == chosen)
         if goal:
-            axes.plot(*goal, "D", color=COLOURS["reference"], markersize=9, zorder=3)
+            axes.plot(*goal, "*", color=COLOURS["reference"], markersize=14, zorder=3)
         line: dict[str, Any] = {
             "color": COLOURS["muted"],
             "linewidth": 1,
@@ -85,18 +91,19 @@ def utility_against_forgetting(folder: RunFolder) -> Markup | None:
                 math.log10(SIGNIFICANCE), 1.01, f"p = {SIGNIFICANCE}", transform=top, ha="center", **note
             )
         if quality:
-            meaning = "Forget Quality (log₁₀ p): at 0, like a model that never saw the data"
+            meaning = "Forget Quality (log₁₀ p): at 0,\nlike a model that never saw the data"
         else:
-            meaning = "1 − mean probability of the forget answers: further right is less recalled"
+            meaning = "1 − mean probability of the forget answers:\nfurther right is less recalled"
         axes.set_xlabel(f"{meaning} (N = {count(before[forgetting].n)})")
         height = _first_capital(phrase(utility).replace(" without generated answers", "\n"))
         axes.set_ylabel(f"{height} (N = {count(before[utility].n)})")
         legend(
             figure,
             [
-                marker("s", "before", "before"),
+                marker("s", "before", "original"),
                 marker("o", "after", "epoch (the chosen one is filled)"),
-                *([marker("D", "reference", "reference")] if goal else []),
+                *([marker("^", "muted", "trial of another learning rate")] if others else []),
+                *([marker("*", "reference", "reference")] if goal else []),
             ],
         )
         shown = chosen if chosen in points else list(points)[-1]
@@ -120,7 +127,7 @@ def truth_ratio_distributions(folder: RunFolder) -> Markup | None:
     with style("truth-ratio"):
         counts = list(dict.fromkeys(count(len(values)) for values in ratios.values()))
         n = " / ".join(counts)  # one number where all stages have the same questions
-        figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.5), layout="constrained")
         axes = figure.add_subplot()
         axes.set_xscale("log")
         for stage, values in ratios.items():
@@ -130,9 +137,9 @@ def truth_ratio_distributions(folder: RunFolder) -> Markup | None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
         axes.set_xlabel(
-            "truth ratio R: small, the right answer is preferred; 1, it is not told from wrong ones"
+            "truth ratio R: small, the right answer is preferred;\n1, it is not told from wrong ones"
         )
-        axes.set_ylabel(f"share of the forget questions (N = {n})")
+        axes.set_ylabel(f"share of the forget questions\n(N = {n})")
         axes.set_ylim(0, 1.02)
         legend(figure, axes.get_legend_handles_labels()[0])
         medians = ", ".join(f"{stage} {number(float(np.median(values)))}" for stage, values in ratios.items())
@@ -155,7 +162,7 @@ def loss_curves(folder: RunFolder) -> Markup | None:
     best = folder.state.training.best_epoch if folder.state.training else None
     chosen = next((row.step for row in folder.epochs if row.epoch == best), None)
     with style("losses"):
-        figure = Figure(figsize=(WIDTH, 0.5 + 1.9 * len(names)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.5 + 1.6 * len(names)), layout="constrained")
         panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
         for axes, name in zip(panels, names, strict=True):
             values = [_number(getattr(row, name)) for row in folder.steps]
@@ -168,12 +175,24 @@ def loss_curves(folder: RunFolder) -> Markup | None:
                 axes.axvline(end, color=COLOURS["grid"], linewidth=0.8, zorder=0)
             if chosen is not None:
                 axes.axvline(chosen, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-        panels[-1].set_xlabel("optimiser step (vertical lines: ends of epochs; dashed: the chosen one)")
+        panels[-1].set_xlabel("optimiser step\n(vertical lines: ends of epochs; dashed: the chosen one)")
         panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         parts = [f"{name.replace('_', ' ')} {_ends_of(folder.steps, name)}" for name in names]
         return render(
             figure, "losses", f"Loss per optimiser step over {len(steps)} steps: {'; '.join(parts)}."
         )
+
+
+def _other_trials(folder: RunFolder) -> list[Mapping[str, Metric]]:
+    """Metrics at the best epoch of the trials that were not handed over, where their files are still there."""
+    tuning = folder.state.tuning
+    return [
+        row.metrics
+        for number, trial in enumerate(tuning.trials if tuning else (), start=1)
+        if tuning and number != tuning.chosen
+        for row in folder.trial(number).epochs
+        if row.epoch == trial.best_epoch
+    ]
 
 
 def _ends_of(rows: Sequence[StepRow], name: str) -> str:
@@ -225,8 +244,17 @@ def marker(shape: str, colour: str, text: str) -> Line2D:
 
 
 def legend(figure: Figure, handles: Sequence[Any]) -> None:
-    """Draw the legend above the axes, where it hides nothing."""
-    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
+    """Draw the legend above the axes, where it hides nothing, in as many columns as fit."""
+    lengths = [len(handle.get_label()) for handle in handles]
+
+    def width(columns: int) -> float:
+        """In points: letters, and beside each column's a marker and a gap."""
+        rows = math.ceil(len(lengths) / columns)
+        widest = (max(lengths[start : start + rows]) for start in range(0, len(lengths), rows))
+        return sum(5.2 * letters + 42 for letters in widest)
+
+    fitting = [columns for columns in range(1, len(handles) + 1) if width(columns) <= 72 * WIDTH]
+    figure.legend(handles=handles, loc="outside upper left", ncols=max(fitting, default=1))
 
 
 def _first_capital(text: str) -> str:

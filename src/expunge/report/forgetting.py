@@ -48,7 +48,7 @@ def judge_forgetting(evidence: Evidence) -> tuple[Forgetting, Finding]:
             text = "Forget Quality is not a number: the model gives no finite probabilities any more."
             return Forgetting.UNKNOWN, Finding(Tone.BAD, "Not measured", text)
         return _by_forget_quality(evidence)
-    if _memory(evidence, before, after, reference):
+    if memory_measures(evidence, before, after, reference):
         return _by_memory(evidence)
     return _without_reference(evidence)
 
@@ -111,7 +111,7 @@ def _by_forget_quality(evidence: Evidence) -> tuple[Forgetting, Finding]:
 
 
 def _by_memory(evidence: Evidence) -> tuple[Forgetting, Finding]:
-    names = _memory(evidence, evidence.before, evidence.after, evidence.reference)
+    names = memory_measures(evidence, evidence.before, evidence.after, evidence.reference)
     figures = "; ".join(f"{phrase(name)}: {_three(evidence, name)}" for name in names)
     n = f"N = {count(evidence.after[names[0]].n)}"
     if all(lower(evidence.before[name]) <= upper(evidence.reference[name]) for name in names):
@@ -139,7 +139,7 @@ def _without_reference(evidence: Evidence) -> tuple[Forgetting, Finding]:
         "There is no reference (a model that never saw the data), so it cannot be claimed that the data is "
         "forgotten as well as by such a model, nor that forgetting has not gone too far."
     )
-    names = _memory(evidence, evidence.before, evidence.after)
+    names = memory_measures(evidence, evidence.before, evidence.after)
     if not names:
         return Forgetting.UNKNOWN, Finding(Tone.OPEN, "Not measured", missing)
     name = names[0]
@@ -168,7 +168,7 @@ def _without_reference(evidence: Evidence) -> tuple[Forgetting, Finding]:
     return Forgetting.NOT, Finding(Tone.BAD, "Not forgotten", text)
 
 
-def _memory(evidence: Evidence, *sides: Mapping[str, Metric]) -> list[str]:
+def memory_measures(evidence: Evidence, *sides: Mapping[str, Metric]) -> list[str]:
     """The measures of memory that every side has; of a loss that aims at answers those of the answers, if any."""
     names = preferred("memory", *sides)
     written = [name for name in names if (measure := declared(name)) and measure.generated]
@@ -177,7 +177,7 @@ def _memory(evidence: Evidence, *sides: Mapping[str, Metric]) -> list[str]:
 
 def _by_answers(evidence: Evidence) -> bool:
     """Whether the loss aims at the answers that the model writes, and they were measured."""
-    names = _memory(evidence, evidence.before, evidence.after)
+    names = memory_measures(evidence, evidence.before, evidence.after)
     return evidence.aims == "answers" and all((m := declared(name)) and m.generated for name in names)
 
 

@@ -75,10 +75,10 @@ def importance_map(importance: Mapping[str, np.ndarray]) -> Markup | None:
     short = [kind.rsplit(".", 1)[-1] for kind in kinds]
     names = short if len(set(short)) == len(short) else kinds
     with style("importance"):
-        figure = Figure(figsize=(WIDTH, min(9.0, 1.2 + 0.36 * len(layers))), layout="constrained")
+        figure = Figure(figsize=(WIDTH, min(9.0, 1.2 + 0.3 * len(layers))), layout="constrained")
         axes = figure.add_subplot()
         mesh = axes.pcolormesh(np.ma.masked_invalid(means), norm=norm, cmap=colours, edgecolors="none")
-        axes.set_xticks(np.arange(len(kinds)) + 0.5, names, rotation=30 if len(kinds) > 8 else 0)
+        axes.set_xticks(np.arange(len(kinds)) + 0.5, names, rotation=30, ha="right")
         every = max(1, len(layers) // 24)
         axes.set_yticks(np.arange(len(layers))[::every] + 0.5, [str(layer) for layer in layers[::every]])
         axes.tick_params(length=0)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from ..benchmarks.tofu.metrics import shift
-from ..evaluation.log import QuestionRecord
 from ..folder.run import RunFolder, read_run_folder
 from ..storage import write_text
 from ..training.selection import UTILITY_SHARE
@@ -22,8 +23,13 @@ from .figures import loss_curves, truth_ratio_distributions, utility_against_for
 from .glossary import glossary
 from .importance_map import importance_map
 from .markdown import argument, code, prose
-from .tables import cost_rows, metric_rows, request_rows, trial_rows
+from .recalled import recalled
+from .samples import samples
+from .tables import cost_rows, examples, metric_rows, request_rows, trial_rows
 from .verdict import judge, limits
+
+#: Digits of a hash that are shown where it is not needed whole.
+HASH_SHOWN = 12
 
 
 def write_report(run_folder: Path, show_text: bool = False) -> Path:
@@ -59,7 +65,9 @@ def write_report(run_folder: Path, show_text: bool = False) -> Path:
         questions=folder.state.tuning.questions if folder.state.tuning else 0,
         costs=cost_rows(folder),
         storage=storage(folder),
-        texts=forget_texts(folder) if show_text else None,
+        recalled=recalled(evidence),
+        samples=samples(folder, whole=show_text),
+        whole=show_text,
     )
     write_text(folder.report_file, text, private=show_text)
     return folder.report_file
@@ -68,8 +76,10 @@ def write_report(run_folder: Path, show_text: bool = False) -> Path:
 def overview(folder: RunFolder) -> dict[str, Any]:
     """The facts about the run that the templates state beside its tables; every key is present."""
     run = folder.state
+    forget = run.data.forget
     return {
         "name": run.name,
+        "asked": f"{examples(forget, briefly(forget.source))}, by the model {briefly(run.model.path)}",
         "command": " ".join(run.command),
         "versions": run.versions,
         "machine": run.machine,
@@ -125,8 +135,39 @@ def templates() -> jinja2.Environment:
         prose=prose,
         code=code,
         argument=argument,
+        shortened=shortened,
+        sentence=sentence,
+        coded=coded,
     )
+    environment.tests["hash"] = is_hash
     return environment
+
+
+def briefly(path: str) -> str:
+    """A file or folder of this machine by its name; "What was asked" has its whole path."""
+    return PurePath(path).name if PurePath(path).is_absolute() else path
+
+
+def is_hash(value: str) -> bool:
+    """Whether it is a hash or a fingerprint, which nobody reads."""
+    return re.fullmatch("[0-9a-f]{16,}(-[0-9a-f]{16,})?", value) is not None
+
+
+def shortened(value: str) -> str:
+    """A hash by its beginning, whole on demand; anything else as it is."""
+    return (
+        Markup('<code title="{}">{}…</code>').format(value, value[:HASH_SHOWN]) if is_hash(value) else value
+    )
+
+
+def coded(text: str) -> Markup:
+    """What stands between backticks as code."""
+    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return f"{text[0].upper()}{text[1:].rstrip('.')}."
 
 
 def storage(folder: RunFolder) -> dict[str, Any] | None:
@@ -142,26 +183,3 @@ def storage(folder: RunFolder) -> dict[str, Any] | None:
         "model_bytes": model.bytes,
         "stored_share": adapter.bytes / model.bytes if adapter.bytes and model.bytes else None,
     }
-
-
-def forget_texts(folder: RunFolder) -> list[dict[str, str]]:
-    """The right answers to the forget questions, and those that the model generated before and after."""
-    before, after = (
-        {record.index: record for record in folder.logs[stage].sets.get("forget", ())}
-        if stage in folder.logs
-        else {}
-        for stage in ("before", "after")
-    )
-
-    def generated(record: QuestionRecord | None) -> str:
-        return (record.generation if record else None) or quantities.NONE
-
-    return [
-        {
-            "index": str(index),
-            "truth": (after.get(index) or before[index]).truth or "",
-            "before": generated(before.get(index)),
-            "after": generated(after.get(index)),
-        }
-        for index in sorted({*before, *after})
-    ]

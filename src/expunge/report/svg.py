@@ -25,8 +25,8 @@ COLOURS = {
     "after": "#0072b2",
     "reference": "#009e73",
 }
-#: Inches; the page scales it.
-WIDTH = 8.6
+#: Inches; the page scales it. Narrow, so that the letters are of a readable size on a phone as well.
+WIDTH = 4.9
 _STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",

@@ -201,9 +201,12 @@ def method(folder: RunFolder) -> str:
 
 
 def _data(data: SetFacts | None) -> str | None:
-    if not data:
-        return None
-    return f"{quantities.count(data.n)} {'example' if data.n == 1 else 'examples'} from {data.source}"
+    return examples(data, data.source) if data else None
+
+
+def examples(data: SetFacts, source: str) -> str:
+    """How many there are, and from where."""
+    return f"{quantities.count(data.n)} {'example' if data.n == 1 else 'examples'} from {source}"
 
 
 def _surrogate(facts: SurrogateFacts | None) -> str | None:

@@ -17,6 +17,7 @@ from ..training.callback import EpochCallback
 from ..training.selection import Candidate, Futile
 from ..training.settings import TrainingPlan
 from ..training.stopping import all_reached
+from ..training.trackers import EpochTracker
 from ..training.train import build_trainer, saved_steps
 from .job import Job
 
@@ -45,8 +46,7 @@ def train_epochs(
         job.recipe.stopping.utility_floor if job.method.starts_from_original else 0.0,
         plan.epochs,
         job.recipe.epochs_between_evaluations,
-        job.callbacks,
-        leave,
+        leave=leave,
     )
     trainer = build_trainer(
         job.trained,
@@ -60,6 +60,7 @@ def train_epochs(
         checkpoints=folder.checkpoints,
         callbacks=[callback, *job.callbacks],
     )
+    callback.listeners = [EpochTracker(trainer), *job.callbacks]
     trainer.train(resume_from_checkpoint=str(done[last]) if last else None)
     return callback.stopped
 

@@ -64,7 +64,8 @@ class Training(Section):
         description="keep only the blocks' inputs for the backward pass: less memory, a forward pass more",
     )
     report_to: list[str] = Field(
-        default_factory=list, description="trackers of the Trainer, e.g. [tensorboard]"
+        default_factory=list,
+        description="trackers of the Trainer, e.g. [tensorboard]; what they are told: docs/trackers.md",
     )
 
     @field_validator("warmup")

@@ -1,9 +1,16 @@
-"""The trackers that a training can report to: those of the Trainer, with packages of their own."""
+"""The trackers that a training can report to: those of the Trainer, with packages of their own.
+
+The Trainer itself reports every optimiser step. `EpochTracker` adds what is measured after an epoch, under names that
+stay: docs/trackers.md.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from ..errors import InputError, Problem, nearest
@@ -29,3 +36,30 @@ def check_trackers(names: Sequence[str]) -> None:
             )
     if problems:
         raise InputError(problems)
+
+
+class EpochTracker(TrainerCallback):
+    """Tells the trackers of a trainer what was measured after an epoch, as `eval_NAME`: most show it as `eval/NAME`."""
+
+    def __init__(self, trainer: Trainer):
+        kinds = tuple(kind for kind in INTEGRATION_TO_CALLBACK.values() if isinstance(kind, type))
+        self.trackers: list[Any] = [
+            each for each in trainer.callback_handler.callbacks if isinstance(each, kinds)
+        ]
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: Mapping[str, Any] | None = None,
+        **others: Any,
+    ) -> None:
+        """Report every figure that is a number; `qualifies` as 0 or 1."""
+        figures = {
+            f"eval_{name}": float(value)
+            for name, value in (metrics or {}).items()
+            if value is not None and math.isfinite(value)
+        }
+        for tracker in self.trackers:
+            tracker.on_log(args, state, control, logs=dict(figures), **others)
