@@ -153,20 +153,19 @@ def _compared_score(job: Job, folder: EpochsFolder, epoch: Candidate) -> float:
 
 def _score(trial: Trial) -> float | None:
     """What the search goes by: the forget score of an epoch that keeps the utility; None where there is none."""
-    return trial.forget_score if trial.qualified and not (trial.left and trial.state == "lost") else None
+    return trial.forget_score if trial.qualified else None
 
 
 def _best(trials: list[Trial]) -> int:
     """The number of the trial to hand over: the best forgotten of those that keep the utility.
 
-    One that was left comes after all that were not: what it would have become is not known. Where none keeps the
-    utility, the one that keeps most.
+    An epoch that keeps it counts whatever became of its trial afterwards. Where none does, the one that keeps most.
     """
 
-    def merit(number: int) -> tuple[bool, bool, float]:
+    def merit(number: int) -> tuple[bool, float]:
         trial = trials[number - 1]
         value = trial.forget_score if trial.qualified else trial.utility
-        return trial.qualified, not trial.left, -math.inf if value is None else value
+        return trial.qualified, -math.inf if value is None else value
 
     return max(range(1, len(trials) + 1), key=merit)
 
