@@ -124,9 +124,12 @@ def recipe(model_folder: Path, lines: Path, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def run(expunge: Command, recipe: Path) -> Path:
-    ran = expunge("run", recipe)
-    assert ran.returncode == 0, ran.stderr
-    return recipe.parent / "run"
+    folder = recipe.parent / "run"
+    # With nothing to compare with, a run makes no attack by itself.
+    for command in (["run", recipe], ["attack", folder, "shout"]):
+        ran = expunge(*command)
+        assert ran.returncode == 0, ran.stderr
+    return folder
 
 
 def test_a_run_uses_them_all(run: Path, lines: Path) -> None:
