@@ -17,4 +17,5 @@ def small_recipe(model_folder: Path, data_folder: Path) -> dict[str, Any]:
         "adapter": {"initialization": "factored", "rank": 2, "alpha": 4},
         "training": {"epochs": 2, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-2, "warmup": 0},
         "evaluation": {"max_new_tokens": 5},
+        "attacks": {"budget": "none"},
     }

@@ -36,6 +36,7 @@ def test_help_and_import_load_nothing_heavy() -> None:
     assert "HEAVY []" in printed
     for command in (
         "quickstart",
+        "init",
         "run",
         "validate",
         "importance",
@@ -44,6 +45,7 @@ def test_help_and_import_load_nothing_heavy() -> None:
         "score",
         "export",
         "report",
+        "chat",
         "methods",
         "recipes",
     ):
@@ -53,7 +55,7 @@ def test_help_and_import_load_nothing_heavy() -> None:
 def test_the_public_names_are_all_there() -> None:
     assert set(expunge.__all__) == {
         "ExpungeError", "InputError", "Problem", "Recipe", "Run", "RunFailed", "__version__", "attach_adapter",
-        "export_adapter", "input_directions", "load_assisted", "load_recipe", "measure_importance", "unlearn",
+        "export_adapter", "input_directions", "load_assisted", "load_recipe", "losses", "measure_importance", "unlearn",
     }  # fmt: skip
     for name in expunge.__all__:
         assert getattr(expunge, name) is not None

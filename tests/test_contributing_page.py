@@ -25,6 +25,7 @@ def test_the_examples_are_there() -> None:
         "loss.py",
         "estimator.py",
         "metric.py",
+        "attack.py",
         "declaration.py",
         "benchmark.py",
     }

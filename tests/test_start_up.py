@@ -34,7 +34,9 @@ def python(code: str, *arguments: object) -> str:
     [
         "expunge",
         "expunge.cli",
+        "expunge.ledger.verify",
         "expunge.recipe",
+        "expunge.losses",
         "expunge.objectives.registry",
         "expunge.importance.registry",
         "expunge.benchmarks.tofu.score",
@@ -57,7 +59,9 @@ def test_every_benchmark_is_declared_without_torch() -> None:
     )
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["eval", "--help"], ["recipes", "ls"]])
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["eval", "--help"], ["sweep", "--help"], ["recipes", "ls"]]
+)
 def test_the_command_line_starts_without_torch(arguments: list[str]) -> None:
     assert python(WITHOUT_TORCH, *arguments)
 

@@ -6,8 +6,9 @@
     python experiments/quality/ablation.py --shared ../shared --output runs/ablation --stage layers
     python experiments/quality/ablation.py --output runs/ablation --write docs/results/ablation.md
 
-Every trial is one `expunge.unlearn`. Trials that are there are not repeated, so the script may be stopped at any time,
-and several may run side by side on one output folder (`--only K/N`). The utility is measured on 100 questions of each
+Every trial is one `expunge.unlearn`; the search of a row is one `expunge sweep` over listed trials, in `search/ROW`.
+Trials that are there are not repeated, so the script may be stopped at any time, and several may run side by side on
+one output folder (`--only K/N`; the searches share themselves out). The utility is measured on 100 questions of each
 set without generation (`evaluation.samples`, `generate: never`); the forget quality on all 200 forget questions. A
 row's trial is chosen on the even forget questions and reported on the odd ones and on all.
 """
@@ -37,6 +38,8 @@ from expunge import unlearn
 from expunge.benchmarks.tofu.logs import read_tofu_log
 from expunge.benchmarks.tofu.metrics import forget_quality
 from expunge.evaluation.log import EvaluationLog
+from expunge.folder.sweep import SweepFolder
+from expunge.sweep.search import sweep
 
 FORGET, REFERENCE = "forget05", "retain95"
 UTILITY_SHARE = 0.95
@@ -52,6 +55,7 @@ TRIALS = {
     "gd": ((5e-3, 2.0), (3e-3, 2.0), (8e-3, 4.0), (5e-3, 4.0), (3e-3, 4.0), (8e-3, 2.0)),
     "npo": ((1e-2, 20.0), (5e-3, 10.0), (1e-2, 10.0), (2e-2, 20.0), (5e-3, 5.0), (1e-2, 40.0)),
 }
+RATE, WEIGHT = "training.learning_rate", "objective.retain_weight"
 SEEDS = (42, 43, 44)
 
 
@@ -75,8 +79,8 @@ class Trial:
             f"{layers}"
         )
 
-    def recipe(self, shared: Path, logs: Path) -> dict[str, Any]:
-        known = logs / "reference.json"
+    def recipe(self, shared: Path, logs: Path | None = None) -> dict[str, Any]:
+        """logs: a folder with those of the original and the reference, once a run has measured them"""
         return {
             "name": self.name,
             "model": {"path": str(shared / "models" / "tofu-tiny" / "full")},
@@ -94,8 +98,12 @@ class Trial:
                 "micro_batch_size": 16,
             },
             "evaluation": {
-                "reference": str(known if known.exists() else shared / "models" / "tofu-tiny" / REFERENCE),
-                **({"before": str(logs / "before.json")} if known.exists() else {}),
+                "reference": str(shared / "models" / "tofu-tiny" / REFERENCE),
+                **(
+                    {side: str(logs / f"{side}.json") for side in ("before", "reference")}
+                    if logs and logs.exists()
+                    else {}
+                ),
                 "every": 5,
                 "generate": "never",
                 "samples": 100,
@@ -134,14 +142,24 @@ def curves(places: Sequence[int] = (2, 3, 1)) -> list[Trial]:
     return list({trial.name: trial for trial in trials}.values())
 
 
-def search() -> list[Trial]:
+def search(shared: Path, output: Path) -> None:
     """Trial by trial over all rows, so that whenever it is stopped all rows have had equally many."""
-    return [
-        Trial(objective, initialization, "initialization", *TRIALS[objective][number])
-        for number in range(max(len(trials) for trials in TRIALS.values()))
-        for objective, initialization in rows()
-        if number < len(TRIALS[objective])
-    ]
+    for trials in range(1, 1 + max(map(len, TRIALS.values()))):
+        for objective, initialization in rows():
+            listed = [{RATE: rate, WEIGHT: weight} for rate, weight in TRIALS[objective]]
+            first = Trial(objective, initialization, "initialization", *TRIALS[objective][0])
+            sweep(
+                first.recipe(shared) | {"name": f"{objective}-{initialization}"},
+                listed,
+                trials=min(trials, len(listed)),
+                prune=False,
+                output=searched(objective, initialization, output).path,
+                resume=True,
+            )
+
+
+def searched(objective: str, initialization: str, output: Path) -> SweepFolder:
+    return SweepFolder(output / "search" / f"{objective}-{initialization}")
 
 
 def seeds(output: Path) -> list[Trial]:
@@ -176,7 +194,7 @@ def result(trial: Trial, output: Path) -> Result | None:
     folder = output / trial.name
     state = folder / "run.json"
     if not state.exists():
-        return None
+        return _searched_result(trial, output)
     found = json.loads(state.read_text())
     if found["state"] == "failed":
         return Result(trial, -math.inf, -math.inf, -math.inf, 0.0, math.nan)
@@ -194,6 +212,24 @@ def result(trial: Trial, output: Path) -> Result | None:
         found["metrics"][name]["model_utility_teacher_forced"]["value"] for name in ("before", "after")
     )
     return Result(trial, *quality, after / before, found["metrics"]["after"]["forget_probability"]["value"])
+
+
+def _searched_result(trial: Trial, output: Path) -> Result | None:
+    """What a row's search found; its seed is even, so that it chose by the even questions."""
+    folder = searched(trial.objective, trial.initialization, output)
+    # LoRA's default start is not changed by the scale.
+    scaled = trial.scale == "initialization" or trial.initialization == "default"
+    if not (scaled and trial.seed == SEEDS[0] and trial.layers == 1.0 and folder.state_file.exists()):
+        return None
+    values = {RATE: trial.rate, WEIGHT: trial.retain_weight}
+    each = next((each for each in folder.state.begun if each.values == values), None)
+    if each is None or each.result is None:
+        return None
+    if each.result.choosing is None:
+        return Result(trial, -math.inf, -math.inf, -math.inf, 0.0, math.nan)
+    scores = (each.result.choosing, each.result.reporting, each.result.score)
+    probability = folder.trial(each.number).metrics("after")["forget_probability"].value
+    return Result(trial, *scores, each.result.share, probability)
 
 
 def _part(log: EvaluationLog, part: slice) -> EvaluationLog:
@@ -310,6 +346,7 @@ def correlation_table(output: Path) -> list[str]:
     measured = {}
     for name in ("variance", "fila", "vila", "lora_fisher", "expectation", "absolute", "factored"):
         files = sorted(output.glob(f"ihl-{name}-*-s42/importance.safetensors"))
+        files += sorted(output.glob(f"search/ihl-{name}/trials/*/importance.safetensors"))
         if files:
             measured[name] = load_file(files[0])
     if "variance" not in measured:
@@ -337,7 +374,8 @@ def layers_table(output: Path) -> list[str]:
 def write(path: Path, output: Path) -> None:
     """Fill the places between markers `<!-- NAME -->` and `<!-- end -->` with the tables; the words stay."""
     curve_figure(output, path.with_name("learning-rate.svg"))
-    states = [json.loads(file.read_text()) for file in sorted(output.glob("*/run.json"))]
+    files = [file for runs in ("*", "search/*/trials/*") for file in sorted(output.glob(f"{runs}/run.json"))]
+    states = [json.loads(file.read_text()) for file in files]
     here = states[0]["machine"]
     tables = {
         "machine": [f"{len(states)} runs on {here['processor']}, {here['cores']} cores, {here['threads']} thread(s) a "
@@ -376,10 +414,12 @@ def main() -> None:
     shared = options.shared.resolve()
     first, step = (int(part) for part in options.only.split("/"))
     for stage in options.stage:
+        if stage == "search":
+            search(shared, options.output)
+            continue
         trials: Sequence[Trial] = {
             "curves": curves,
             "ends": lambda: curves((4, 0)),
-            "search": search,
             "seeds": lambda: seeds(options.output),
             "layers": layers,
         }[stage]()

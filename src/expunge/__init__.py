@@ -1,7 +1,7 @@
 """Make a language model forget, cheaply and in evidence.
 
-`unlearn` is the whole job; `measure_importance`, `attach_adapter` and `export_adapter` are its parts for a model
-and data of one's own. Nothing heavy is imported before it is used.
+`unlearn` is the whole job; `measure_importance`, `attach_adapter`, `export_adapter` and `losses` are its parts for a
+model, data and a training loop of one's own. Nothing heavy is imported before it is used.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from ._version import __version__
 from .errors import ExpungeError, InputError, Problem, RunFailed
 
 if TYPE_CHECKING:
+    from . import losses
     from .adapters.assistant import load_assisted
     from .adapters.attach import attach_adapter
     from .adapters.export import export_adapter
@@ -47,12 +48,15 @@ __all__ = [
     "input_directions",
     "load_assisted",
     "load_recipe",
+    "losses",
     "measure_importance",
     "unlearn",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "losses":
+        return import_module(".losses", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module 'expunge' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name], __name__), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -11,42 +12,57 @@ import typer
 
 from ._version import __version__
 from .commands import (
+    attack,
+    attest,
+    chat,
     evaluate,
     export,
     finetune,
     importance,
+    init,
+    keygen,
+    ledger,
     methods,
     quickstart,
     recipes,
     report,
     run,
     score,
+    sweep,
     validate,
+    verify,
 )
-from .errors import ExpungeError, InputError
+from .errors import ExpungeError, InputError, Terminated
 from .storage import no_room
 
 app = typer.Typer(
     name="expunge",
     help="Make a language model forget, cheaply and in evidence.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-#: The exit code after Ctrl-C, as shells have it: 128 + SIGINT.
+#: The exit code after Ctrl-C, as shells have it: 128 + SIGINT. After SIGTERM it is the same.
 INTERRUPTED = 130
 
 # In the order in which `expunge --help` lists them.
 app.command()(quickstart.quickstart)
+app.command()(init.init)
 app.command()(run.run)
 app.command()(validate.validate)
 app.command("eval", context_settings=evaluate.ANY_OPTION)(evaluate.evaluate)
 app.command()(importance.importance)
 app.command()(finetune.finetune)
+app.command()(sweep.sweep)
+app.command()(attack.attack)
 app.command()(export.export)
 app.command()(report.report)
+app.command()(chat.chat)
+app.add_typer(ledger.ledger, name="ledger")
+app.command()(attest.attest)
+app.command()(verify.verify)
+app.command()(keygen.keygen)
 app.command()(methods.methods)
 app.add_typer(score.score, name="score")
 app.add_typer(recipes.recipes, name="recipes")
@@ -64,6 +80,7 @@ def _version(
 def main() -> None:
     """Entry point: 0 done, 1 failed while running, 2 the user's input is wrong, 3 by --strict not
     forgotten with the utility kept, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _terminate)
     # PEFT asks transformers for an attribute under its old name on every call; users can do nothing about it.
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     try:
@@ -93,6 +110,12 @@ def main() -> None:
         print("Interrupted. A run goes on where it was by the same command with --resume.", file=sys.stderr)
     if code:
         sys.exit(code)
+
+
+def _terminate(*_: object) -> None:
+    """End as by Ctrl-C. A second signal would interrupt the record of the first."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Terminated
 
 
 def _is_usage_error(error: Exception) -> bool:

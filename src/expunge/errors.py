@@ -3,6 +3,9 @@
     ExpungeError
     ├── InputError    the user's recipe, data or arguments are wrong   (exit code 2)
     └── RunFailed     the work itself failed while running             (exit code 1)
+        └── Diverged  training left no epoch that can be handed over
+
+    Terminated        SIGTERM, which ends the work as Ctrl-C does          (exit code 130)
 
 An `InputError` carries a list of `Problem`s, so that a user sees every mistake at once.
 """
@@ -15,8 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 
-def described(error: Exception) -> str:
+def described(error: BaseException) -> str:
     """The text that a run folder records of `error`. A stranger's message may quote the data: only its kind is kept."""
+    if isinstance(error, KeyboardInterrupt):
+        by = "SIGTERM" if isinstance(error, Terminated) else "SIGINT"
+        return f"Interrupted by {by}. Go on by the same command with --resume."
     return str(error) if isinstance(error, ExpungeError) else type(error).__name__
 
 
@@ -51,6 +57,14 @@ class InputError(ExpungeError):
 
 class RunFailed(ExpungeError):
     """The run could not go on. The message says why and what is left on disk."""
+
+
+class Diverged(RunFailed):
+    """Training diverged before its first epoch was over."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end: by a scheduler, an operator, a machine that is shut down."""
 
 
 @contextmanager

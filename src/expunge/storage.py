@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 PARTIAL = ".partial"
+#: The file in a folder by which one process at a time writes there (`folder/lock.py`).
+LOCK = ".lock"
 #: What the system says where a disk is full, a quota is used up, or a disk has become read-only.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 #: Bytes under which a disk counts as full.
@@ -53,8 +55,8 @@ def no_room(error: BaseException, place: Path) -> str | None:
 
 
 def is_taken(path: Path) -> bool:
-    """Whether the path is a file, or a folder that is not empty."""
-    return path.is_file() or (path.is_dir() and any(path.iterdir()))
+    """Whether the path is a file, or a folder that holds more than its lock."""
+    return path.is_file() or (path.is_dir() and any(entry.name != LOCK for entry in path.iterdir()))
 
 
 @contextmanager

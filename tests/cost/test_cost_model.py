@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import math
+import time
 import weakref
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig
 
 from expunge.adapters.attach import attach_adapter, uniform_importance
+from expunge.cost import device_speed, operations, shallow_models, trial_passes
 from expunge.cost import model as cost_model
-from expunge.cost import operations, shallow_models, trial_passes
 from expunge.cost.device_speed import DeviceSpeed, measure_speed
 from expunge.cost.model import CostModel, adapter_bytes, weight_bytes
 from expunge.cost.operations import Work, counted
@@ -251,6 +254,23 @@ def test_the_speed_of_this_device_is_measured() -> None:
     assert 1e-8 < found.kernel < 1e-1
 
 
+def test_of_several_timings_the_least_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    timings = iter([3.0, 1.0, 2.0, 5.0])
+    monkeypatch.setattr(device_speed, "_timing", lambda run, device, clock: next(timings))
+    assert device_speed.seconds_of(lambda: None, torch.device("cpu")) == 1.0
+
+
+def test_what_a_thread_waits_for_others_is_not_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_speed, "MEASURING", 4e-3)
+    x = torch.randn(64, 64)
+
+    def run() -> None:
+        time.sleep(2e-3)
+        x @ x
+
+    assert device_speed.seconds_of(run, torch.device("cpu")) < 1e-3
+
+
 class TestPhases:
     def model(self, recipe: dict, **changes: object) -> CostModel:
         inputs = Inputs(load_recipe(recipe, [f"{key}={value}" for key, value in changes.items()]))
@@ -258,7 +278,7 @@ class TestPhases:
 
     def test_the_phases_of_a_run_and_their_sums(self, recipe: dict, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
-            cost_model, "decomposition_seconds", lambda device, d_out, d_in: d_out + 1e-2 * d_in
+            cost_model, "decomposition_seconds", lambda device, d_out, d_in, rank: d_out + 1e-2 * d_in
         )
         model = self.model(recipe)
         phases = model.phases()
@@ -285,6 +305,18 @@ class TestPhases:
         start = SPEED.seconds(Work(kernels=6000))
         once = every["training"].seconds - start
         assert longer["training"].seconds == pytest.approx(start + 3 * once)
+
+    def test_the_search_for_a_rate_is_a_range(self, recipe: dict) -> None:
+        """Of 6 trials of 6 epochs 2 are whole and 4 are left after 2 epochs: 3⅓ trainings; 2⅔ at least, 6 at most."""
+        recipe["training"]["epochs"] = 6
+        training = self.model(recipe).phases()["training"]
+        del recipe["training"]["learning_rate"]
+        tuning = self.model(recipe).phases()["tuning"]
+        assert tuning.seconds == pytest.approx(10 / 3 * training.seconds)
+        assert tuning.flops == pytest.approx(10 / 3 * training.flops)
+        assert tuning.seconds - tuning.sooner == pytest.approx(8 / 3 * training.seconds)
+        assert tuning.seconds + tuning.later == pytest.approx(6 * training.seconds)
+        assert (tuning + training).later == tuning.later
 
     def test_a_loss_that_asks_for_the_original_pays_for_its_pass(self, recipe: dict) -> None:
         """NPO: the forget rows, half of a micro-batch, pass the original as well."""
@@ -370,6 +402,27 @@ class TestTrials:
             3.0 / SPEED.seconds(four) * SPEED.seconds(whole.passes.scored(self.shape))
         )
         assert tried.flops == whole.passes.scored(self.shape).flops
+
+    def test_a_trial_is_of_fewer_rows_and_then_of_fewer_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """There is time for a small part: 256 tokens, of which eight blocks take 0.3 s, so that two are tried."""
+        seen: list[int] = []
+        monkeypatch.setattr(trial_passes, "seconds_of", lambda run, device: 3.0)
+        passes = self.passes(blocks=8)
+        made = passes._model
+
+        def model(blocks: int, adapted: bool) -> Any:
+            seen.append(blocks)
+            return made(blocks, adapted)
+
+        monkeypatch.setattr(passes, "_model", model)
+        shape = Shape(rows=400, length=16, answers=8)
+        work = passes.scored(shape)
+        assert seen == [2]
+        assert 0.8 / 3 < SPEED.seconds(passes.passes.scored(replace(shape, rows=16), 8)) <= 0.4
+        tried = passes.passes.scored(replace(shape, rows=16), 2)
+        assert SPEED.seconds(work) == pytest.approx(
+            3.0 / SPEED.seconds(tried) * SPEED.seconds(passes.passes.scored(shape))
+        )
 
     def test_the_models_that_were_tried_go_with_the_prediction(self) -> None:
         """Several requests are predicted one after the other."""

@@ -30,12 +30,15 @@ def flat_llama(tiny_llama):
 SEEDS = [(1, 0), (1, 1), (1, 2), (1, 3), (2, 0)]
 
 
-def sample_alone(model: torch.nn.Module, prompt: list[int], seed: tuple[int, ...], limit: int) -> list[int]:
+def sample_alone(
+    model: torch.nn.Module, prompt: list[int], seed: tuple[int, ...], limit: int, temperature: float = 1.0
+) -> list[int]:
     """By the definition: the first token at which the cumulative probability passes the random number."""
     ids = list(prompt)
     for number in np.random.default_rng(list(seed)).random(limit, dtype=np.float32).tolist():
         with torch.no_grad():
-            probabilities = model(torch.tensor([ids])).logits[0, -1].double().softmax(-1)
+            logits = model(torch.tensor([ids])).logits[0, -1].double()
+        probabilities = (logits / temperature).softmax(-1)
         sums = accumulate(probabilities.tolist())
         token = next(token for token, passed in enumerate(sums) if passed > number)
         ids.append(token)
@@ -64,6 +67,21 @@ def test_equals_sampling_alone(
         ids[:-1] if end else ids for ids, end in zip(alone, ended, strict=True)
     ]
     assert [each.ended for each in found] == ended
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_at_a_temperature(flat_llama, word_tokenizer, prompts, temperature) -> None:
+    limits = [LIMIT] * len(prompts)
+    found = sampled_continuations(flat_llama, word_tokenizer, prompts, SEEDS, limits, temperature=temperature)
+    wanted = [
+        [token for token in sample_alone(flat_llama, prompt, seed, LIMIT, temperature) if token]
+        for prompt, seed in zip(prompts, SEEDS, strict=True)
+    ]
+    assert [each.ids for each in found] == wanted
+    assert wanted != [
+        [token for token in sample_alone(flat_llama, prompt, seed, LIMIT) if token]
+        for prompt, seed in zip(prompts, SEEDS, strict=True)
+    ]
 
 
 def test_the_same_prompt_with_another_seed_is_another_sample(flat_llama, word_tokenizer) -> None:

@@ -1,4 +1,4 @@
-"""A package of its own adds a loss, an estimator, metrics and a benchmark with its data, and a run uses them all.
+"""A package of its own adds a loss, an estimator, metrics, an attack and a benchmark with its data, and a run uses all.
 
 `package/` is what its author would write. It is made available as an installer would, beside a package that is broken.
 """
@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from expunge.attacks.registry import attacks
 from expunge.benchmarks.registry import benchmarks
 from expunge.cli import main
 from expunge.evaluation.measures import measures
@@ -42,6 +43,7 @@ BROKEN = {
         "ihl": "recall.loss:hinge_above_a_floor",
     },
     "expunge.benchmarks": {"absent": "no_such_module:BENCHMARK"},
+    "expunge.attacks": {"vanished": "no_such_module:Attack"},
 }  # fmt: skip
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -78,7 +80,7 @@ def refused(
 ) -> Callable[..., str]:
     """What the command line says to arguments that it refuses. In this process, which is faster."""
     monkeypatch.syspath_prepend(str(site))
-    for registry in (forget_losses, retain_losses, estimators, benchmarks, measures):
+    for registry in (forget_losses, retain_losses, estimators, benchmarks, attacks, measures):
         # As they are at the start: what is read in between goes when the fixture's own settings are undone.
         monkeypatch.setitem(vars(registry), "_things", dict(measures._things) if registry is measures else {})
         monkeypatch.setitem(vars(registry), "_plugins", {})
@@ -131,6 +133,7 @@ def test_a_run_uses_them_all(run: Path, lines: Path) -> None:
     state = read_json(run / "run.json")
     assert state["state"] == "done"
     assert state["data"]["format"] == "recall"
+    assert "capitals" in state["attacks"]["outcomes"]["shout"]["variants"]
     assert [state["data"][side]["n"] for side in ("forget", "retain")] == [6, 12]
     assert (state["adapter"]["initialization"], "importance" in state["phases"]) == ("squared_mean", True)
     before, after = (read_json(run / "eval" / f"{name}.json") for name in ("before", "after"))

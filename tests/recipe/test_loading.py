@@ -167,7 +167,7 @@ def test_true_is_not_the_number_1(section: str, key: str) -> None:
 
 def test_a_batch_must_be_whole_micro_batches() -> None:
     with pytest.raises(InputError, match="no multiple of micro_batch_size 8"):
-        load_recipe({**TOFU, "training": {"batch_size": 20}})
+        load_recipe({**TOFU, "training": {"batch_size": 20, "micro_batch_size": 8}})
 
 
 def test_a_bound_needs_a_retain_loss_that_it_bounds() -> None:

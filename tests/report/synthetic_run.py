@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 from scipy.stats import ks_2samp
+from synthetic_attacks import attacks
 
 from expunge.evaluation.log import EvaluationLog
 from expunge.evaluation.metric import mean_with_interval
@@ -111,6 +112,7 @@ def write_run(
     with_reference: bool = True,
     initialization: str = "factored",
     n: int = 120,
+    with_attacks: bool = True,
     training: dict[str, Any] | None = None,
 ) -> Path:
     """Write a run folder. `after` places the unlearned model (KNOWS, FORGOT, …); the model before knows."""
@@ -234,6 +236,11 @@ def write_run(
             "after": _metrics(after_log, reference_log, utility_after, True, benchmark),
             "reference": _metrics(reference_log, None, 0.655, True, benchmark) if reference_log else None,
         },
+        **(
+            {"attacks": attacks(ground="reference" if with_reference else "none").model_dump(mode="json")}
+            if with_attacks
+            else {}
+        ),
     }
     dump("run.json", run)
     (path / "recipe.yaml").write_text(RECIPE.replace("factored", initialization), encoding="utf-8")

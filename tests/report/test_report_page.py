@@ -14,7 +14,7 @@ from expunge.cli import main
 from expunge.errors import InputError
 from expunge.report import report_run, write_report
 
-FIGURES = ("frontier", "truth-ratio", "losses", "importance")
+FIGURES = ("attacks", "frontier", "truth-ratio", "losses", "importance")
 
 
 class Table(HTMLParser):
@@ -166,17 +166,17 @@ def test_text_in_figures_can_be_searched_and_colours_follow_the_page(make_run):
     ("arguments", "removed", "expected"),
     [
         ({}, [], set(FIGURES)),
-        ({"initialization": "default"}, [], {"frontier", "truth-ratio", "losses"}),
-        ({"benchmark": "memorization"}, [], {"frontier", "losses", "importance"}),
-        ({"with_reference": False}, [], set(FIGURES)),
-        ({}, ["metrics.jsonl"], {"truth-ratio", "losses", "importance"}),
-        ({}, ["steps.jsonl"], {"frontier", "truth-ratio", "importance"}),
+        ({"initialization": "default"}, [], {"attacks", "frontier", "truth-ratio", "losses"}),
+        ({"benchmark": "memorization"}, [], {"attacks", "frontier", "losses", "importance"}),
+        ({"with_reference": False}, [], set(FIGURES) - {"attacks"}),
+        ({}, ["metrics.jsonl"], {"attacks", "truth-ratio", "losses", "importance"}),
+        ({}, ["steps.jsonl"], {"attacks", "frontier", "truth-ratio", "importance"}),
         (
             {},
             ["eval/before.json", "eval/after.json", "eval/reference.json"],
-            {"frontier", "losses", "importance"},
+            {"attacks", "frontier", "losses", "importance"},
         ),
-        ({}, ["metrics.jsonl", "steps.jsonl", "recipe.yaml"], {"truth-ratio", "importance"}),
+        ({}, ["metrics.jsonl", "steps.jsonl", "recipe.yaml"], {"attacks", "truth-ratio", "importance"}),
     ],
 )
 def test_a_figure_is_there_exactly_when_its_data_is(make_run, arguments, removed, expected):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from synthetic_attacks import attacks
 
 from expunge.benchmarks.tofu.metrics import Shift
 from expunge.evaluation.metric import Metric
-from expunge.report.evidence import Evidence, Forgetting, Tone
+from expunge.report.evidence import Evidence, Finding, Forgetting, Tone
 from expunge.report.forgetting import clearly_unknown
 from expunge.report.verdict import judge, limits
 
@@ -34,7 +35,12 @@ REFERENCE = figures(0.10, utility=0.65)
 
 def evidence(after: dict[str, Metric], **changes: object) -> Evidence:
     known = Evidence(
-        before=BEFORE, after=after, reference=REFERENCE, shift=Shift(short=0.5, beyond=0.5), epoch=4
+        before=BEFORE,
+        after=after,
+        reference=REFERENCE,
+        shift=Shift(short=0.5, beyond=0.5),
+        epoch=4,
+        attacks=attacks(),
     )
     return dataclasses.replace(known, **changes)
 
@@ -45,6 +51,10 @@ def without_quality(metrics: dict[str, Metric]) -> dict[str, Metric]:
 
 def text(verdict, title: str) -> str:
     return next(finding.text for finding in verdict.findings if finding.title == title)
+
+
+def on_utility(verdict) -> Finding:
+    return next(finding for finding in verdict.findings if finding.title.startswith("Utility"))
 
 
 def test_forgotten_and_kept():
@@ -145,7 +155,7 @@ def test_utility_rule(utility, kept, shown):
     """0.608 / 0.64 = 0.95 exactly; what is shown must not contradict the rule."""
     verdict = judge(evidence(figures(0.09, p=0.23, utility=utility)))
     assert verdict.utility_kept is kept
-    finding = verdict.findings[1]
+    finding = on_utility(verdict)
     assert f"that is {shown} of it; the rule asks for at least 95 %. N = 900." in finding.text
     assert finding.title == ("Utility kept" if kept else "Utility not kept")
     if not kept:
@@ -156,7 +166,7 @@ def test_utility_rule(utility, kept, shown):
 def test_utility_is_judged_without_generations_where_there_are_none():
     after = figures(0.09, p=0.23, utility=0.1)
     del after["model_utility"]  # teacher-forced: 0.2 of 0.74
-    finding = judge(evidence(after)).findings[1]
+    finding = on_utility(judge(evidence(after)))
     assert finding.text.startswith(
         "Model utility without generated answers (teacher-forced): 0.740 before, 0.200"
     )
@@ -174,7 +184,7 @@ def test_utility_not_measured():
 def test_floor_of_the_recipe():
     verdict = judge(evidence(figures(0.09, p=0.23, utility=0.62), floor=0.975))
     assert verdict.utility_kept is False
-    assert "at least 97.5 %" in verdict.findings[1].text
+    assert "at least 97.5 %" in on_utility(verdict).text
 
 
 def test_no_reference_says_what_cannot_be_claimed():
@@ -261,10 +271,12 @@ def memory(probability: float, exact: float, retain: float = 0.8) -> dict[str, M
     ],
 )
 def test_own_data_is_compared_by_every_measure_of_memory(after, expected):
-    verdict = judge(Evidence(before=memory(0.9, 0.9), after=after, reference=memory(0.1, 0.2)))
+    verdict = judge(
+        Evidence(before=memory(0.9, 0.9), after=after, reference=memory(0.1, 0.2), attacks=attacks())
+    )
     assert verdict.forgetting is expected
     assert "N = 50" in verdict.findings[0].text
-    assert verdict.findings[1].text.startswith(
+    assert on_utility(verdict).text.startswith(
         "Mean probability of the retain answers: 0.800 before, 0.800 after"
     )
 
@@ -392,7 +404,7 @@ def test_utility_of_few_samples_cannot_be_said_unless_it_is_clearly_lost(n, afte
     """0.8 ± 0.05 before: its lower end times 0.95 is 0.7125; lost is an upper end, after + 0.02, under it."""
     before = memory(0.9, 0.9) | {"retain_probability": Metric(0.8, n, 0.75, 0.85)}
     after = memory(0.1, 0.1) | {"retain_probability": Metric(after, n, after - 0.02, after + 0.02)}
-    verdict = judge(Evidence(before=before, after=after, reference=memory(0.1, 0.2)))
+    verdict = judge(Evidence(before=before, after=after, reference=memory(0.1, 0.2), attacks=attacks()))
     assert verdict.utility_kept is kept
     if kept is None:
         assert verdict.headline == "Forgotten; whether the model's utility is kept cannot be said."
@@ -411,7 +423,11 @@ def answers(probability: float, rouge: float) -> dict[str, Metric]:
 def test_a_loss_that_aims_at_answers_is_judged_by_them(aims):
     """It says "I don't know" to everything, and the true answers are as probable as before."""
     case = Evidence(
-        before=answers(0.9, 0.95), after=answers(0.85, 0.1), reference=answers(0.1, 0.4), aims=aims
+        before=answers(0.9, 0.95),
+        after=answers(0.85, 0.1),
+        reference=answers(0.1, 0.4),
+        aims=aims,
+        attacks=attacks(),
     )
     verdict = judge(case)
     if aims == "answers":
@@ -509,3 +525,77 @@ def test_runs_that_hand_over_no_model():
     assert "the learning rate is too low" in text(failed, "Nothing was forgotten")
     assert "No epoch met the utility rule" not in [finding.title for finding in failed.findings]
     assert "After no epoch" in judge(dataclasses.replace(case, futile="no better")).findings[0].text
+
+
+# --- attacks: only what they do not bring back counts as forgotten
+
+FORGOT = figures(0.09, p=0.23, ks=0.07)
+
+
+def test_without_attacks_it_is_forgotten_as_asked():
+    verdict = judge(evidence(FORGOT, attacks=None))
+    assert verdict.forgetting is Forgetting.AS_ASKED
+    assert verdict.to_json()["forgetting"] == "forgotten as asked, attacks not run"
+    assert verdict.headline == "Forgotten as asked, attacks not run, and the model's utility is kept."
+    assert verdict.tone is Tone.OPEN
+    assert not verdict.satisfied
+    assert verdict.against == ["attacks were not run, or not all"]
+    assert verdict.next == ["`expunge attack` on the run's folder"]
+    assert any(
+        "No attack is part of this report" in sentence for sentence in limits(evidence(FORGOT, attacks=None))
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0.05, Forgetting.FORGOTTEN), (0.129, Forgetting.FORGOTTEN), (0.131, Forgetting.PARTLY)],
+)
+def test_an_attack_counts_once_its_whole_interval_is_above_a_tenth(share, expected):
+    """The interval is ± 0.03."""
+    verdict = judge(evidence(FORGOT, attacks=attacks(quantise=share, merge=0.0)))
+    assert verdict.forgetting is expected
+    assert verdict.satisfied is (expected is Forgetting.FORGOTTEN)
+
+
+def test_the_worst_attack_leads():
+    verdict = judge(evidence(FORGOT, attacks=attacks(merge=0.02, quantise=0.42)))
+    assert verdict.headline == "Partly forgotten, and the model's utility is kept."
+    sentence = text(verdict, "An attack brings it back")
+    assert sentence.startswith(
+        "2 attacks were made on 100 of 120 questions or pieces of text. The strongest, quantise "
+    )
+    assert "brings back 42.0 % of what was lost (95 % interval 39.0 % to 45.0 %, N = 100)" in sentence
+    assert verdict.against == [
+        "42.0 % of what was lost comes to light where the weights are rounded to 8 or 4 bits"
+    ]
+
+
+def test_what_needs_the_original_does_not_count():
+    """`remove` brings back all."""
+    assert judge(evidence(FORGOT, attacks=attacks())).forgetting is Forgetting.FORGOTTEN
+
+
+def test_an_attack_that_was_not_run_is_said_and_missed():
+    verdict = judge(evidence(FORGOT, attacks=attacks(missing=("merge",))))
+    assert verdict.forgetting is Forgetting.AS_ASKED
+    assert text(verdict, "Attacks not all run").endswith("Not run: merge.")
+
+
+@pytest.mark.parametrize("case", [attacks(quantise=None), attacks(ground="holdout", quantise=0.5)])
+def test_attacks_that_say_nothing_leave_it_open(case):
+    """Of none there is a share, or there is a bound from above only, which is high."""
+    verdict = judge(evidence(FORGOT, attacks=case))
+    assert verdict.forgetting is Forgetting.UNRESOLVED
+    assert "Attacks without a result" in [finding.title for finding in verdict.findings]
+    assert verdict.against == ["the attacks cannot say whether it stays forgotten"]
+
+
+def test_a_low_bound_from_above_is_enough():
+    case = attacks(ground="holdout", quantise=0.02)
+    assert judge(evidence(FORGOT, attacks=case)).forgetting is Forgetting.FORGOTTEN
+
+
+def test_attacks_do_not_make_a_bad_result_better():
+    for after in (figures(0.09, p=1e-6, ks=0.2), figures(0.09, p=1e-6, ks=0.45)):
+        before = judge(evidence(after, attacks=None)).forgetting
+        assert judge(evidence(after)).forgetting is before

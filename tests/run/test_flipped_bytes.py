@@ -113,6 +113,20 @@ def test_a_damaged_entry_of_a_checkpoint_that_has_no_checksums(run: Path) -> Non
         file.write_bytes(whole)
 
 
+@pytest.mark.parametrize("place", [8, 10], ids=["encrypted", "packed otherwise"])
+@pytest.mark.parametrize("checksums", [True, False])
+def test_in_the_directory_of_a_checkpoints_archive(run: Path, place: int, checksums: bool) -> None:
+    """zipfile has other errors for what an archive claims of itself than for one that is cut."""
+    checkpoint = run / "checkpoints" / "checkpoint-2"
+    if not checksums:
+        (checkpoint / CHECKSUMS).unlink()
+    file = checkpoint / "optimizer.pt"
+    flip(file, file.read_bytes().find(b"PK\x01\x02") + place)
+    with pytest.raises(InputError, match="its directory is damaged") as refused:
+        check_state(checkpoint)
+    assert refused.value.problems[0].where == str(file)
+
+
 def test_in_a_report(run: Path) -> None:
     flip(run / "eval" / "after.json", (run / "eval" / "after.json").read_bytes().rfind(b"0."))
     remedy = refusal(lambda: report_run(run), run / "eval" / "after.json")

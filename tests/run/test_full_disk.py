@@ -66,6 +66,7 @@ def test_a_command_without_a_run_folder_says_it_too(
     [
         (OSError(errno.ENOSPC, "x"), True),
         (OSError(errno.EDQUOT, "x"), True),
+        (OSError(errno.EROFS, "x"), True),
         (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), True),
         (OSError(errno.EACCES, "x"), False),
         (ValueError("x"), False),

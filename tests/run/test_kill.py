@@ -31,6 +31,7 @@ def write_recipe(shared: Path, folder: Path) -> Path:
         "objective": {"forget": "npo", "retain": "nll"},
         "training": {"epochs": 3, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 2e-3, "warmup": 0},
         "evaluation": {"max_new_tokens": 60},
+        "attacks": {"budget": "none"},
     }
     file = folder / "recipe.yaml"
     file.write_text(yaml.safe_dump(recipe))

@@ -61,6 +61,10 @@ def test_a_run_measures_what_muse_measures(recipe):
     )
     assert epoch["forget_score"] == pytest.approx(1 - (verbatim + knowledge) / 2)
     assert epoch["utility"] == pytest.approx(after["retain_knowledge_memorization"]["value"])
+    # Text has no questions: it is attacked in chunks, against the reference, which here is the model before.
+    quantised = state["attacks"]["outcomes"]["quantise"]["variants"]["int8"]["recoveries"]["probability"]
+    assert quantised["n"] >= len(splits["scal/forget_2"])
+    assert "knew no more of it" in quantised["unresolved"]
     assert "Verbatim memorisation (VerbMem)" in (folder / "report.html").read_text()
 
 

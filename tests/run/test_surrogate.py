@@ -69,6 +69,7 @@ def recipe_of(writer: Path, data_folder: Path, folder: Path) -> dict[str, Any]:
         "adapter": {"initialization": "factored", "rank": 2, "alpha": 4},
         "training": {"epochs": 1, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-2, "warmup": 0},
         "evaluation": {"generate": "never"},
+        "attacks": {"budget": "none"},
         "output": str(folder / "run"),
     }
 

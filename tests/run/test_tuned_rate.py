@@ -38,6 +38,7 @@ def auto(shared: Path, tmp_path: Path) -> dict:
         "training": {"epochs": 3, "batch_size": 4, "micro_batch_size": 4, "warmup": 0},
         "tuning": {"trials": 3},
         "evaluation": {"max_new_tokens": 10},
+        "attacks": {"budget": "none"},
         "output": str(tmp_path / "run"),
     }
 

@@ -122,6 +122,7 @@ def begun(model_folder: Path, data_folder: Path, tmp_path_factory: pytest.TempPa
         "training": {"epochs": 1, "batch_size": 6, "micro_batch_size": 6, "learning_rate": 1e-2, "warmup": 0},
         "stopping": {"thresholds": "thresholds.json"},
         "evaluation": {"generate": "never"},
+        "attacks": {"budget": "none"},
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     with pytest.MonkeyPatch.context() as patch:

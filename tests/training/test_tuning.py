@@ -18,7 +18,7 @@ from expunge.training.tuning import Tried, next_rate
 def test_small_requests_get_small_batches_and_enough_steps(samples: int, batch: int, epochs: int) -> None:
     plan = Training().plan(samples)
     assert (plan.batch_size, plan.epochs) == (batch, epochs)
-    assert plan.micro_batch_size == min(8, batch)
+    assert plan.micro_batch_size == min(4, batch)
     assert plan.epochs * plan.steps_an_epoch(samples) >= 40
     assert plan.learning_rate == 1e-4
     assert not plan.first_step_at_zero
@@ -36,13 +36,15 @@ def test_what_is_given_stays() -> None:
 def test_micro_batches_of_one_s_own_divide_the_batch() -> None:
     plan = Training(micro_batch_size=6).plan(64)
     assert (plan.batch_size, plan.micro_batch_size) == (16, 4)
+    assert Training(batch_size=6).plan(64).micro_batch_size == 3
 
 
-def searched(first: float, border: float, trials: int = 20) -> list[float]:
-    """The rates that are tried where those up to `border` keep the utility."""
+def searched(first: float, border: float, trials: int = 20, peak: float = math.inf) -> list[float]:
+    """The rates that are tried where those up to `border` keep the utility, and forgetting is best at `peak`."""
     tried: list[Tried] = []
     while len(tried) < trials and (rate := next_rate(first, tried)) is not None:
-        tried.append(Tried(rate, rate <= border))
+        score = -abs(math.log(rate / peak)) if math.isfinite(peak) else rate
+        tried.append(Tried(rate, score if rate <= border else None))
     return [trial.learning_rate for trial in tried]
 
 
@@ -63,3 +65,23 @@ def test_the_border_is_met_from_any_start() -> None:
         lost = min(rate for rate in rates if rate > 7e-3)
         assert kept <= 7e-3 < lost <= 1.2 * kept * (1 + 1e-12)
         assert math.isclose(rates[0], first)
+
+
+def test_where_forgetting_goes_too_far_the_search_turns() -> None:
+    # 2 is better than 4, so √(2·4) = 2.83; of its gaps to 4 and to 2 the second is wider by rounding: √(2·2.83) = 2.38
+    # is worse; √(2.83·4) = 3.36 is worse, and 3.36 / 2.83 and 2.83 / 2.38 are under 1.2
+    assert searched(1e-3, 1.0, peak=2.6e-3) == [1e-3, 2e-3, 4e-3, 2.83e-3, 2.38e-3, 3.36e-3]
+    # the first is past the best: halved until it is better no more; of two equal gaps the upper one, √(2.5·5) = 3.54
+    assert searched(1e-3, 1.0, 6, peak=2e-4) == [1e-3, 2e-3, 5e-4, 2.5e-4, 1.25e-4, 3.54e-4]
+
+
+@pytest.mark.parametrize("peak", [3e-4, 1.7e-3, 6e-3])
+def test_the_best_rate_is_met_from_any_start(peak: float) -> None:
+    for first in (2e-4, 2e-3, 2e-2):
+        rates = searched(first, 1.0, 60, peak)
+        nearest = min(rates, key=lambda rate: abs(math.log(rate / peak)))
+        assert max(nearest / peak, peak / nearest) <= 1.2
+
+
+def test_what_is_equally_good_is_tried_higher() -> None:
+    assert next_rate(1e-3, [Tried(1e-3, 0.9), Tried(2e-3, 0.9)]) == 4e-3

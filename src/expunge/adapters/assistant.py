@@ -30,6 +30,8 @@ from .origin import EXPORT_AGAIN
 
 SCHEMA = "expunge.assistant/1"
 ASSISTANT_FILE = "assistant.json"
+#: What the record has at least.
+FACTS = ("base", "fingerprint", "layers", "offset_weight")
 
 
 def first_blocks(model: Any, layers: int) -> Any:
@@ -191,8 +193,7 @@ def load_assisted(base: Any, folder: str | Path) -> AssistedModel:
         raise InputError(
             Problem(str(folder), f"it holds no {ASSISTANT_FILE}.", "Give the folder `assistant` of a run with uld.")
         )  # fmt: skip
-    keys = ("base", "fingerprint", "layers", "offset_weight")
-    facts = read_object(file, "the record of an assistant", keys, EXPORT_AGAIN, schema=SCHEMA)
+    facts = read_object(file, "the record of an assistant", FACTS, EXPORT_AGAIN, schema=SCHEMA)
     here = fingerprint(base)
     if differs := difference(facts["fingerprint"], here):
         raise InputError(

@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel
-from safetensors.torch import save_file
+from peft import PeftModel
 from torch import Tensor
 
 from ..errors import InputError, Problem
 from ..models.comparison import difference
 from ..models.fingerprint import fingerprint
 from ..models.linear import layer_kind, matches
-from ..storage import atomic_folder
+from ..storage import atomic_folder, is_taken
 from .anchor import ANCHOR, UNLEARN, adapted_layers
-from .origin import origin_on, read_origin, write_origin
-from .weights import CONFIG_FILE, WEIGHTS_FILE, read_exported, weight_names
+from .origin import origin_on, read_origin
+from .weights import CONFIG_FILE, exported_config, read_exported, write_exported
 
 
 def export_adapter(model: PeftModel, folder: str | Path, *, base_name: str | None = None,
@@ -38,27 +37,12 @@ def export_adapter(model: PeftModel, folder: str | Path, *, base_name: str | Non
     changes = {name: _combined(layer) for name, layer in adapted_layers(model).items()}
     rank = max(len(A) for A, _ in changes.values())
     trained = model.peft_config[UNLEARN]
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=rank,
-        target_modules=_shortest_names(model, list(changes)),
-        lora_dropout=0.0,
-        bias="none",
-        fan_in_fan_out=trained.fan_in_fan_out,
-        task_type="CAUSAL_LM",
-        base_model_name_or_path=base_name or trained.base_model_name_or_path,
-        revision=revision,
-        inference_mode=True,
+    base = base_name or trained.base_model_name_or_path
+    config = exported_config(
+        rank, _shortest_names(model, list(changes)), trained.fan_in_fan_out, base, revision
     )
-    weights: dict[str, Tensor] = {}
-    for name, (A, B) in changes.items():
-        weights |= zip(weight_names(name), (A.contiguous(), B.contiguous()), strict=True)
-    with atomic_folder(folder) as partial:
-        config.save_pretrained(str(partial))
-        save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
-        base = base_name or trained.base_model_name_or_path
-        write_origin(origin_on(base, fingerprint(model), [Path(adapter) for adapter in beneath]), partial)
-    return folder
+    origin = origin_on(base, fingerprint(model), [Path(adapter) for adapter in beneath])
+    return write_exported(folder, config, changes, origin)
 
 
 def export_merged(base: Any, tokenizer: Any, adapter: str | Path, folder: str | Path) -> Path:
@@ -106,7 +90,7 @@ def load_adapter(base: Any, adapter: Path) -> PeftModel:
 
 def refuse_foreign(folder: Path, mark: str) -> None:
     """Refuse a file, and a folder that holds another kind of thing: an export replaces the whole folder."""
-    if folder.exists() and not (folder / mark).exists() and (folder.is_file() or any(folder.iterdir())):
+    if is_taken(folder) and not (folder / mark).exists():
         raise InputError(
             Problem(
                 str(folder), f"it is there already and holds no {mark}.", "Name a new or an empty folder."

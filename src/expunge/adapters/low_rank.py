@@ -7,10 +7,11 @@ from torch import Tensor
 
 from ..importance.procedure import OFFICIAL_EPSILON
 
-#: The exact SVD up to this smaller side; randomised above.
-EXACT_SIDE = 2048
+#: The exact SVD up to this smaller side; randomised above. Of the layers of SmolLM2-135M six power iterations leave an
+#: error at most 1.0005 times the exact one's, in an eighth of its time.
+EXACT_SIDE = 256
 OVERSAMPLING = 16
-POWER_ITERATIONS = 4
+POWER_ITERATIONS = 6
 #: Smallest row weight, as a share of their root mean square: dividing by a smaller one would amplify rounding.
 SMALLEST_WEIGHT = 1e-3
 
@@ -21,7 +22,7 @@ def weighted_low_rank(
     """min over A, B of ‖diag(d)(W − s·BA)‖_F in closed form (LoKU §3.4).
 
     weight: W (d_out, d_in) fp32; row_weights: d (d_out,) ≥ 0; scaling: s = α/r
-    seed:   of the randomised SVD, used where the smaller side of W exceeds 2048
+    seed:   of the randomised SVD, used where the smaller side of W exceeds 256
 
     Returns A (rank, d_in) and B (d_out, rank), fp32, with ‖A‖_F = ‖B‖_F. With diag(d)W = USVᵀ cut to the rank,
     s·BA = diag(d)⁻¹USVᵀ. Only the direction of d matters: it is divided by its root mean square first.
@@ -31,7 +32,7 @@ def weighted_low_rank(
         d = (row_weights / root_mean_square).clamp_min(SMALLEST_WEIGHT)[:, None]
     else:  # nothing of the forget set passes here: no row is preferred
         d = torch.ones_like(row_weights)[:, None]
-    U, S, V = _leading_singular_vectors(d * weight, rank, seed)
+    U, S, V = leading_singular_vectors(d * weight, rank, seed)
     B = U * S.sqrt() / d
     A = S.sqrt()[:, None] * V.T
     balance = (B.norm() / A.norm().clamp_min(torch.finfo(A.dtype).tiny)).sqrt()
@@ -55,8 +56,9 @@ def official_low_rank(
     return S.sqrt()[:, None] * V.T, U * S.sqrt() / (d + OFFICIAL_EPSILON)
 
 
-def _leading_singular_vectors(matrix: Tensor, rank: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    if min(matrix.shape) <= EXACT_SIDE:
+def leading_singular_vectors(matrix: Tensor, rank: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """U (rows, rank), S (rank,) and V (columns, rank) of an fp32 matrix's leading singular values."""
+    if min(matrix.shape) <= max(EXACT_SIDE, rank + OVERSAMPLING):
         U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
         V = Vh.T
     else:

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
@@ -21,10 +19,9 @@ from ..errors import InputError, Problem
 from ..models.comparison import difference
 from ..models.fingerprint import fingerprint
 from ..progress import say
-from ..storage import atomic_folder
 from .export import balanced_factors, refuse_foreign
-from .origin import Origin, identity, origin_on, read_origin, write_origin
-from .weights import CONFIG_FILE, WEIGHTS_FILE, read_exported, weight_names
+from .origin import Origin, identity, origin_on, read_origin
+from .weights import CONFIG_FILE, exported_config, read_exported, write_exported
 
 KEY = "model.adapters"
 
@@ -95,7 +92,7 @@ def combine_adapters(
     configs, loaded = zip(*(read_exported(place) for place in folders), strict=True)
     names = sorted({name for factors in loaded for name in factors})
     rank = sum(config.r for config in configs)
-    weights: dict[str, Tensor] = {}
+    factors_of = {}
     for name in names:
         parts = [factors[name] for factors in loaded if name in factors]
         A = torch.cat([A for A, _ in parts])
@@ -103,27 +100,13 @@ def combine_adapters(
         missing = rank - len(A)  # PEFT reads one rank for all layers
         A = torch.cat([A, A.new_zeros(missing, A.shape[1])])
         B = torch.cat([B, B.new_zeros(len(B), missing)], dim=1)
-        A, B = balanced_factors(A, B)
-        weights |= zip(weight_names(name), (A.contiguous(), B.contiguous()), strict=True)
+        factors_of[name] = balanced_factors(A, B)
     targets = [config.target_modules for config in configs]
     alike = all(modules == targets[0] for modules in targets)
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=rank,
-        target_modules=targets[0] if alike else names,
-        lora_dropout=0.0,
-        bias="none",
-        fan_in_fan_out=configs[0].fan_in_fan_out,
-        task_type="CAUSAL_LM",
-        base_model_name_or_path=base_name or origins[0].base,
-        revision=revision,
-        inference_mode=True,
-    )
-    with atomic_folder(folder) as partial:
-        config.save_pretrained(str(partial))
-        save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
-        write_origin(origin_on(base_name or origins[0].base, origins[0].original, ()), partial)
-    return folder
+    base = base_name or origins[0].base
+    modules = list(targets[0]) if alike else names
+    config = exported_config(rank, modules, configs[0].fan_in_fan_out, base, revision)
+    return write_exported(folder, config, factors_of, origin_on(base, origins[0].original, ()))
 
 
 def _is_part(these: Sequence[str], of: Iterable[str]) -> bool:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..intact import RESTORE, broken, read_intact, read_object
 from ..models.linear import linear_layers, matches, matrix_shape
-from .origin import CONFIG_FILE, EXPORT_AGAIN, WEIGHTS_FILE
+from ..storage import atomic_folder
+from .origin import CONFIG_FILE, EXPORT_AGAIN, WEIGHTS_FILE, Origin, write_origin
 
 _PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 #: Keys that a configuration must have, and their types.
@@ -26,6 +27,38 @@ _SETTINGS: dict[str, Any] = {"peft_type": str, "r": int, "lora_alpha": int | flo
 def weight_names(layer: str) -> tuple[str, str]:
     """The names in the file of A and B of a module of the base model."""
     return f"{_PREFIX}{layer}{_A}", f"{_PREFIX}{layer}{_B}"
+
+
+def exported_config(
+    rank: int, targets: list[str], fan_in_fan_out: bool, base: str | None, revision: str | None
+) -> LoraConfig:
+    """The configuration of every adapter that expunge exports: a plain LoRA, the scaling folded into its factors."""
+    return LoraConfig(
+        r=rank,
+        lora_alpha=rank,
+        target_modules=targets,
+        lora_dropout=0.0,
+        bias="none",
+        fan_in_fan_out=fan_in_fan_out,
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base,
+        revision=revision,
+        inference_mode=True,
+    )
+
+
+def write_exported(
+    folder: Path, config: LoraConfig, factors: Mapping[str, tuple[Tensor, Tensor]], origin: Origin
+) -> Path:
+    """Write an adapter's files as a whole. factors: module name → A (r, d_in), B (d_out, r), fp32, on the CPU"""
+    weights: dict[str, Tensor] = {}
+    for name, (A, B) in factors.items():
+        weights |= zip(weight_names(name), (A.contiguous(), B.contiguous()), strict=True)
+    with atomic_folder(folder) as partial:
+        write_config(config, partial)
+        save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
+        write_origin(origin, partial)
+    return folder
 
 
 def read_config(adapter: Path, remedy: str = RESTORE) -> LoraConfig:
@@ -39,6 +72,14 @@ def read_config(adapter: Path, remedy: str = RESTORE) -> LoraConfig:
     if content["peft_type"] != "LORA":
         raise broken(file, f"its peft_type is {content['peft_type']!r}, not 'LORA'", remedy)
     return LoraConfig.from_pretrained(str(adapter))
+
+
+def write_config(config: LoraConfig, adapter: Path) -> None:
+    """Write it, the same bytes for the same settings: PEFT keeps the targets as a set, whose order is another one in
+    every process."""
+    if isinstance(config.target_modules, set):
+        config.target_modules = sorted(config.target_modules)
+    config.save_pretrained(str(adapter))
 
 
 def read_factors(

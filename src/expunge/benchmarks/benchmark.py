@@ -33,6 +33,18 @@ class Workload:
     longest: int
 
 
+@dataclass(frozen=True)
+class Wordings:
+    """A question's other forms: in other words, and its wrong answers; empty where the benchmark has none.
+
+    group: the same of all questions about one person; None where the benchmark does not say
+    """
+
+    rewordings: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
+    group: int | None = None
+
+
 class Benchmark(ABC):
     """One benchmark with its data loaded and checked.
 
@@ -67,6 +79,10 @@ class Benchmark(ABC):
     def workload(self, encoder: Encoder) -> Workload | None:
         """The work that `evaluate` will have; None where the benchmark does not say."""
         return None
+
+    def wordings(self) -> Mapping[str, Wordings]:
+        """Forget question → its other forms; empty where the benchmark has none."""
+        return {}
 
     def settings(self, encoder: Encoder) -> dict[str, Any]:
         """The settings by which the model is asked, where the benchmark leaves that open; every log carries them."""

@@ -10,7 +10,9 @@ import typer
 
 from ..benchmarks.registry import benchmarks
 from ..errors import InputError, Problem
-from .parameters import AsJson
+from ..trust import trusting
+from .completion import benchmark_names
+from .parameters import AsJson, TrustRemoteCode
 from .printing import first_process, print_metrics
 
 #: How typer hands on the options of a benchmark that another package brings.
@@ -20,7 +22,9 @@ ANY_OPTION = {"allow_extra_args": True, "ignore_unknown_options": True}
 def evaluate(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="model folder or hub id: base or merged")],
-    benchmark: Annotated[str, typer.Option(help=", ".join(benchmarks))] = "tofu",
+    benchmark: Annotated[
+        str, typer.Option(help=", ".join(benchmarks), autocompletion=benchmark_names)
+    ] = "tofu",
     data: Annotated[
         str | None, typer.Option(help="the benchmark's files: a folder or a hub id; tdec: a file as well")
     ] = None,
@@ -69,6 +73,7 @@ def evaluate(
         str, typer.Option("--format", help="format of the log: expunge, or for tofu open-unlearning")
     ] = "expunge",
     as_json: AsJson = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Measure a base, adapted or merged model on a benchmark. A benchmark of another package brings its own options."""
     from ..benchmarks.evaluate import EvaluationRequest, evaluate_model, facts  # here for the start-up time
@@ -82,7 +87,8 @@ def evaluate(
     request = EvaluationRequest(
         model, benchmark, options, adapter, reference, template, max_length, calibrate, output
     )
-    log = evaluate_model(request)
+    with trusting(trust_remote_code):
+        log = evaluate_model(request)
     if not first_process():
         return
     quoted = facts(log)

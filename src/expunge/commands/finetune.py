@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .parameters import Overrides, RecipeFile
+from ..trust import trusting
+from .parameters import Overrides, RecipeFile, TrustRemoteCode
 from .printing import first_process
 
 
@@ -22,10 +23,12 @@ def finetune(
         bool, typer.Option("--lora", help="train and merge a LoRA adapter, not all weights")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted finetuning")] = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Make a benchmark's models: one that knows everything, and the reference; prints the recipe's line for it."""
     from ..run.finetune import finetune_recipe  # here for the start-up time
 
-    finetuned = finetune_recipe(recipe, overrides or [], on=on, output=output, lora=lora, resume=resume)
+    with trusting(trust_remote_code):
+        finetuned = finetune_recipe(recipe, overrides or [], on=on, output=output, lora=lora, resume=resume)
     if first_process():
         print(finetuned.recipe_line)

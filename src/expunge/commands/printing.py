@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
     from ..evaluation.metric import Metric
+    from ..evidence import Check
     from ..run.result import Run
 
 #: The exit code with --strict, where the forget set is not forgotten with the utility kept.
 NOT_AS_ASKED = 3
+#: That of a check that fails.
+CHECK_FAILED = 1
 
 
 def print_metrics(
@@ -68,3 +71,15 @@ def first_process() -> bool:
     from ..progress import first_process  # here, because its bars take a tenth of a second to import
 
     return first_process()
+
+
+def print_checks(checks: Sequence[Check], as_json: bool, more: Mapping[str, Any]) -> None:
+    """A line a check, or one JSON document. Raises `typer.Exit` where one fails."""
+    if as_json:
+        found = [{"holds": check.holds, "said": check.said} for check in checks]
+        print(json.dumps({"checks": found, **more}, indent=2, ensure_ascii=False))
+    else:
+        for check in checks:
+            print(f"{ {True: 'holds ', False: 'FAILS ', None: 'open  '}[check.holds] } {check.said}")
+    if any(check.holds is False for check in checks):
+        raise typer.Exit(CHECK_FAILED)

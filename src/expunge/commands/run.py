@@ -7,18 +7,35 @@ from typing import Annotated
 
 import typer
 
-from .parameters import Overrides, RecipeFile, Strict
+from .parameters import (
+    Forget,
+    Holdout,
+    Model,
+    Overrides,
+    RecipeOrOptions,
+    Retain,
+    Strict,
+    TrustRemoteCode,
+    chosen_recipe,
+)
 from .printing import print_outcome
 
 
 def run(
-    recipe: RecipeFile,
+    recipe: RecipeOrOptions = None,
     overrides: Overrides = None,
+    model: Model = None,
+    forget: Forget = None,
+    retain: Retain = None,
+    holdout: Holdout = None,
     output: Annotated[Path | None, typer.Option(help="run folder, in place of the recipe's")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
     strict: Strict = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Unlearn: importance → adapter → training → evaluation → export → report; ends with the verdict."""
     from ..run.unlearn import unlearn  # here for the start-up time
 
-    print_outcome(unlearn(recipe, overrides or [], output=output, resume=resume), strict)
+    with chosen_recipe(recipe, overrides, model, forget, retain, holdout) as (source, changes):
+        finished = unlearn(source, changes, output=output, resume=resume, trust_remote_code=trust_remote_code)
+    print_outcome(finished, strict)

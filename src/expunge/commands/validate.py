@@ -4,14 +4,38 @@ from __future__ import annotations
 
 import json
 
-from .parameters import AsJson, Overrides, RecipeFile
+from ..trust import trusting
+from .parameters import (
+    AsJson,
+    Forget,
+    Holdout,
+    Model,
+    Overrides,
+    RecipeOrOptions,
+    Retain,
+    TrustRemoteCode,
+    chosen_recipe,
+)
 
 
-def validate(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+def validate(
+    recipe: RecipeOrOptions = None,
+    overrides: Overrides = None,
+    model: Model = None,
+    forget: Forget = None,
+    retain: Retain = None,
+    holdout: Holdout = None,
+    as_json: AsJson = False,
+    trust_remote_code: TrustRemoteCode = False,
+) -> None:
     """Check a recipe: every error at once, or the resolved recipe, its steps, parameters and memory."""
     from ..cost.plan import plan  # here for the start-up time
 
-    planned = plan(recipe, overrides or [])
+    with (
+        trusting(trust_remote_code),
+        chosen_recipe(recipe, overrides, model, forget, retain, holdout) as (source, changes),
+    ):
+        planned = plan(source, changes)
     if as_json:
         print(json.dumps(planned, indent=2))
         return

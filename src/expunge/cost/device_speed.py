@@ -12,13 +12,14 @@ import torch
 from accelerate.utils import get_max_memory
 from torch import nn
 
+from ..adapters.low_rank import leading_singular_vectors
 from .operations import Work
 
-#: Seconds that a measurement takes about.
-MEASURING = 0.1
+#: Seconds that a measurement takes about, and the timings that share them: the least of them counts.
+MEASURING, TIMINGS = 0.1, 4
 #: Operations of the product and numbers of the tensor that are measured with, at most.
 LARGEST_PRODUCT, LARGEST_TENSOR = 2e10, 2**24
-#: Side of the matrix whose singular value decomposition is timed, at most.
+#: Smaller side of the matrix whose decomposition is timed, at most.
 LARGEST_DECOMPOSED = 512
 #: The shares that a model reaches of the speeds of kernels alone: in products, in element-wise kernels (most do more
 #: than add), and in launches (the Python of a model's modules). Fitted to 35 single passes of models of 1 to 27 M
@@ -72,11 +73,11 @@ def measure_speed(device: torch.device, dtype: torch.dtype, tokens: int, width: 
 
 
 @cache
-def decomposition_seconds(device: torch.device, d_out: int, d_in: int) -> float:
-    """Seconds of the exact SVD in fp32; for a large matrix ∝ m·n·min(m, n) from a smaller one of its proportions."""
+def decomposition_seconds(device: torch.device, d_out: int, d_in: int, rank: int) -> float:
+    """Seconds of a layer's low-rank approximation; of a large one ∝ m·n from a smaller one of its proportions."""
     share = min(1.0, LARGEST_DECOMPOSED / min(d_out, d_in))
     matrix = torch.randn(round(share * d_out), round(share * d_in), device=device)
-    return seconds_of(lambda: torch.linalg.svd(matrix, full_matrices=False), device) / share**3
+    return seconds_of(lambda: leading_singular_vectors(matrix, rank, 0), device) / share**2
 
 
 def _kernel(device: torch.device) -> float:
@@ -87,24 +88,32 @@ def _kernel(device: torch.device) -> float:
 
 
 def seconds_of(run: Callable[[], object], device: torch.device) -> float:
-    """Mean seconds of as many calls as fit into `MEASURING`: what other jobs on the machine take is part of it.
+    """Seconds of a call where nothing else is going on: the least of several short timings.
 
-    Python collects no garbage meanwhile: once in a process that takes as long as thousands of small kernels.
+    On a CPU they are the seconds in which this thread computed, with those that share its kernels: what other jobs on
+    the machine take for themselves is no part of it. Python collects no garbage meanwhile: once in a process that takes
+    as long as thousands of small kernels.
     """
+    clock = time.thread_time if device.type == "cpu" else time.perf_counter
     run()  # the first call chooses kernels and takes memory
     _wait(device)
     collected = gc.isenabled()
     gc.disable()
     try:
-        calls, started = 0, time.perf_counter()
-        while (passed := time.perf_counter() - started) < MEASURING:
-            for _ in range(1 + calls):  # ever more, because looking at the clock waits for a GPU
-                run()
-            calls += 1 + calls
-            _wait(device)
+        return min(_timing(run, device, clock) for _ in range(TIMINGS))
     finally:
         if collected:
             gc.enable()
+
+
+def _timing(run: Callable[[], object], device: torch.device, clock: Callable[[], float]) -> float:
+    """Mean seconds of as many calls as fit into one timing's share of `MEASURING`."""
+    calls, started = 0, clock()
+    while (passed := clock() - started) < MEASURING / TIMINGS:
+        for _ in range(1 + calls):  # ever more, because looking at the clock waits for a GPU
+            run()
+        calls += 1 + calls
+        _wait(device)
     return passed / calls
 
 

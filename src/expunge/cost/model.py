@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 
-from ..adapters.low_rank import EXACT_SIDE, OVERSAMPLING, POWER_ITERATIONS
 from ..adapters.settings import DIRECTIONS, UNANCHORED
 from ..benchmarks.benchmark import Workload
 from ..data.pairs import PairSampler
@@ -28,6 +27,7 @@ from ..evaluation.generation import TOKENS_PER_BATCH as TOKENS_WHILE_GENERATING
 from ..evaluation.inference import batches_by_length
 from ..evaluation.likelihood import TOKENS_PER_BATCH
 from ..importance.directions import MOMENTS_BYTES
+from ..models.half_precision import LEAST_SPEEDUP, bf16_speedup, may_gain
 from ..models.linear import linear_layers, matrix_shape, target_layers
 from ..models.loading import dtype, load_config
 from ..models.processes import device
@@ -49,6 +49,8 @@ OPTIMISER_KERNELS, OPTIMISER_BYTES = 14, 48
 #: Bytes of a number of an adapter, which PEFT keeps in fp32 whatever the base: the trained one and its anchor; and what
 #: training keeps beside any number that is trained, in its dtype: its gradient and Adam's two moments.
 ADAPTER_BYTES, KEPT_IN_TRAINING = 4 + 4, 3
+#: Of so many trials of a learning rate one goes on to its last epoch.
+TRIALS_PER_WHOLE = 3
 #: To reduce the statistics of both sets: bytes moved for a weight, and kernels launched for a layer.
 REDUCING_BYTES, REDUCING_KERNELS = 40, 30
 #: On a CPU: libraries that a run loads after its inputs, and resident bytes for a byte alive in a pass (the C
@@ -77,11 +79,16 @@ def adapter_bytes(numbers: int, trained: bool = False) -> float:
 
 @dataclass(frozen=True)
 class Cost:
-    """Predicted: wall seconds, operations of matrix products, and bytes at the peak (on an accelerator, its own)."""
+    """Predicted: wall seconds, operations of matrix products, and bytes at the peak (on an accelerator, its own).
+
+    sooner, later: seconds less and more that it may take, where the course of the run decides that
+    """
 
     seconds: float = 0.0
     flops: float = 0.0
     peak_memory_bytes: float = 0.0
+    sooner: float = 0.0
+    later: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
         """The cost of both, one after the other."""
@@ -89,10 +96,18 @@ class Cost:
             self.seconds + other.seconds,
             self.flops + other.flops,
             max(self.peak_memory_bytes, other.peak_memory_bytes),
+            self.sooner + other.sooner,
+            self.later + other.later,
         )
 
     def times(self, number: float) -> Cost:
-        return Cost(self.seconds * number, self.flops * number, self.peak_memory_bytes)
+        return Cost(
+            self.seconds * number,
+            self.flops * number,
+            self.peak_memory_bytes,
+            self.sooner * number,
+            self.later * number,
+        )
 
 
 class CostModel:
@@ -118,18 +133,20 @@ class CostModel:
             self.adapter, self.in_training = adapter_bytes(self.trained), adapter_bytes(self.trained, True)
             self.trained_tensors = 2 * len(self.layers)
         else:
-            parameters = list(part.parameters())
-            self.trained = sum(parameter.numel() for parameter in parameters)
+            self.trained = sum(parameter.numel() for parameter in part.parameters())
             self.adapter, self.in_training = 0.0, float(self.trained * KEPT_IN_TRAINING * weights.itemsize)
-            self.trained_tensors = len(parameters)
+            self.trained_tensors = len(list(part.parameters()))
+        mixed = mixed_precision(method.training.precision, device(), weights)
+        parameters = sum(parameter.numel() for parameter in part.parameters())
+        if speed is None and method.training.precision == "auto" and may_gain(weights, parameters):
+            mixed = bf16_speedup(config.get_text_config().hidden_size) >= LEAST_SPEEDUP
         self.counts = Passes(
             ShallowModels(
                 config,
                 weights,
                 recipe.adapter.rank,
                 recipe.adapter.targets,
-                method.source.trust_remote_code,
-                mixed=mixed_precision(method.training.precision, device(), weights),
+                mixed=mixed,
             )
         )
         on_cpu = device().type == "cpu"
@@ -159,11 +176,10 @@ class CostModel:
                 directed = recipe.adapter.initialization == DIRECTIONS
                 costs["importance"] = self._directions() if directed else self._importance()
             costs["adapter"] = self._adapter()
-        training = self._training(workload)
-        if self.method.finds_rate:  # at most: the best trial is the training
-            costs["tuning"] = training.times(recipe.tuning.trials)
+        if self.method.finds_rate:  # the best trial is the training
+            costs["tuning"] = self._tuning(workload)
         else:
-            costs["training"] = training
+            costs["training"] = self._training(workload)
         if workload and recipe.evaluation.generate == "chosen":
             costs["evaluation"] = self._generation(workload)
         if device().type == "cpu":  # what is freed stays with the process
@@ -211,17 +227,12 @@ class CostModel:
         attaching = Work(kernels=float(ATTACHING_KERNELS * len(self.layers)))
         if self.recipe.adapter.initialization in UNANCHORED:
             return self._cost(attaching, self.adapter)
-        seconds, flops = self.speed.seconds(attaching), 0.0
-        for d_out, d_in in self.layers:
-            if min(d_out, d_in) <= EXACT_SIDE:
-                seconds += decomposition_seconds(device(), d_out, d_in)
-            else:
-                columns = self.recipe.adapter.rank + OVERSAMPLING
-                flops += 2.0 * d_out * d_in * columns * 2 * (POWER_ITERATIONS + 1)
+        rank = self.recipe.adapter.rank
+        seconds = self.speed.seconds(attaching)
+        seconds += sum(decomposition_seconds(device(), d_out, d_in, rank) for d_out, d_in in self.layers)
         # W weighted, and its singular vectors, in fp32.
         largest = max(4.0 * d_out * d_in for d_out, d_in in self.layers)
-        peak = self.resident + self.weights + self.adapter + 3 * largest
-        return Cost(seconds + flops / self.speed.flops, flops, peak)
+        return Cost(seconds, 0.0, self.resident + self.weights + self.adapter + 3 * largest)
 
     def _training_batches(self) -> Batches:
         """The micro-batches of the first epoch, as they will be."""
@@ -260,6 +271,22 @@ class CostModel:
         evaluations = math.ceil(settings.epochs / self.recipe.epochs_between_evaluations)
         return cost + self._evaluation(workload, self.recipe.evaluation.generate == "every").times(
             evaluations
+        )
+
+    def _tuning(self, workload: Workload | None) -> Cost:
+        """The trials of learning rates: one in `TRIALS_PER_WHOLE` goes on to its last epoch, at least one, at most all;
+        the others are left after a third of their epochs."""
+        trials, epochs = self.recipe.tuning.trials, self.inputs.training.epochs
+        whole = self._training(workload)
+        left = whole.times(math.ceil(epochs / 3) / epochs)
+        least, expected, most = (
+            whole.times(number) + left.times(trials - number)
+            for number in (1, math.ceil(trials / TRIALS_PER_WHOLE), trials)
+        )
+        return replace(
+            expected,
+            sooner=expected.seconds - least.seconds,
+            later=most.seconds - expected.seconds,
         )
 
     def _frozen_share(self) -> float:

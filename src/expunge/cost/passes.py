@@ -62,6 +62,11 @@ class Passes:
     def _adapted(self) -> list[Any]:
         return [self.models.adapted(blocks) for blocks in (1, 2)]
 
+    def weight_bytes(self, depth: int) -> int:
+        """Bytes of the weights of a model of `depth` blocks."""
+        one, two = (sum(parameter.nbytes for parameter in model.parameters()) for model in self._plain)
+        return one + (depth - 1) * (two - one)
+
     def scored(self, shape: Shape, depth: int | None = None) -> Work:
         """A forward pass without gradients: log-probabilities and first choices of the answers."""
         return self._deep(("scored", shape), self._plain, lambda model: partial(scored, model, shape), depth)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ..run.surrogate import surrogate_size
 from .model import Cost, CostModel
 
 
-def plan(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def plan(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Tell the resolved recipe, optimiser steps, trainable parameters, and the cost of every phase.
 
     For a list of forget sets: the steps of all requests, the largest of their peaks, and under `requests` their plans.
@@ -140,8 +140,12 @@ def _lines(costs: dict[str, Cost]) -> list[str]:
     total = sum((cost for cost in costs.values()), Cost())
     by_phase = ", ".join(f"{name} {_duration(cost.seconds)}" for name, cost in costs.items())
     highest = max(costs, key=lambda name: costs[name].peak_memory_bytes)
+    spread = ""
+    if total.later:
+        least, most = _duration(total.seconds - total.sooner), _duration(total.seconds + total.later)
+        spread = f" ({least} to {most}, by how many trials are left early)"
     return [
-        f"time: about {_duration(total.seconds)} on this device as busy as it is now ({by_phase})",
+        f"time: about {_duration(total.seconds)}{spread} on this device with nothing else to do: {by_phase}",
         f"memory: about {total.peak_memory_bytes / 1e9:.2f} GB at the peak, in {highest}",
     ]
 

@@ -25,6 +25,7 @@ from ..importance.estimator import Layer
 from ..models.answers import AnswerTokens
 from ..models.linear import matrix_shape, target_layers
 from ..models.settings import ALL_LINEAR
+from ..trust import is_trusted
 from .operations import AutocastOnMeta
 
 META = torch.device("meta")
@@ -55,7 +56,6 @@ class ShallowModels:
     dtype: torch.dtype
     rank: int = 8
     targets: str | list[str] = ALL_LINEAR
-    trust_remote_code: bool = False
     mixed: bool = False
 
     @property
@@ -71,7 +71,7 @@ class ShallowModels:
         text.num_hidden_layers = blocks
         with device:
             return AutoModelForCausalLM.from_config(
-                shallow, dtype=self.dtype, trust_remote_code=self.trust_remote_code
+                shallow, dtype=self.dtype, trust_remote_code=is_trusted()
             ).eval()
 
     def adapted(self, blocks: int, device: torch.device = META) -> Any:

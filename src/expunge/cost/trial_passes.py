@@ -1,8 +1,9 @@
 """Times one real pass of every kind: what this device needs for it beyond what its work counts for.
 
 A count knows products, traffic and kernels; not how well small matrices fill this processor, nor what Python costs.
-So `TrialPasses` makes a pass of every kind through a model of the same configuration with random weights, as deep as a
-second allows, and compares its seconds with those that the count predicts. It takes their ratio to hold for the run.
+So `TrialPasses` makes a pass of every kind through a model of the same configuration with random weights, as many rows
+and blocks as a tenth of a second allows, and compares its seconds with those that the count predicts. It takes their
+ratio to hold for the run.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from .passes import Passes
 from .shallow_models import Shape, decoded, measured, prefilled, scored, trained
 
 #: The largest trial: its model as a share of the free memory (there may be two, with adapters and without, and what a
-#: pass takes), and predicted seconds of its pass.
-LARGEST_SHARE, LARGEST_PASS = 1 / 8, 1.0
+#: pass takes), and predicted seconds of its pass. With fewer tokens than these its products would be slower than the
+#: run's.
+LARGEST_SHARE, LARGEST_PASS, FEWEST_TOKENS = 1 / 8, 0.1, 256
 
-#: Makes of a model the pass that is timed.
-Trial = Callable[[Any], Callable[[], object]]
+#: (rows of the batch, blocks of the model) → the work of a pass; (model, rows) → the pass that is timed.
+Count = Callable[[int, int], Work]
+Trial = Callable[[Any, int], Callable[[], object]]
 
 
 class TrialPasses:
@@ -55,8 +58,10 @@ class TrialPasses:
         return self._beyond(
             "scored",
             self.passes.scored(shape),
-            lambda blocks: self.passes.scored(shape, blocks),
-            lambda model: partial(scored, model, shape),
+            shape.rows,
+            shape.length,
+            lambda rows, blocks: self.passes.scored(replace(shape, rows=rows), blocks),
+            lambda model, rows: partial(scored, model, replace(shape, rows=rows)),
         )
 
     def measured(self, shape: Shape, estimator: str, samples: int | None = None) -> Work:
@@ -65,17 +70,24 @@ class TrialPasses:
         return self._beyond(
             "measured",
             self.passes.measured(shape, estimator, self.depth, samples),
-            lambda blocks: self.passes.measured(shape, estimator, blocks, samples),
-            lambda model: partial(measured, model, shape, estimator, rank, targets, samples),
+            shape.rows,
+            shape.length,
+            lambda rows, blocks: self.passes.measured(replace(shape, rows=rows), estimator, blocks, samples),
+            lambda model, rows: partial(
+                measured, model, replace(shape, rows=rows), estimator, rank, targets, samples
+            ),
         )
 
     def trained(self, shape: Shape, recomputed: bool = False) -> Work:
         """See `Passes.trained`; what recomputing takes beyond its count is taken to be in proportion."""
+        mixed = self.passes.models.mixed
         return self._beyond(
             "trained",
             self.passes.trained(shape, self.depth, self.adapters, recomputed),
-            lambda blocks: self.passes.trained(shape, blocks, self.adapters),
-            lambda model: partial(trained, model, shape, self.passes.models.mixed),
+            shape.rows,
+            shape.length,
+            lambda rows, blocks: self.passes.trained(replace(shape, rows=rows), blocks, self.adapters),
+            lambda model, rows: partial(trained, model, replace(shape, rows=rows), mixed),
             self.adapters,
         )
 
@@ -84,15 +96,18 @@ class TrialPasses:
         return self._beyond(
             "prefilled",
             self.passes.prefilled(rows, context),
-            lambda blocks: self.passes.prefilled(rows, context, blocks),
-            lambda model: partial(prefilled, model, rows, context),
+            rows,
+            context,
+            lambda rows, blocks: self.passes.prefilled(rows, context, blocks),
+            lambda model, rows: partial(prefilled, model, rows, context),
         )
 
     def decoded(self, rows: int, context: int) -> Work:
         """See `Passes.decoded`."""
 
-        def trial(model: Any) -> Callable[[], object]:
-            kept = prefilled(model, rows, context)
+        def trial(model: Any, rows: int) -> Callable[[], object]:
+            kept = prefilled(model, 1, context)
+            kept.batch_repeat_interleave(rows)
 
             def step() -> None:
                 decoded(model, rows, kept)
@@ -103,32 +118,41 @@ class TrialPasses:
         return self._beyond(
             "decoded",
             self.passes.decoded(rows, context),
-            lambda blocks: self.passes.decoded(rows, context, blocks),
+            rows,
+            1,
+            lambda rows, blocks: self.passes.decoded(rows, context, blocks),
             trial,
         )
 
     def _beyond(
-        self, kind: str, work: Work, count: Callable[[int], Work], trial: Trial, adapted: bool = False
+        self, kind: str, work: Work, rows: int, length: int, count: Count, trial: Trial, adapted: bool = False
     ) -> Work:
+        """`work`, with what it takes beyond its count. rows, length: of the batch, as many tokens as it passes"""
         if kind not in self._ratios:
-            self._ratios[kind] = self._ratio(kind, count, trial, adapted)
+            self._ratios[kind] = self._ratio(kind, rows, length, count, trial, adapted)
         return replace(work, beyond=(self._ratios[kind] - 1) * self.speed.seconds(work))
 
-    def _ratio(self, kind: str, count: Callable[[int], Work], trial: Trial, adapted: bool) -> float:
+    def _ratio(self, kind: str, rows: int, length: int, count: Count, trial: Trial, adapted: bool) -> float:
         """Seconds of a trial over those predicted for it; 1 where even one block is too large to try."""
         blocks = self.depth
-        while blocks and (
-            self._bytes(blocks) > self.room or self.speed.seconds(count(blocks)) > LARGEST_PASS
-        ):
+        while blocks and self._bytes(blocks) > self.room:
             blocks //= 2
         if not blocks:
             self.untried.append(kind)
             return 1.0
-        run = trial(self._model(blocks, adapted))
-        return seconds_of(run, self.device) / self.speed.seconds(count(blocks))
+        # Fewer rows before fewer blocks: the embeddings' share of a pass stays as it is in the run.
+        fewest = min(rows, -(-FEWEST_TOKENS // length))
+        rows = max(fewest, int(rows * self._room_for(count(rows, blocks))))
+        blocks = max(1, int(blocks * self._room_for(count(rows, blocks))))
+        run = trial(self._model(blocks, adapted), rows)
+        return seconds_of(run, self.device) / self.speed.seconds(count(rows, blocks))
+
+    def _room_for(self, work: Work) -> float:
+        """The share of this work that a trial has time for."""
+        return min(1.0, LARGEST_PASS / self.speed.seconds(work))
 
     def _bytes(self, blocks: int) -> int:
-        return sum(parameter.nbytes for parameter in self.passes.models.plain(blocks).parameters())
+        return self.passes.weight_bytes(blocks)
 
     def _model(self, blocks: int, adapted: bool) -> Any:
         """Kept for the next kind; several requests are predicted one after the other, so no longer than this object."""

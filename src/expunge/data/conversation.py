@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import TemplateError
+from transformers.utils import chat_template_utils
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from ..errors import InputError, Problem
+from ..sandbox import BoundedEnvironment
 from .messages import REASONING
 
 #: The mark of a text that is followed: only letters and digits, which no template alters.
@@ -27,6 +29,9 @@ THINK_TAG = re.compile(r"(\s*</?think>\s*)")
 NO_THOUGHTS = re.compile(r"\s*<think>\s*</think>\s*")
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 REMEDY = "Use a model whose chat template does, or take that out of the rows."
+
+# transformers renders in a sandbox whose loops may go on for years.
+chat_template_utils.ImmutableSandboxedEnvironment = BoundedEnvironment
 
 Message = dict[str, Any]
 Span = tuple[int, int]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, Problem
+from ..hub import ask, connection_remedy, is_hub_id
 from ..progress import say
 from .readers import COMPRESSED, LISTED, READERS, Row, ending, likely_encoding, read_bytes
 
@@ -45,7 +46,7 @@ def read_rows(source: str, key: str) -> list[Row]:
             )
     elif os.path.lexists(source):
         files = [Path(source)]
-    elif ":" in source:
+    elif ":" in source and is_hub_id(source.partition(":")[0]):
         return _read_hub(source, key)
     else:
         raise InputError(
@@ -129,18 +130,19 @@ def _read_hub(source: str, key: str) -> list[Row]:
     from datasets.exceptions import DatasetNotFoundError
 
     name, *configuration, split = source.split(":")
+    ask("data set", source)
     try:
         return [dict(row) for row in load_dataset(name, *configuration, split=split)]
     except (ConnectionError, DatasetNotFoundError) as error:
         raise Unreachable(
             Problem(key, f"there is no folder {name!r}, and no data set of that name could be had from the hub: "
                     f"{_in_a_line(error)}.",
-                    "Check the name and the connection, or name a local file or folder.")
+                    connection_remedy("name a local file or folder."))
         ) from error  # fmt: skip
     except (OSError, ValueError, RuntimeError) as error:  # an unknown split is among these
         raise InputError(
             Problem(key, f"{source!r} could not be loaded: {_in_a_line(error)}",
-                    "Check the name, the split and the connection, or name a local file.")
+                    connection_remedy("name a local file."))
         ) from error  # fmt: skip
 
 

@@ -113,5 +113,8 @@ class OwnData(Columns, Data):
     def read(self, side: str, source: str) -> tuple[SampleSet, str]:
         from .own_files import read_own_set  # it loads torch, which a recipe alone does not need
 
-        columns = self.renamed(self.columns_of[side]) if side in self.columns_of else self
-        return read_own_set(source, columns, f"data.{side}")
+        return read_own_set(source, self.columns_for(side), f"data.{side}")
+
+    def columns_for(self, side: str) -> Columns:
+        """The names of the columns of one side's set."""
+        return self.renamed(self.columns_of[side]) if side in self.columns_of else self

@@ -20,6 +20,7 @@ from ..recipe import Recipe, dump_recipe, load_recipe
 from ..recipe.loading import load_written_recipe
 from ..storage import read_json, write_text
 from .agreement import MODEL_BENEATH, RUN, START, check_agreement, recipe_facts
+from .attacks import AttackFolder
 from .epochs import EpochsFolder
 from .machine import now, say_changed_versions
 from .state import AdapterConfig, RunState
@@ -48,6 +49,7 @@ class RunFolder(StateFolder[RunState], EpochsFolder):
         self.initial_adapter = self.path / "initial_adapter"
         self.assistant = self.path / "assistant"
         self.reinforced_adapter = self.path / "reinforced_adapter"
+        self.attacks = AttackFolder(self.path / "attacks")
 
     def trial(self, number: int) -> EpochsFolder:
         """The files of a trial, counted from 1."""

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, model_validator
 
+from ..attacks.recovery import Ground, Recovery
+from ..attacks.settings import Budget
 from ..evaluation.metric import Metric
 from ..training.selection import Futile
 
@@ -254,10 +256,64 @@ class Judgement(Record):
     next: list[str]
 
 
+class PrecisionFacts(Record):
+    """What training computes in where the recipe left that to the machine. bf16_speedup: of a product, measured"""
+
+    chosen: Literal["fp32", "bf16"]
+    bf16_speedup: Amount
+
+
+class AttackVariant(Record):
+    """One way in which an attack asked.
+
+    lead:      the measure that counts; recoveries has every one
+    curves:    where the attack is made in steps: after, reference → step → mean of `lead`
+    facts:     further figures of the attack on the model that was handed over
+    two_sided: whether less than the reference shows as much as more
+    """
+
+    lead: str
+    recoveries: dict[str, Recovery]
+    curves: dict[str, dict[int, float]] = {}
+    facts: dict[str, float] = {}
+    two_sided: StrictBool = False
+
+
+class AttackOutcome(Record):
+    """What came of an attack. title: what it does; counts: whether it stands against the verdict; unfit: why it was not
+    made, None where it was"""
+
+    title: str
+    counts: StrictBool
+    unfit: str | None = None
+    seconds: Amount = 0.0
+    variants: dict[str, AttackVariant] = {}
+
+
+class AttackFacts(Record):
+    """The attacks on the model that was handed over.
+
+    ground:    what the comparison rests on; reference: where that model lies
+    items, of: how many questions, or pieces of text, were asked, and of how many
+    outcomes:  by the name of the attack
+    missing:   the cheap attacks that were not run
+    """
+
+    budget: Budget
+    ground: Ground
+    reference: str | None = None
+    items: Count
+    of: Count
+    outcomes: dict[str, AttackOutcome]
+    missing: list[str] = []
+
+
 class RunState(Origin):
     """`run.json`. benchmark, thresholds, given_logs: as they were at the start; version 0.1.0 had none
 
     ended: how, where the run is over without a model to hand over
+    network: what the hub was asked for, by name; nothing where all was local, or in the cache with HF_HUB_OFFLINE
+    attacks: None where none were made; earlier versions made none
     """
 
     state: Literal["running", "done", "failed"]
@@ -265,6 +321,7 @@ class RunState(Origin):
     machine: dict[str, Any] = {}
     method: str | None = None
     deliverable: Literal["adapter", "merged", "assistant"] = "adapter"
+    network: list[str] = []
     model: ModelFacts
     data: DataFacts
     adapter: AdapterFacts
@@ -275,9 +332,11 @@ class RunState(Origin):
     resumed: list[Resumption] = []
     metrics: Stages
     importance: TakenImportance | None = None
+    precision: PrecisionFacts | None = None
     tuning: TuningFacts | None = None
     training: TrainingFacts | None = None
     ended: Ended | None = None
+    attacks: AttackFacts | None = None
     verdict: Judgement | None = None
     error: str | None = None
 

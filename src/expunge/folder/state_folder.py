@@ -38,6 +38,9 @@ class StateFolder(Generic[State]):
         self.state_file = self.path / self.file_name
         self.adapter = self.path / "adapter"
         self.merged = self.path / "merged"
+        #: What `unlearn` was given in memory: the model, and the rows, a file a side.
+        self.base = self.path / "base"
+        self.data = self.path / "data"
         self.report_file = self.path / "report.html"
         self.card_file = self.path / "README.md"
 
@@ -68,13 +71,14 @@ class StateFolder(Generic[State]):
 
     @contextmanager
     def recording_failure(self, speaks: bool) -> Iterator[None]:
-        """Within the block an error is recorded, by the process that speaks, before it goes on its way.
+        """Within the block an error or an interruption is recorded, by the process that speaks, before it goes on its
+        way.
 
         Raises `RunFailed` in its place where the disk is full: what is staged makes room for the record.
         """
         try:
             yield
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             full = no_room(error, self.path)
             if speaks:
                 for staged in self.path.rglob(f"*{PARTIAL}") if full else ():

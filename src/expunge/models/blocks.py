@@ -41,3 +41,24 @@ def block_outputs(model: nn.Module, layer: int) -> Iterator[list[Tensor]]:
         yield states
     finally:
         hook.remove()
+
+
+@contextmanager
+def replaced_output(model: nn.Module, layer: int, positions: Tensor, states: Tensor) -> Iterator[None]:
+    """Within the block of code a forward pass goes on after the transformer block `layer` with other hidden states at
+    some positions (activation patching).
+
+    positions: (batch, length) bool; states: (N, d), those of the N positions in reading order
+    """
+
+    def replace(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        hidden = output[0] if isinstance(output, tuple) else output
+        hidden = hidden.clone()
+        hidden[positions] = states.to(hidden)
+        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+    hook = transformer_blocks(model)[layer].register_forward_hook(replace)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -14,8 +14,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from transformers.utils import logging
 
 from ..errors import InputError, Problem
+from ..hub import ask, connection_remedy, is_hub_id
 from ..intact import read_object
 from ..progress import say
+from ..trust import FLAG, is_trusted
 from .processes import device
 from .settings import Model
 
@@ -133,7 +135,7 @@ def empty_model(model: Model, key: str = "model.path") -> Any:
     config = load_config(model, key)
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=model.trust_remote_code)
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=is_trusted())
     except (ValueError, KeyError) as error:
         raise _no_model(model, key, error) from error
 
@@ -163,10 +165,11 @@ def quantization_config(model: Model) -> BitsAndBytesConfig:
 def _from(model: Model, key: str, load: Any, part: str = "", **options: Any) -> Any:
     path = Path(model.path)
     local = os.path.isdir(path)  # which a name that is too long is not; Path.is_dir raises
-    if not local and (model.path.startswith((".", "~", "/")) or model.path.count("/") != 1):
+    if not local and not is_hub_id(model.path):
         raise InputError(
             Problem(key, f"there is no folder {model.path[:200]!r}.",
-                    "Name a folder with a Hugging Face model, or its id on the hub (organisation/name).")
+                    "Name a folder with a Hugging Face model, or its id on the hub (organisation/name; where a folder "
+                    "'organisation' is here, it is taken for a path).")
         )  # fmt: skip
     if local and (path / ADAPTER).is_file():
         raise _with_adapter(model, key)
@@ -175,18 +178,35 @@ def _from(model: Model, key: str, load: Any, part: str = "", **options: Any) -> 
             Problem(key, f"the folder {model.path!r} holds no model: config.json is missing.",
                     "Name the folder that save_pretrained wrote.")
         )  # fmt: skip
+    if model.trust_remote_code and not is_trusted():
+        raise _untrusted(
+            "model.trust_remote_code", "a recipe gives no leave to run code: it may come from anyone"
+        )
+    if not local:
+        ask("model", model.path)
     try:
         return load(
             str(path) if local else model.path,
             revision=model.revision,
-            trust_remote_code=model.trust_remote_code,
+            trust_remote_code=is_trusted(),
             **options,
         )
     except (
         OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, MemoryError, SafetensorError,
     ) as error:  # fmt: skip
         # transformers raises these for a folder or id without weights, tokenizer or known architecture.
+        if not is_trusted() and "trust_remote_code" in str(error):
+            raise _untrusted(
+                key, f"{part}{model.path!r} comes with Python code, and cannot be loaded without"
+            ) from error
         raise _no_model(model, key, error, part) from error
+
+
+def _untrusted(key: str, reason: str) -> InputError:
+    return InputError(
+        Problem(key, f"{reason}.",
+                f"Where you trust the code, say so on the command line of this call: {FLAG}.")
+    )  # fmt: skip
 
 
 def _no_model(model: Model, key: str, error: Exception, part: str = "") -> InputError:
@@ -199,10 +219,10 @@ def _no_model(model: Model, key: str, error: Exception, part: str = "") -> Input
                     "Free some, or raise the limit; load it in half the size by model.dtype: bfloat16, or in a quarter "
                     "by model.quantization: 4bit.")
         )  # fmt: skip
-    return InputError(
-        Problem(key, f"{part}{model.path!r} cannot be loaded: {reason}.",
-                "Check the path; a causal language model needs its config, safetensors weights and tokenizer.")
-    )  # fmt: skip
+    remedy = "Check the path; a causal language model needs its config, safetensors weights and tokenizer."
+    if not os.path.isdir(model.path):
+        remedy = connection_remedy("name a folder with the model.")
+    return InputError(Problem(key, f"{part}{model.path!r} cannot be loaded: {reason}.", remedy))
 
 
 def _no_tokenizer(model: Model, key: str) -> InputError:

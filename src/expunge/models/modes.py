@@ -1,4 +1,4 @@
-"""Train mode and eval mode, put back module by module."""
+"""Train mode, eval mode and the kind of attention, and afterwards what there was before."""
 
 from __future__ import annotations
 
@@ -29,3 +29,17 @@ def training(model: Any) -> Iterator[None]:
     finally:
         for module in resting:
             module.training = False
+
+
+@contextmanager
+def eager_attention(model: Any) -> Iterator[None]:
+    """Within the block a model whose attention is torch's fused one computes it step by step."""
+    config = model.config.get_text_config()
+    if config._attn_implementation != "sdpa":
+        yield
+        return
+    config._attn_implementation = "eager"
+    try:
+        yield
+    finally:
+        config._attn_implementation = "sdpa"

@@ -21,7 +21,10 @@ class Model(Section):
         "auto", description="auto: the checkpoint's own on an accelerator, float32 on a CPU"
     )
     quantization: Literal["4bit", "8bit"] | None = Field(None, description="of the base, by bitsandbytes")
-    trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+    trust_remote_code: bool = Field(
+        False,
+        description="the model needs Python code of its own; it is run where --trust-remote-code says so",
+    )
     adapters: list[Location] = Field(
         [],
         description="adapters of earlier runs, added to the model in memory, in this order, when it is loaded",

@@ -103,17 +103,22 @@ def _read_yaml(path: Path) -> dict[str, Any]:
                         "Give the path of a recipe (YAML), or a name that `expunge recipes ls` shows.")
             )  # fmt: skip
         path = shipped.path
-    try:
-        content = _yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(
-            Problem(str(path), f"it is not valid YAML: {_yaml_reason(error)}.", "Correct it there.")
-        ) from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise InputError(
             Problem(str(path), "it holds no sections.", "A recipe has at least `model` and `data`.")
         )
     return content
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file says. Raises `InputError` where it is none, or says two things."""
+    try:
+        return _yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(
+            Problem(str(path), f"it is not valid YAML: {_yaml_reason(error)}.", "Correct it there.")
+        ) from None
 
 
 class Ambiguous(yaml.constructor.ConstructorError):
@@ -179,6 +184,11 @@ def _apply(content: dict[str, Any], override: str) -> None:
         raise InputError(Problem(f"{key}={text[:80]}", f"{error.problem}.", "Write it in one way.")) from None
     except yaml.YAMLError:
         value = text
+    set_key(content, key, value)
+
+
+def set_key(content: dict[str, Any], key: str, value: Any) -> None:
+    """Give `key.sub` of a recipe's content a value, over what is there."""
     *sections, last = key.split(".")
     place = content
     for section in sections:

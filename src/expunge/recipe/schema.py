@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from ..adapters.settings import Adapter
+from ..attacks.settings import Attacks
 from ..benchmarks.registry import measured_by_default, section_of
 from ..benchmarks.settings import Evaluation
 from ..data.settings import Data
@@ -49,6 +50,7 @@ class Recipe(Section):
     tuning: Tuning = Tuning()
     stopping: Stopping = Stopping()
     evaluation: Evaluation = Evaluation()
+    attacks: Attacks = Attacks()
     export: list[Literal["adapter", "merged", "assistant"]] = Field(
         ["adapter"], description="what is handed over; retrain: merged, uld: assistant"
     )

@@ -5,6 +5,7 @@ from .continual import Overall, write_continual_report
 from .continual_card import write_continual_card
 from .page import write_report
 from .rewrite import report_run
+from .sweep import write_sweep_report
 from .verdict import Verdict, judge
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "write_continual_report",
     "write_model_card",
     "write_report",
+    "write_sweep_report",
 ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from ..adapters.settings import UNANCHORED
 from ..folder.run import RunFolder, read_run_folder
+from ..hub import is_hub_id
 from ..storage import write_text
 from .deliverable import deliverable
 from .page import gather_evidence, overview, templates
@@ -67,8 +67,3 @@ def adapter_rank(folder: RunFolder) -> int | None:
 def vllm_rank(rank: int | None) -> int | None:
     """The least `--max-lora-rank` that vLLM takes and the adapter fits in; None where it fits in none."""
     return next((allowed for allowed in VLLM_RANKS if rank and allowed >= rank), None)
-
-
-def is_hub_id(model: str) -> bool:
-    """organisation/name, and no folder of that name: the card's metadata may name a model of the hub only."""
-    return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", model)) and not Path(model).exists()

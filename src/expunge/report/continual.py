@@ -203,6 +203,7 @@ def evidence_of(folder: ContinualFolder, number: int) -> Evidence:
         utility=last.training.utility_metric if last.training else None,
         aims=own.aims if own else "probabilities",
         ended=request.ended,
+        attacks=folder.request(number).state.attacks,  # as that request left the model
         futile=own.futile if own else None,
     )
 
@@ -266,7 +267,9 @@ def _request_rows(state: ContinualState) -> list[dict[str, Any]]:
             "source": forget.source,
             "n": forget.n,
             "hash": forget.hash[:12],
-            "folder": over[number - 1].folder if number <= len(over) else None,
+            "folder": f"requests/{number}"
+            if number <= len(over)
+            else None,  # not a place that the record names
         }
         for number, forget in enumerate(state.data.forget, start=1)
     ]

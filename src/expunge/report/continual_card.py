@@ -6,9 +6,10 @@ from pathlib import Path
 
 from ..adapters.origin import read_origin
 from ..folder.requests import ContinualFolder
+from ..hub import is_hub_id
 from ..storage import write_text
 from . import quantities
-from .card import is_hub_id, vllm_rank
+from .card import vllm_rank
 from .continual import evidence_of, forget_tables, has_reference, kept_table, overall
 from .deliverable import DELIVERABLES
 from .page import templates

@@ -24,7 +24,8 @@ DELIVERABLES = {
         "A LoRA adapter that makes a language model forget a part of what it was trained on. It belongs to one base "
         "model, and is wrong on any other:",
         "The adapter lies on top of the original model, whose weights are unchanged: whoever has the base model "
-        "without the adapter has the data. Where that matters, hand out merged weights only.",
+        "without the adapter has the data, and whoever compares the two sees what was to go. Where that matters, hand "
+        "out merged weights only.",
     ),
     "assistant": Deliverable(
         "peft",

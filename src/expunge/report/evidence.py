@@ -13,7 +13,7 @@ from ..benchmarks.measures import preferred
 from ..benchmarks.tofu.metrics import Shift, log_truth_ratios
 from ..evaluation.log import EvaluationLog
 from ..evaluation.metric import Metric
-from ..folder.state import Ended
+from ..folder.state import AttackFacts, Ended
 from ..training.selection import Futile
 from .deliverable import DELIVERABLES
 
@@ -37,6 +37,8 @@ class Forgetting(str, Enum):
     NOT = "not forgotten"
     OVERSHOT = "overshot"
     NEVER_KNOWN = "nothing to forget"
+    AS_ASKED = "forgotten as asked, attacks not run"
+    UNRESOLVED = "forgotten as asked, attacks without a result"
     REDUCED = "recalled less"
     UNKNOWN = "not measured"
 
@@ -69,6 +71,7 @@ class Evidence:
     surrogate: the facts of `run.json` about the model's own samples that stood in for a retain set; empty where it
                was the user's
     limit:    a sentence on what the form in which the result is handed over does not give
+    attacks:  what came of them, None where none were made
     """
 
     before: Mapping[str, Metric] = field(default_factory=dict)
@@ -86,6 +89,7 @@ class Evidence:
     failed: bool = False
     surrogate: Mapping[str, Any] = field(default_factory=dict)
     limit: str = DELIVERABLES["adapter"].limit
+    attacks: AttackFacts | None = None
 
 
 def rule_utility(recorded: str | None, *sides: Collection[str]) -> str | None:

@@ -59,7 +59,7 @@ def utility_against_forgetting(folder: RunFolder) -> Markup | None:
         axes.plot(*_columns([start, *points.values()]), color=COLOURS["muted"], linewidth=1.2, zorder=2)
         axes.plot(*start, "s", color=COLOURS["before"], markersize=9, zorder=3)
         for epoch, place in points.items():
-            _numbered(axes, epoch, place, filled=epoch == chosen)
+            numbered(axes, epoch, place, filled=epoch == chosen)
         if goal:
             axes.plot(*goal, "D", color=COLOURS["reference"], markersize=9, zorder=3)
         line: dict[str, Any] = {
@@ -91,12 +91,12 @@ def utility_against_forgetting(folder: RunFolder) -> Markup | None:
         axes.set_xlabel(f"{meaning} (N = {count(before[forgetting].n)})")
         height = _first_capital(phrase(utility).replace(" without generated answers", "\n"))
         axes.set_ylabel(f"{height} (N = {count(before[utility].n)})")
-        _legend(
+        legend(
             figure,
             [
-                _marker("s", "before", "before"),
-                _marker("o", "after", "epoch (the chosen one is filled)"),
-                *([_marker("D", "reference", "reference")] if goal else []),
+                marker("s", "before", "before"),
+                marker("o", "after", "epoch (the chosen one is filled)"),
+                *([marker("D", "reference", "reference")] if goal else []),
             ],
         )
         shown = chosen if chosen in points else list(points)[-1]
@@ -134,7 +134,7 @@ def truth_ratio_distributions(folder: RunFolder) -> Markup | None:
         )
         axes.set_ylabel(f"share of the forget questions (N = {n})")
         axes.set_ylim(0, 1.02)
-        _legend(figure, axes.get_legend_handles_labels()[0])
+        legend(figure, axes.get_legend_handles_labels()[0])
         medians = ", ".join(f"{stage} {number(float(np.median(values)))}" for stage, values in ratios.items())
         return render(
             figure, "truth-ratio", f"Distribution of the truth ratio on the forget set; medians: {medians}."
@@ -201,16 +201,16 @@ def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[f
     return [x for x, _ in points], [y for _, y in points]
 
 
-def _numbered(axes: Axes, epoch: int, place: tuple[float, float], filled: bool) -> None:
+def numbered(axes: Axes, name: int, place: tuple[float, float], filled: bool) -> None:
     face, text = ("after", "paper") if filled else ("paper", "after")
     edge = COLOURS["after"]
     axes.plot(*place, "o", markersize=13, markerfacecolor=COLOURS[face], markeredgecolor=edge, zorder=4)
     axes.annotate(
-        str(epoch), place, ha="center", va="center_baseline", fontsize=8, color=COLOURS[text], zorder=5
+        str(name), place, ha="center", va="center_baseline", fontsize=8, color=COLOURS[text], zorder=5
     )
 
 
-def _marker(shape: str, colour: str, text: str) -> Line2D:
+def marker(shape: str, colour: str, text: str) -> Line2D:
     face = COLOURS["paper"] if shape == "o" else COLOURS[colour]
     return Line2D(
         [],
@@ -224,7 +224,7 @@ def _marker(shape: str, colour: str, text: str) -> Line2D:
     )
 
 
-def _legend(figure: Figure, handles: Sequence[Any]) -> None:
+def legend(figure: Figure, handles: Sequence[Any]) -> None:
     """Draw the legend above the axes, where it hides nothing."""
     figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
 

@@ -14,11 +14,14 @@ from ..folder.run import RunFolder, read_run_folder
 from ..storage import write_text
 from ..training.selection import UTILITY_SHARE
 from . import quantities
+from .attack_bars import attack_bars, variant_rows
+from .attack_curves import attack_curves
 from .deliverable import deliverable
 from .evidence import Evidence, forget_log_ratios
 from .figures import loss_curves, truth_ratio_distributions, utility_against_forgetting
 from .glossary import glossary
 from .importance_map import importance_map
+from .markdown import argument, code, prose
 from .tables import cost_rows, metric_rows, request_rows, trial_rows
 from .verdict import judge, limits
 
@@ -42,7 +45,11 @@ def write_report(run_folder: Path, show_text: bool = False) -> Path:
         request=request_rows(folder),
         metrics=metrics,
         glossary=glossary(row.name for row in metrics),
+        attacks=folder.state.attacks,
+        variants=variant_rows(folder.state.attacks),
         figures={
+            "attacks": attack_bars(folder.state.attacks),
+            "attack_curves": attack_curves(folder.state.attacks),
             "frontier": utility_against_forgetting(folder),
             "truth_ratio": truth_ratio_distributions(folder),
             "losses": loss_curves(folder),
@@ -93,6 +100,7 @@ def gather_evidence(folder: RunFolder) -> Evidence:
         stopped=training.stopped if training else None,
         failed=folder.state.state == "failed",
         surrogate=dict(surrogate) if surrogate else {},
+        attacks=folder.state.attacks,
         limit="" if folder.state.ended else deliverable(folder).limit,
     )
 
@@ -109,7 +117,13 @@ def templates() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        number=quantities.number, count=quantities.count, size=quantities.size, percent=quantities.percent
+        number=quantities.number,
+        count=quantities.count,
+        size=quantities.size,
+        percent=quantities.percent,
+        prose=prose,
+        code=code,
+        argument=argument,
     )
     return environment
 

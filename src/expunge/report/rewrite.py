@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError, Problem
+from ..folder.lock import locked
 from ..folder.requests import ContinualFolder
+from ..folder.sweep import SweepFolder
 from .continual import write_continual_report
 from .page import write_report
+from .sweep import write_sweep_report
 
 
 def report_run(run_folder: Path, show_text: bool = False) -> Path:
@@ -15,13 +18,24 @@ def report_run(run_folder: Path, show_text: bool = False) -> Path:
 
     show_text: with the forgotten answers and what the model writes in their place; only its owner may read it then
 
-    Raises `InputError` where it is no run folder, a file in it is broken, or several requests' texts are asked for.
+    Raises `InputError` where it is no run folder, a file in it is broken, or the texts of several requests or of a
+    sweep are asked for.
     """
-    if not ContinualFolder(run_folder).state_file.exists():
-        return write_report(run_folder, show_text)
-    if show_text:
-        raise InputError(
-            Problem("--show-text", f"{str(run_folder)!r} is a run of several requests, whose report has no texts.",
-                    "Name the folder of one of its requests.")
-        )  # fmt: skip
-    return write_continual_report(run_folder)
+    with locked(Path(run_folder), str(run_folder)):
+        return _report_run(run_folder, show_text)
+
+
+def _report_run(run_folder: Path, show_text: bool) -> Path:
+    for folder, what, parts, write in (
+        (ContinualFolder(run_folder), "run of several requests", "requests", write_continual_report),
+        (SweepFolder(run_folder), "sweep", "trials", write_sweep_report),
+    ):
+        if not folder.state_file.exists():
+            continue
+        if show_text:
+            raise InputError(
+                Problem("--show-text", f"{str(run_folder)!r} is a {what}, whose report has no texts.",
+                        f"Name the folder of one of its {parts}.")
+            )  # fmt: skip
+        return write(run_folder)
+    return write_report(run_folder, show_text)

@@ -20,6 +20,7 @@ PHASES = {
     "training": "Unlearning",
     "evaluation": "Evaluation after",
     "export": "Export",
+    "attacks": "Attacks",
     "report": "Report",
 }
 

@@ -1,6 +1,7 @@
 """The verdict says in words what may be said about a run, and what may not. Pure: figures in, sentences out.
 
 - Forgetting: see `expunge.report.forgetting`.
+- Attacks: only what they do not bring back counts as forgotten; see `expunge.report.attacks`.
 - *Kept*: utility after ≥ 95 % (the recipe's floor) of the utility before.
   With fewer than `LEAST_FOR_UTILITY` samples that cannot be said, unless it is lost beyond both 95 % intervals.
 - *Over-unlearned*: truth ratios beyond the reference's, or answers less than half as probable as for the
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..benchmarks.measures import phrase
+from ..folder.state import AttackFacts
+from .attacks import brought_back, judge_attacks, not_said
 from .evidence import HALF_WAY, SIGNIFICANCE, Evidence, Finding, Forgetting, Tone, lower, rule_utility, upper
 from .forgetting import beneath_the_answers, judge_forgetting
 from .quantities import count, number, percent
@@ -72,18 +75,20 @@ def in_one_line(headline: str, against: Sequence[str], following: Sequence[str])
 
 def judge(evidence: Evidence) -> Verdict:
     """The verdict on a run, by the rules at the top of this module."""
-    forgetting, forgetting_finding = judge_forgetting(evidence)
+    as_asked, forgetting_finding = judge_forgetting(evidence)
+    forgetting, attack_finding = judge_attacks(evidence.attacks, as_asked)
     kept, utility_finding = _utility(evidence)
     over, over_finding = _over_unlearning(evidence, forgetting)
     hidden = beneath_the_answers(evidence)
     findings = [
         forgetting_finding,
+        attack_finding,
         hidden[1] if hidden else None,
         utility_finding,
         over_finding,
         *_course(evidence),
     ]
-    result = _Result(evidence, forgetting, kept, bool(over), bool(hidden and hidden[0]))
+    result = _Result(evidence, as_asked, forgetting, kept, bool(over), bool(hidden and hidden[0]))
     return Verdict(
         tone=_tone(evidence, forgetting, kept, over),
         headline=_headline(evidence, forgetting, kept, over),
@@ -101,9 +106,13 @@ def judge(evidence: Evidence) -> Verdict:
 
 @dataclass(frozen=True)
 class _Result:
-    """The conclusions so far. over: signs of over-unlearning; hidden: only the answers have changed"""
+    """The conclusions so far.
+
+    as_asked: the forgetting without the attacks; over: signs of over-unlearning; hidden: only the answers have changed
+    """
 
     evidence: Evidence
+    as_asked: Forgetting
     forgetting: Forgetting
     kept: bool | None
     over: bool
@@ -113,6 +122,8 @@ class _Result:
 AGAINST = {
     Forgetting.PARTLY: "a part of the forget set is still recalled",
     Forgetting.NOT: "the forget set is still recalled",
+    Forgetting.AS_ASKED: "attacks were not run, or not all",
+    Forgetting.UNRESOLVED: "the attacks cannot say whether it stays forgotten",
     Forgetting.OVERSHOT: "the answers are avoided more than a model would that never saw them",
     Forgetting.REDUCED: "there is no reference, a model that never saw the forget set, to compare with",
     Forgetting.UNKNOWN: "what the model recalls was not measured",
@@ -126,8 +137,12 @@ def against(result: _Result) -> list[str]:
         return []
     name = rule_utility(evidence.utility, evidence.before, evidence.after)
     few = name is not None and evidence.after[name].n < LEAST_FOR_UTILITY
+    attack = brought_back(evidence.attacks)
     points = [
-        AGAINST.get(forgetting),
+        AGAINST.get(result.as_asked if attack else forgetting),
+        f"{percent(attack.share)} of what was lost comes to light where {attack.outcome.title}"
+        if attack
+        else None,
         "the model lost utility" if result.kept is False else None,
         f"the utility was measured on {evidence.after[name].n} samples only"
         if result.kept is None and name is not None and few
@@ -161,6 +176,10 @@ def following(result: _Result) -> list[str]:
             if result.kept is False
             else "fewer training.epochs, or a lower training.learning_rate"
         )
+    if forgetting is Forgetting.AS_ASKED:
+        tips.append("`expunge attack` on the run's folder")
+    if forgetting is Forgetting.UNRESOLVED:
+        tips.append("`expunge attack` with a --reference model")
     if forgetting in (Forgetting.REDUCED, Forgetting.UNKNOWN):
         tips.append("a reference (evaluation.reference) or a holdout (data.holdout)")
     if result.kept is None:
@@ -260,7 +279,8 @@ def _tone(evidence: Evidence, forgetting: Forgetting, kept: bool | None, over: b
         return Tone.BAD
     if forgetting is Forgetting.FORGOTTEN and kept and not over and evidence.qualified:
         return Tone.GOOD
-    if forgetting in (Forgetting.REDUCED, Forgetting.UNKNOWN):
+    open_ones = (Forgetting.REDUCED, Forgetting.UNKNOWN, Forgetting.AS_ASKED, Forgetting.UNRESOLVED)
+    if forgetting in open_ones:
         return Tone.OPEN
     return Tone.CAUTION
 
@@ -268,6 +288,8 @@ def _tone(evidence: Evidence, forgetting: Forgetting, kept: bool | None, over: b
 _HEADLINES = {
     Forgetting.FORGOTTEN: "Forgotten",
     Forgetting.PARTLY: "Partly forgotten",
+    Forgetting.AS_ASKED: "Forgotten as asked, attacks not run",
+    Forgetting.UNRESOLVED: "Forgotten as asked, attacks without a result",
     Forgetting.NOT: "Not forgotten",
     Forgetting.OVERSHOT: "Pushed past forgetting",
     Forgetting.NEVER_KNOWN: "There was nothing to forget",
@@ -283,7 +305,7 @@ def _headline(evidence: Evidence, forgetting: Forgetting, kept: bool | None, ove
         )
         return f"{'The run failed. ' if evidence.failed else ''}{first}; no model is handed over."
     first = _HEADLINES[forgetting]
-    well = forgetting in (Forgetting.FORGOTTEN, Forgetting.PARTLY)
+    well = forgetting in (Forgetting.FORGOTTEN, Forgetting.AS_ASKED, Forgetting.UNRESOLVED, Forgetting.PARTLY)
     if kept is None and rule_utility(evidence.utility, evidence.before, evidence.after):
         second = "; whether the model's utility is kept cannot be said."
     elif kept is None:
@@ -301,9 +323,7 @@ def limits(evidence: Evidence) -> list[str]:
     """Sentences that say what the figures do not show, whatever the verdict."""
     sentences = [
         *([evidence.limit] if evidence.limit else []),
-        "The figures hold for the forget set as it was asked here; other ways of asking can bring back more.",
-        "No attack is part of this report: relearning on a few examples, quantisation or repeated sampling "
-        "may recover forgotten content.",
+        *_of_attacks(evidence.attacks),
     ]
     if evidence.surrogate:
         held_out = evidence.surrogate["held_out"]
@@ -320,3 +340,16 @@ def limits(evidence: Evidence) -> list[str]:
             "standard for forgetting, is missing."
         )
     return sentences
+
+
+def _of_attacks(facts: AttackFacts | None) -> list[str]:
+    if facts is None:
+        return [
+            "The figures hold for the forget set as it was asked here; other ways of asking can bring back more.",
+            "No attack is part of this report: relearning on a few examples, quantisation or repeated sampling "
+            "may recover forgotten content.",
+        ]
+    return [
+        f"The attacks are those that this version knows, with the budget {facts.budget}; others can bring back more.",
+        *not_said(facts),
+    ]

@@ -15,6 +15,7 @@ from ..adapters.weights import CONFIG_FILE, WEIGHTS_FILE
 from ..data.sample_set import SampleSet
 from ..errors import InputError, Problem
 from ..evaluation.metric import Metric
+from ..folder.lock import locked
 from ..folder.machine import now
 from ..folder.requests import ContinualFolder
 from ..methods import method_of
@@ -40,6 +41,13 @@ def run_requests(requests: Requests, resume: bool, callbacks: Sequence[TrainerCa
     Raises `InputError` for wrong input of any request, before anything is written, and `RunFailed` where one fails.
     """
     folder = ContinualFolder(requests.output)
+    with locked(folder.path, f"output: {folder.path}"):
+        return _run(requests, folder, resume, callbacks)
+
+
+def _run(
+    requests: Requests, folder: ContinualFolder, resume: bool, callbacks: Sequence[TrainerCallback]
+) -> ContinualRun:
     exists = is_begun(folder.path, folder.state_file, resume)
     inputs = check_requests(requests)
     each_facts = [each.facts for each in inputs]

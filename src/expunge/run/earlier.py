@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ..adapters.loading import load_model
+from ..evaluation.log import EvaluationLog, QuestionRecord
 from ..evaluation.metric import Metric
 from ..folder.run import RunFolder
 from ..models.fingerprint import fingerprint
@@ -43,18 +45,39 @@ def _measure(inputs: Sequence[Inputs], runs: Sequence[RunFolder], missing: Seque
     after = last.benchmark.read_log(run.evaluation(run.last_stage))
     for number in missing:
         say(f"  measuring the forget set of request {number} again")
-        benchmark, encoder = inputs[number - 1].benchmark, inputs[number - 1].encoder
-        part = benchmark.forget_part()
-        measure = part.measure if recipe.evaluation.generate == "never" else part.evaluate
-        log = measure(model, encoder)
-        sets = {name: records or after.sets.get(name, records) for name, records in log.sets.items()}
-        log = replace(log, sets=sets, data=benchmark.data)
+        log = forget_log(
+            model,
+            inputs[number - 1],
+            runs[number - 1],
+            generate=recipe.evaluation.generate != "never",
+            rest=after.sets,
+        )
         log.model = {
             "path": recipe.model.path, "fingerprint": fingerprint(model), "adapter": added[0] if added else None,
         }  # fmt: skip
-        reference = runs[number - 1].evaluation("reference")
-        log.metrics = benchmark.all_metrics(
-            log, benchmark.read_log(reference) if reference.exists() else None
-        )
         if processes().is_main_process:
             run.write_log(f"request-{number}", log)
+
+
+def forget_log(
+    model: Any,
+    inputs: Inputs,
+    run: RunFolder,
+    *,
+    generate: bool,
+    rest: Mapping[str, list[QuestionRecord]] | None = None,
+) -> EvaluationLog:
+    """What `model` does on the forget set of a request, compared with the request's own reference.
+
+    inputs, run: of the request
+    rest:        records of the sets that say nothing of the forget set, where they need not be measured again
+    """
+    benchmark, encoder = inputs.benchmark, inputs.encoder
+    part = benchmark if rest is None else benchmark.forget_part()
+    log = (part.evaluate if generate else part.measure)(model, encoder)
+    if rest is not None:
+        sets = {name: records or rest.get(name, records) for name, records in log.sets.items()}
+        log = replace(log, sets=sets, data=benchmark.data)
+    reference = run.evaluation("reference")
+    log.metrics = benchmark.all_metrics(log, benchmark.read_log(reference) if reference.exists() else None)
+    return log

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..adapters.handing_over import hand_over
 from ..adapters.loading import write_merged
 from ..errors import InputError, Problem, nearest
+from ..folder.lock import locked
 from ..folder.requests import ContinualFolder
 from ..folder.run import RunFolder
-from ..intact import RESTORE, check_folder, check_writable
+from ..intact import RESTORE
 from ..methods import METHODS
 from ..models.loading import load_tokenizer
 from ..models.settings import Model
-from ..storage import atomic_folder, is_taken
+from ..storage import is_taken
 
 
 def export_run(run_folder: Path, to: str, output: Path) -> Path:
@@ -31,43 +32,54 @@ def export_run(run_folder: Path, to: str, output: Path) -> Path:
     if result.missing is not None:
         problems.append(result.missing)
     if is_taken(output):
-        problems.append(
-            Problem(
-                "--output",
-                f"{str(output)!r} is a file or a folder that is not empty.",
-                "Name another folder.",
-            )
-        )
+        problems.append(_taken(output))
     if problems:
         raise InputError(problems)
-    check_writable(output, "--output")
-    there = result.folder / to
-    if there.is_dir():
-        merge_anew = f"Delete {there}: it will be merged anew from the adapter."
-        check_folder(there, merge_anew if to == "merged" and "adapter" in result.forms else RESTORE)
-        with atomic_folder(output) as partial:
-            shutil.copytree(there, partial, dirs_exist_ok=True)
-    else:
-        write_merged(result.model, load_tokenizer(result.model), result.folder / "adapter", output)
+    with locked(output, "--output"):
+        if is_taken(output):
+            raise InputError(_taken(output))
+        there = result.folder / to
+        if there.is_dir():
+            merge_anew = f"Delete {there}: it will be merged anew from the adapter."
+            remedy = merge_anew if to == "merged" and "adapter" in result.forms else RESTORE
+            hand_over(to, there, output, result.size, remedy)
+        else:
+            write_merged(result.model, load_tokenizer(result.model), result.folder / "adapter", output)
     return output
+
+
+def _taken(output: Path) -> Problem:
+    return Problem(
+        "--output", f"{str(output)!r} is a file or a folder that is not empty.", "Name another folder."
+    )
 
 
 @dataclass(frozen=True)
 class _Result:
-    """folder: where the forms lie, each under its name; missing: why they do not; model: that an adapter belongs to."""
+    """What a run can hand over.
+
+    folder:  where the forms lie, each under its name
+    missing: why they do not
+    model:   that an adapter belongs to
+    size:    bytes of the adapter's weights, None where the run did not record them
+    """
 
     folder: Path
     missing: Problem | None
     forms: tuple[str, ...]
     model: Model
+    size: int | None
 
 
 def _result(folder: Path) -> _Result:
     several = ContinualFolder(folder)
     if several.state_file.exists():
         original = several.requests.whole.model.model_copy(update={"adapters": []})
-        return _Result(several.path, several.without_export, ("adapter", "merged"), original)
+        made = several.state.adapter
+        size = made.bytes if made else None
+        return _Result(several.path, several.without_export, ("adapter", "merged"), original, size)
     run = RunFolder(folder)
     missing = run.without_export  # says so where the folder is no run's
     recipe = run.recipe
-    return _Result(run.path, missing, METHODS[recipe.method.name].forms, recipe.model)
+    forms = METHODS[recipe.method.name].forms
+    return _Result(run.path, missing, forms, recipe.model, run.state.adapter.bytes)

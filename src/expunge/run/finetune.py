@@ -19,6 +19,7 @@ from ..data.sample_set import SampleSet
 from ..data.sets import load_data
 from ..errors import InputError, Problem, nearest
 from ..folder.agreement import FINETUNING, check_agreement
+from ..folder.lock import locked
 from ..folder.machine import changed_versions, machine, now, say_changed_versions, versions
 from ..intact import check_writable, read_object
 from ..models.fingerprint import fingerprint, tokenizer_digest
@@ -75,12 +76,13 @@ def finetune_recipe(
     """
     with naming_recipe(source):
         job = _Finetuning(source, overrides, on, Path(output), lora)
-    finished = job.finished(resume)
-    processes().wait_for_everyone()  # all have looked at the folders before one is made
-    if not finished:
-        job.run()
-    if processes().is_main_process:
-        shutil.rmtree(job.work, ignore_errors=True)
+    with locked(job.work, str(output)):
+        finished = job.finished(resume)
+        processes().wait_for_everyone()  # all have looked at the folders before one is made
+        if not finished:
+            job.run()
+        if processes().is_main_process:
+            shutil.rmtree(job.work, ignore_errors=True)
     return Finetuned(job.output, PURPOSES[on].format(path=job.output))
 
 

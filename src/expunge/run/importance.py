@@ -42,10 +42,11 @@ def measure_and_store(source: str | Path, overrides: Sequence[str] = ()) -> Path
     Raises `InputError` for wrong input, and where the initialisation needs no measurement.
     """
     with naming_recipe(source):
-        return _measure_and_store(load_recipe(source, overrides))
+        return store_importance(load_recipe(source, overrides))
 
 
-def _measure_and_store(recipe: Recipe) -> Path:
+def store_importance(recipe: Recipe) -> Path:
+    """`measure_and_store` of a recipe that has been read."""
     chosen = recipe.adapter.initialization
     if not recipe.adapter.measured:
         raise InputError(

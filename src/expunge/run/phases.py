@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from safetensors.torch import load_file, save_file
 from transformers import set_seed
@@ -13,7 +14,7 @@ from ..adapters.attach import attach_adapter, uniform_importance
 from ..adapters.loading import load_model
 from ..adapters.low_rank import official_low_rank, weighted_low_rank
 from ..adapters.settings import DIRECTIONS
-from ..errors import RunFailed
+from ..errors import Diverged
 from ..evaluation.log import EvaluationLog
 from ..folder.machine import now
 from ..folder.run import read_run_folder
@@ -32,9 +33,11 @@ from ..training.selection import UTILITY_SHARE
 from ..training.stopping import all_reached, check_thresholds
 from ..training.train import build_trainer
 from ..training.weights import load_trained
+from .attack import run_attacks
 from .epochs import candidates, original_utility, train_epochs
 from .importance import take_or_measure
 from .job import Job
+from .targets import target_of_run
 from .tuning import found_plan, take_over_best, tuning
 
 
@@ -210,7 +213,7 @@ def training(job: Job) -> None:
     measured = candidates(folder)
     if not measured:
         guard = "" if job.objective.sees("retain") else " or give a retain loss"
-        raise RunFailed(
+        raise Diverged(
             f"{stopped} No epoch was finished before, so nothing was exported. Lower training.learning_rate{guard}, "
             "and start anew with another --output."
         )
@@ -286,6 +289,17 @@ def export(job: Job) -> None:
         job.folder.extend("adapter", bytes=size)
 
 
+def attacks(job: Job) -> None:
+    """Try to bring back what the model that is handed over has forgotten."""
+    budget = job.recipe.attacks.budget
+    assert budget != "none"
+    job.release()
+    target = replace(target_of_run(job, job.folder), watch=job.meter.watch)
+    facts = run_attacks(target, job.folder.attacks, budget)
+    if job.main_process:
+        job.folder.update(attacks=facts.model_dump(mode="json"))
+
+
 def report(job: Job) -> None:
     """Write the model card and the report."""
     if job.main_process:
@@ -307,6 +321,7 @@ PHASES: dict[str, Callable[[Job], None]] = {
     "training": training,
     "evaluation": evaluation,
     "export": export,
+    "attacks": attacks,
     "report": report,
 }
 
@@ -316,4 +331,9 @@ ONLY_WHERE: dict[str, Callable[[Job], bool]] = {
     "adapter": lambda job: job.method.adapts,
     "reinforcement": lambda job: job.objective.needs("reinforced"),
     "tuning": lambda job: job.method.finds_rate,
+    # A run that was over before there were attacks stays as it is: `expunge attack` makes them.
+    "attacks": lambda job: (
+        job.recipe.attacks.budget != "none"
+        and (job.folder.done("attacks") or job.folder.state.state != "done")
+    ),
 }

@@ -9,11 +9,13 @@ from transformers import TrainerCallback
 
 from ..errors import InputError, Problem
 from ..folder.checksums import check_finished
+from ..folder.lock import check_place, locked
 from ..folder.run import RunFolder
-from ..intact import check_writable
+from ..hub import recording
 from ..models.processes import processes
 from ..progress import say
 from ..recipe import Recipe
+from ..storage import LOCK, is_taken
 from .job import Job
 from .phases import run_phases
 from .result import Run
@@ -34,6 +36,19 @@ def run_recipe(
     its first epoch was over.
     """
     folder = Path(recipe.output_folder)
+    with locked(folder, f"output: {folder}"), recording() as asked:
+        return _run(recipe, folder, resume, original_utility, callbacks, asked)
+
+
+def _run(
+    recipe: Recipe,
+    folder: Path,
+    resume: bool,
+    original_utility: float | None,
+    callbacks: Sequence[TrainerCallback],
+    asked: Sequence[str],
+) -> Run:
+    """asked: grows by what the hub is asked for"""
     exists = is_begun(folder, RunFolder(folder).state_file, resume)
     if exists:
         check_finished(folder)
@@ -44,10 +59,14 @@ def run_recipe(
         if job.main_process and job.folder.state.state != "done":
             job.folder.go_on()
     elif job.main_process:
-        job.folder.create(recipe, job.facts)
+        job.folder.create(recipe, {**job.facts, "network": list(asked)})
     processes().wait_for_everyone()
     with job.folder.recording_failure(job.main_process):
-        run_phases(job)
+        try:
+            run_phases(job)
+        finally:
+            if job.main_process and asked:
+                job.folder.update(network=list(dict.fromkeys([*job.folder.state.network, *asked])))
     say(f"Report: {job.folder.report_file}")
     return Run(folder)
 
@@ -57,16 +76,14 @@ def is_begun(folder: Path, state_file: Path, resume: bool) -> bool:
 
     Raises `InputError` for a folder that holds something else, or a run where none is to be resumed.
     """
-    if folder.is_file():
-        raise InputError(Problem(f"output: {folder}", "this is a file.", "Name a folder."))
-    check_writable(folder, "output")
+    check_place(folder, f"output: {folder}")
     exists = state_file.exists()
     if exists and not resume:
         raise InputError(
             Problem(f"output: {folder}", "there is a run in this folder already.",
                     "Go on with it by --resume, or choose another --output.")
         )  # fmt: skip
-    if not exists and folder.exists() and any(folder.iterdir()) and not _only_recipe(folder, state_file):
+    if not exists and is_taken(folder) and not _only_recipe(folder, state_file):
         raise InputError(
             Problem(f"output: {folder}", "the folder is not empty and holds no run.", "Choose another --output.")
         )  # fmt: skip
@@ -74,7 +91,8 @@ def is_begun(folder: Path, state_file: Path, resume: bool) -> bool:
 
 
 def _only_recipe(folder: Path, state_file: Path) -> bool:
-    """Whether a kill struck while the run was being created."""
+    """Whether there is only what was given in memory, what other processes lock, or what a kill left of creating it."""
     return {entry.name for entry in folder.iterdir()} <= {
-        "recipe.yaml", "recipe.yaml.partial", f"{state_file.name}.partial",
+        LOCK, "recipe.yaml", "recipe.yaml.partial", f"{state_file.name}.partial", f"{state_file.stem}.lock",
+        "data", "base", "base.partial",
     }  # fmt: skip

@@ -12,7 +12,7 @@ from functools import partial
 from transformers import set_seed
 
 from ..adapters.anchor import load_weights
-from ..evaluation.log import EvaluationLog
+from ..benchmarks.halves import choosing_part, questions, score_of
 from ..folder.epochs import EpochsFolder
 from ..folder.state import Trial, TuningFacts
 from ..models.processes import processes
@@ -21,15 +21,13 @@ from ..storage import atomic_file, recorded
 from ..training.learning_rates import typical_factor
 from ..training.selection import Candidate
 from ..training.settings import TrainingPlan
-from ..training.tuning import FEWEST_TO_HALVE, FIRST_RATE, LOST_SHARE, UNMOVED, Tried, next_rate
+from ..training.tuning import FIRST_RATE, LOST_SHARE, UNMOVED, Tried, next_rate
 from .epochs import candidates, original_utility, train_epochs
 from .job import Job
 
-FORGET = "forget"
-
 
 def tuning(job: Job) -> None:
-    """Try learning rates until the highest that keeps the utility is known closely enough, or the trials are spent.
+    """Try learning rates until the best that keeps the utility is known closely enough, or the trials are spent.
 
     Importance, baseline and step 0 are those of the run. Where nothing measures the utility there is no such rate, and
     one trial at the first one is all.
@@ -44,7 +42,7 @@ def tuning(job: Job) -> None:
         most = 1
         say("  Nothing measures the utility, so no rate can be found by it: the first one is used.")
     while len(trials) < most:
-        rate = next_rate(first, [Tried(trial.learning_rate, trial.state == "kept") for trial in trials])
+        rate = next_rate(first, [Tried(trial.learning_rate, _score(trial)) for trial in trials])
         if rate is None:
             break
         number = len(trials) + 1
@@ -144,24 +142,18 @@ def _reason_to_leave(job: Job, plan: TrainingPlan, epoch: Candidate) -> str | No
 def _compared_score(job: Job, folder: EpochsFolder, epoch: Candidate) -> float:
     """The epoch's forget score by the questions that trials are compared by."""
     log = job.benchmark.read_log(folder.evaluation(f"epoch-{epoch.epoch}"))
-    if _questions(job, log) == len(log.sets[FORGET]):
+    part = choosing_part(log, job.recipe.seed)
+    if part is log:
         return epoch.forget_score
     reference = job.reference_log
-    metrics = job.benchmark.all_metrics(
-        _halved(log, job.recipe.seed), reference and _halved(reference, job.recipe.seed)
+    return score_of(
+        job.benchmark, part, reference and choosing_part(reference, job.recipe.seed), job.objective.aims
     )
-    return job.benchmark.score(metrics, job.objective.aims)
 
 
-def _questions(job: Job, log: EvaluationLog) -> int:
-    """How many forget questions trials are compared by: all, or one half of many."""
-    there = len(log.sets[FORGET])
-    return there if there < FEWEST_TO_HALVE else len(log.sets[FORGET][job.recipe.seed % 2 :: 2])
-
-
-def _halved(log: EvaluationLog, seed: int) -> EvaluationLog:
-    """The log with every other forget question: the first, third, … of an even seed, the others of an odd one."""
-    return replace(log, sets={**log.sets, FORGET: log.sets[FORGET][seed % 2 :: 2]})
+def _score(trial: Trial) -> float | None:
+    """What the search goes by: the forget score of an epoch that keeps the utility; None where there is none."""
+    return trial.forget_score if trial.qualified and not (trial.left and trial.state == "lost") else None
 
 
 def _best(trials: list[Trial]) -> int:
@@ -187,6 +179,6 @@ def _record(job: Job, trials: list[Trial], chosen: int | None = None) -> None:
     for number in range(1, len(trials) + 1):
         if number != best:
             shutil.rmtree(job.folder.trial(number).checkpoints, ignore_errors=True)
-    before = job.benchmark.read_log(job.folder.evaluation("before"))
-    facts = TuningFacts(questions=_questions(job, before), trials=trials, chosen=chosen)
+    before = choosing_part(job.benchmark.read_log(job.folder.evaluation("before")), job.recipe.seed)
+    facts = TuningFacts(questions=questions(before), trials=trials, chosen=chosen)
     job.folder.update(tuning=facts.model_dump(mode="json"))

@@ -18,7 +18,7 @@ from ..models.processes import cpu_only, processes
 from ..objectives import Objective, Weight
 from ..objectives.settings import ObjectiveSettings
 from .learning_rates import learning_rate_factors
-from .settings import Training, TrainingPlan
+from .settings import Training, TrainingPlan, largest_divisor
 from .trainer import UnlearningTrainer
 
 
@@ -143,13 +143,14 @@ def saved_steps(checkpoints: Path) -> dict[int, Path]:
 def _micro_batches(training: TrainingPlan) -> tuple[int, int]:
     """Samples of a forward pass on one process, and the number of passes in a step."""
     count = processes().num_processes
-    micro = min(training.micro_batch_size, max(1, training.batch_size // count))
-    if training.batch_size % (micro * count):
+    share, left = divmod(training.batch_size, count)
+    if left or not share:
         raise InputError(
-            Problem("training.batch_size", f"{training.batch_size} cannot be shared by {count} processes with "
-                    f"{micro} samples each at a time.", f"Use a multiple of {micro * count}.")
+            Problem("training.batch_size", f"{training.batch_size} cannot be shared by {count} processes.",
+                    f"Use a multiple of {count}.")
         )  # fmt: skip
-    return micro, training.batch_size // (micro * count)
+    micro = largest_divisor(share, training.micro_batch_size)
+    return micro, share // micro
 
 
 def _refuse_shards(trainer: UnlearningTrainer) -> None:

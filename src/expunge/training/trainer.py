@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ..adapters.anchor import original_model, reinforced_model
 from ..data.pairs import PairedDataset, PairSampler, collate_pairs
 from ..intact import broken, read_object
 from ..models.answers import IGNORED, AnswerTokens, answer_tokens
-from ..models.modes import evaluating
+from ..models.modes import eager_attention, evaluating
 from ..objectives import Objective, Outputs, StepTotals, Term
 from ..storage import PARTIAL, sync, write_checksums, write_json
 from .epoch_progress import EpochProgress
@@ -31,6 +31,9 @@ from .weights import check_state, load_trained, save_trained, way_back
 
 #: A context in which the wrapped model computes another function than the one that is trained.
 ModelState = Callable[[PeftModel], AbstractContextManager[None]]
+
+#: Up to this length attention written out is faster in bf16 on a CPU than the fused one, whose backward pass is slow.
+EAGER_LENGTH = 256
 
 #: The dual variables in a checkpoint: {"weights": [their values]}.
 WEIGHTS_FILE = "objective.json"
@@ -185,7 +188,13 @@ class UnlearningTrainer(Trainer):
             return self._tokens(model, part)
 
     def _tokens(self, model: Any, inputs: dict[str, Tensor]) -> AnswerTokens:
-        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.mixed_precision):
+        short = inputs["input_ids"].shape[1] <= EAGER_LENGTH
+        # A recomputed block would run outside this context, with the attention that the model came with.
+        eager = self.mixed_precision and self.args.device.type == "cpu" and short
+        with (
+            torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.mixed_precision),
+            eager_attention(model) if eager and not self.args.activation_checkpointing else nullcontext(),
+        ):
             return answer_tokens(model, inputs, self.objective.hidden_layer)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The search for the learning rate: trials bracket the highest that keeps the utility, then bisect on the logarithm."""
+"""The search for the learning rate: trials bracket the best that keeps the utility, then bisect on the logarithm."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from ..settings import Section
 #: The first trial's rate for LoRA's default initialisation; another's is as many times higher or lower as its
 #: `learning_rate_factors` are.
 FIRST_RATE = 2e-3
-#: Between a rate that keeps the utility and one that does not, this ratio is near enough.
+#: Between the best rate and its neighbour, this ratio is near enough.
 NARROW = 1.2
 #: A trial is left, once a third of its epochs are over, with less than this share of the utility, or where the forget
 #: score is no further than this from the original's.
 LOST_SHARE, UNMOVED = 0.9, 1e-3
-#: From so many forget questions on, the trials are compared on one half of them.
-FEWEST_TO_HALVE = 40
 
 
 class Tuning(Section):
@@ -30,28 +28,39 @@ class Tuning(Section):
 
 @dataclass(frozen=True)
 class Tried:
-    """A rate, and whether the model still had its utility at the end of the trial."""
+    """A rate, and how well the trial forgot: its forget score, higher is better; None where it lost the utility."""
 
     learning_rate: float
-    kept: bool
+    score: float | None
 
 
 def next_rate(first: float, tried: Sequence[Tried]) -> float | None:
-    """The rate of the next trial, of three digits; None where the border is known closely enough.
+    """The rate of the next trial, of three digits; None where the best rate is known closely enough.
 
-    While every trial kept the utility the rate is doubled, while none did it is halved; then the geometric mean of the
-    highest that did and the lowest that did not.
+    While the highest rate is the best it is doubled, while all lost the utility it is halved. Then the best one has a
+    neighbour above that lost the utility, or forgot less well: further past the reference than short of it. Their
+    geometric mean is next. Where it was forgetting that went too far, not the utility, the best may lie below as well:
+    then the lowest rate is halved while it is the best, and the wider of the two gaps is halved on the logarithm.
     """
-    kept = [trial.learning_rate for trial in tried if trial.kept]
-    lost = [trial.learning_rate for trial in tried if not trial.kept]
     if not tried:
-        rate = first
-    elif not lost:
-        rate = 2 * max(kept)
-    elif not kept:
-        rate = min(lost) / 2
-    elif min(lost) <= NARROW * max(kept):
-        return None
-    else:
-        rate = math.sqrt(max(kept) * min(lost))
+        return _rounded(first)
+    scores = {trial.learning_rate: trial.score for trial in tried}
+    kept = {rate: score for rate, score in scores.items() if score is not None}
+    if not kept:
+        return _rounded(min(scores) / 2)
+    best = max(kept, key=lambda rate: (kept[rate], rate))
+    above = min((rate for rate in scores if rate > best), default=None)
+    below = max((rate for rate in scores if rate < best), default=None)
+    if above is None:
+        return _rounded(2 * best)
+    gaps = [(above / best, above)]
+    if above in kept:  # the best may lie on either side
+        if below is None:
+            return _rounded(best / 2)
+        gaps.append((best / below, below))
+    gap, neighbour = max(gaps)
+    return _rounded(math.sqrt(best * neighbour)) if gap > NARROW else None
+
+
+def _rounded(rate: float) -> float:
     return float(f"{rate:.3g}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -73,5 +74,12 @@ def _check_archive(file: Path) -> None:
             damaged = archive.testzip()
     except BadZipFile:  # its directory stands at the end
         raise ValueError("it is cut short") from None
+    except (
+        RuntimeError,
+        NotImplementedError,
+        EOFError,
+        zlib.error,
+    ):  # it claims to be encrypted, or packed otherwise
+        raise ValueError("its directory is damaged") from None
     if damaged is not None:
         raise ValueError(f"{damaged} in it is damaged")

@@ -21,6 +21,7 @@ from expunge.benchmarks.harness.declaration import HARNESS, WMDP, HarnessOptions
 from expunge.data.encoding import Encoder
 from expunge.errors import InputError
 from expunge.evaluation.log import EvaluationLog, QuestionRecord
+from expunge.trust import trusting
 
 
 def harness(task_folder: Path, encoder: Encoder, names: str, samples: int | None = None) -> Any:
@@ -311,7 +312,8 @@ def test_a_task_that_judges_by_itself_has_no_right_choice_in_the_log(
     file = task_folder / "letters.yaml"
     file.write_text(file.read_text() + "process_results: !function own.judge\n")
     change_row(task_folder, "letters", 3, answer=9)
-    log = harness(task_folder, encoder, "letters").measure(tiny_llama, encoder)
+    with trusting(True):
+        log = harness(task_folder, encoder, "letters").measure(tiny_llama, encoder)
     for record in log.sets["letters"]:
         assert (record.answer.tokens, len(record.perturbed), record.scores) == (0, 4, {"acc": 0.5})
 

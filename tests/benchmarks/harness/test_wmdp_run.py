@@ -57,6 +57,7 @@ def recipe(tiny_llama, word_tokenizer, task_folder: Path, tmp_path: Path) -> dic
         "objective": {"forget": "ga", "retain_weight": 0.0},  # so that a random model forgets something
         "training": {"epochs": 1, "batch_size": 4, "micro_batch_size": 4, "learning_rate": 5e-2, "warmup": 0},
         "evaluation": {"benchmark": "wmdp", "path": str(task_folder)},
+        "attacks": {"budget": "none"},
         "stopping": {"utility_floor": 0},
         "output": str(tmp_path / "run"),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -148,3 +149,14 @@ def test_tofu_tiny_full_does_not_pass_for_retain90(shared):
     assert full["forget_quality_log10"].value == pytest.approx(-27.2, abs=0.3)
     assert full["forget_probability"].value == pytest.approx(0.99, abs=0.01)
     assert tofu.metrics(logs["retain90"], logs["retain90"])["forget_quality"].value == 1.0
+
+
+@pytest.mark.parametrize(("questions", "groups"), [(40, [0] * 20 + [1] * 20), (3, [None] * 3)])
+def test_twenty_questions_in_a_row_are_about_one_author(
+    tmp_path: Path, questions: int, groups: list[int | None]
+) -> None:
+    rows = tofu_rows()
+    first = rows["forget01_perturbed.json"][0]
+    rows["forget01_perturbed.json"] = [{**first, "question": f"w3 {number}"} for number in range(questions)]
+    known = TofuBenchmark(write_tofu(tmp_path, rows), "forget01").wordings()
+    assert [known[f"w3 {number}"].group for number in range(questions)] == groups

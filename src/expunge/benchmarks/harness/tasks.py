@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,9 +14,12 @@ from lm_eval.api.registry import metric_registry
 from lm_eval.tasks import TaskManager
 
 from ...errors import InputError, Problem, nearest
+from ...hub import ask, is_hub_id
 from ...progress import say
 from ...storage import hash_rows
+from ...trust import FLAG, is_trusted
 from .documents import broken_documents, judged_by_lm_eval
+from .foreign import ForeignCode, as_data, bound_templates
 
 #: Seed of the examples that few-shot prompts show, as lm-eval has it.
 FEW_SHOT_SEED = 1234
@@ -63,6 +66,7 @@ def load_tasks(
     Raises `InputError` with every name that is unknown, every task that cannot be loaded or is not measured here, and
     every document, of the first `samples`, that cannot be asked or judged.
     """
+    bound_templates()
     manager = _manager(names, include)
     problems = [_unknown(name, manager, named_by) for name in names if name not in manager.task_index]
     tasks: dict[str, Any] = {}
@@ -72,11 +76,15 @@ def load_tasks(
         if name not in manager.task_index:
             continue
         try:
-            loaded = manager.load([name])
+            with as_data():
+                loaded = manager.load([name])
         except Exception as error:  # whatever datasets, lm-eval, templates and a task's own code raise
             problems.append(_broken(name, error))
             continue
         tasks |= loaded["tasks"]
+        for task in loaded["tasks"].values():
+            if is_hub_id(task.DATASET_PATH or ""):
+                ask("data set", task.DATASET_PATH)
         group = loaded.get("groups", {}).get(name)
         if group is not None and _averages_over_questions(group):
             figures[name], versions[name] = list(loaded["tasks"]), group.version
@@ -128,6 +136,12 @@ def _unknown(name: str, manager: TaskManager, named_by: str) -> Problem:
 def _broken(name: str, error: Exception) -> Problem:
     if isinstance(error, StopIteration):  # of a data file without a line
         return Problem(f"task {name}", "its data hold no document.", "Give at least one.")
+    foreign = next((cause for cause in _causes(error) if isinstance(cause, ForeignCode)), None)
+    if foreign is not None:
+        return Problem(
+            f"task {name}", f"its file has {foreign} run, and a file from anyone gives no leave to.",
+            f"Where you trust the folder, say so on the command line of this call: {FLAG}.",
+        )  # fmt: skip
     causes = [error] if error.__cause__ is None else [error, error.__cause__]
     reason = " ".join(": ".join(f"{type(cause).__name__}: {cause}" for cause in causes).split())[:300]
     if isinstance(error, IndexError):
@@ -136,6 +150,12 @@ def _broken(name: str, error: Exception) -> Problem:
         f"task {name}", f"it cannot be loaded: {reason}.",
         "Check its YAML file and data, and the connection where the data are on the hub.",
     )  # fmt: skip
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _not_measured(name: str, task: Any) -> list[Problem]:
@@ -152,7 +172,8 @@ def _not_measured(name: str, task: Any) -> list[Problem]:
             )
         )
     elif unknown:
-        reason = f"its metric {unknown[0]!r} is none of lm-eval's, nor could the library `evaluate` load it."
+        loaded = "nor could" if is_trusted() else f"nor without {FLAG} may"
+        reason = f"its metric {unknown[0]!r} is none of lm-eval's, {loaded} the library `evaluate` load it."
         problems.append(Problem(f"task {name}", reason, nearest(unknown[0], metric_registry)))
     elif not means(task):
         problems.append(

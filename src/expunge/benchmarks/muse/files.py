@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ...data.rows import Row, read_rows
 from ...errors import InputError, Problem, nearest
+from ...hub import is_hub_id
 
 #: The columns of the configurations.
 TEXTS = ("text",)
@@ -60,7 +61,7 @@ def split_sources(path: str, name: str, key: str = "data.path") -> list[str]:
     """
     folder = Path(path)
     if not folder.is_dir():
-        if path.count("/") == 1 and not path.startswith((".", "/")):
+        if is_hub_id(path):
             return [split_label(path, name)]
         raise InputError(
             Problem(key, f"there is no folder {path!r}.",

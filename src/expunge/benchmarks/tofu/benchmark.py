@@ -15,13 +15,15 @@ from ...evaluation.likelihood import AnswerLoss, answer_losses
 from ...evaluation.log import EvaluationLog, Likelihood, QuestionRecord
 from ...evaluation.metric import Metric
 from ...storage import hash_rows
-from ..benchmark import Benchmark, Workload
+from ..benchmark import Benchmark, Wordings, Workload
 from .files import Question, load_questions, set_names
 from .logs import read_tofu_log
 from .metrics import COMPARED, METRIC_VERSION, tofu_metrics, wrong_log_probability
 
 #: Longest generated answer, in tokens, as the TOFU authors generate it.
 MAX_NEW_TOKENS = 200
+#: TOFU's questions about an author, one after another in its files.
+QUESTIONS_AN_AUTHOR = 20
 
 
 class TofuBenchmark(Benchmark):
@@ -54,7 +56,12 @@ class TofuBenchmark(Benchmark):
             name: _evenly(questions, samples if name != "forget" else None)
             for name, questions in load_questions(path, forget).items()
         }
-        rows = (asdict(question) for questions in self.sets.values() for question in questions)
+        # Logs name the data by this hash, of what is measured: the attacks alone look at the reworded question.
+        rows = (
+            {key: value for key, value in asdict(question).items() if key != "reworded"}
+            for questions in self.sets.values()
+            for question in questions
+        )
         self.names = set_names(forget)
         self.data = {
             "path": str(path),
@@ -107,6 +114,20 @@ class TofuBenchmark(Benchmark):
             [(len(true) - true.label_count, true.label_count) for true, *_ in groups],
             self.max_new_tokens,
         )
+
+    def wordings(self) -> dict[str, Wordings]:
+        questions = self.sets["forget"]
+        by_author = (
+            len(questions) % QUESTIONS_AN_AUTHOR == 0
+        )  # another data set in TOFU's files has other numbers
+        return {
+            question.question: Wordings(
+                (question.reworded,) if question.reworded else (),
+                question.perturbed,
+                number // QUESTIONS_AN_AUTHOR if by_author else None,
+            )
+            for number, question in enumerate(questions)
+        }
 
     def settings(self, encoder: Encoder) -> dict[str, Any]:
         return {**encoder.describe(), "max_new_tokens": self.max_new_tokens}

@@ -10,18 +10,21 @@ from typing import Any
 
 from ...data.rows import read_file, read_rows
 from ...errors import InputError, Problem
+from ...hub import ask, connection_remedy, is_hub_id
 
 SETS = ("forget", "retain", "real_authors", "world_facts")
 
 
 @dataclass(frozen=True)
 class Question:
-    """One row of an evaluation set; `paraphrased` is None where the set has no paraphrased answers."""
+    """One row of an evaluation set; `paraphrased` is None where the set has no paraphrased answers, `reworded` where it
+    has no paraphrased questions."""
 
     question: str
     answer: str
     paraphrased: str | None
     perturbed: tuple[str, ...]
+    reworded: str | None = None
 
 
 def set_names(forget: str) -> dict[str, str]:
@@ -39,7 +42,7 @@ def load_questions(path: str | Path, forget: str) -> dict[str, list[Question]]:
     folder = Path(path)
     if folder.is_dir():
         rows = _read_folder(folder, names)
-    elif str(path).count("/") == 1 and not str(path).startswith((".", "~", "/")):
+    elif is_hub_id(str(path)):
         rows = {name: (f"{path}: {config}", _read_hub(str(path), config)) for name, config in names.items()}
     else:
         remedy = "Name a folder with TOFU's files or a data set on the hub, such as locuslab/TOFU."
@@ -76,10 +79,11 @@ def _read_folder(folder: Path, names: dict[str, str]) -> dict[str, tuple[str, li
 def _read_hub(path: str, config: str) -> list[Any]:
     from datasets import load_dataset
 
+    ask("data set", f"{path}:{config}:train")
     try:
         return list(load_dataset(path, config, split="train"))
     except (OSError, ValueError) as error:  # the hub's errors and an unknown configuration are among these
-        remedy = "Check the name and the connection, or name a local folder with TOFU's files."
+        remedy = connection_remedy("name a local folder with TOFU's files.")
         raise InputError(
             Problem(f"data.path: {path}", f"{config} could not be loaded ({error}).", remedy)
         ) from error
@@ -132,5 +136,9 @@ def _misaligned(folder: Path, sets: Iterable[tuple[str, list[Any]]]) -> Iterator
 
 def _question(row: dict[str, Any]) -> Question:
     return Question(
-        row["question"], row["answer"], row.get("paraphrased_answer"), tuple(row["perturbed_answer"])
+        row["question"],
+        row["answer"],
+        row.get("paraphrased_answer"),
+        tuple(row["perturbed_answer"]),
+        reworded if isinstance(reworded := row.get("paraphrased_question"), str) else None,
     )

@@ -11,6 +11,7 @@ from pydantic import Field
 from ...data.columns import Columns
 from ...data.settings import Data
 from ...errors import InputError, Problem
+from ...hub import is_hub_id
 from ...settings import Location
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class TofuData(Data):
         folder = Path(self.path)
         if folder.is_dir():
             return {side: str(folder / f"{split}.json") if split else None for side, split in splits.items()}
-        if self.path.count("/") != 1 or self.path.startswith((".", "~", "/")):
+        if not is_hub_id(self.path):
             raise InputError(
                 Problem("data.path", f"there is no folder {self.path!r}.",
                         "Name a folder with TOFU's files, or a hub data set such as locuslab/TOFU.")

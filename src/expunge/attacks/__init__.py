@@ -1,0 +1,1 @@
+"""Attacks: does what was forgotten come back? One attack a file; what is measured and compared is shared."""

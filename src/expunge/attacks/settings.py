@@ -1,0 +1,21 @@
+"""The recipe's section `attacks`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from ..settings import Section
+
+#: What a run may spend on attacks: those of seconds, on at most `CHEAP_ITEMS` questions; or all, on all of them.
+Budget = Literal["cheap", "full"]
+#: Forget questions that the cheap attacks ask, drawn by the seed.
+CHEAP_ITEMS = 100
+
+
+class Attacks(Section):
+    budget: Literal["cheap", "full", "none"] = Field(
+        "cheap",
+        description="the attacks at the end of a run: cheap, full, or none, and then nothing counts as forgotten",
+    )

@@ -1,0 +1,317 @@
+"""A deletion request, run on the model that the last one left, and recorded: `expunge ledger add`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..data.sample_set import SampleSet
+from ..errors import InputError, Problem
+from ..evidence.merkle import make_salt, merkle_root
+from ..evidence.statement import Judgement
+from ..folder.agreement import recipe_facts
+from ..folder.ledger import Entry, Kept, LedgerFolder, Pending
+from ..folder.lock import locked
+from ..folder.machine import now
+from ..folder.run import RunFolder, read_run_folder
+from ..intact import check_writable
+from ..methods import method_of
+from ..progress import say
+from ..recipe import Recipe
+from ..recipe.loading import naming_recipe
+from ..recipe.requests import load_requests
+from ..report.page import gather_evidence
+from ..report.verdict import judge
+from ..run.attest import facts_of, forget_samples, judgement
+from ..run.inputs import Inputs
+from ..run.single import run_recipe
+from ..storage import file_checksum, is_taken
+from .entry import check_one_process, check_signing, deliver, digests_in, sign_entry
+from .measured import Remeasured, of_forget_set, readable, with_adapters
+
+
+def add(
+    folder: str | Path,
+    recipe: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    identifier: str | None = None,
+    received: str | None = None,
+    fields: Mapping[str, str] | None = None,
+    key: Path | None = None,
+    operator: str | None = None,
+    resume: bool = False,
+) -> Entry:
+    """Run a request in the ledger `folder`, which is made where it is not there, and append its entry.
+
+    recipe:     of one forget set and the original model; the ledger adds the adapters of the requests before
+    identifier: the operator's name for the request, no person's; `request-N` if None
+    received:   when it came, as ISO 8601; now if None
+    fields:     what else is to be noted. No text of the data
+    key:        private key by which the entry is attested at once
+    resume:     go on with a request that was interrupted; where none was, it is begun, and where it is over, that is
+                said
+
+    The entry counts from the moment when its file is there, which is written as a whole. Raises `InputError` for wrong
+    input, before anything is written, for a ledger that is damaged, and for a request that was begun and is not over.
+    """
+    check_one_process()
+    with naming_recipe(recipe), locked(Path(folder), str(folder)):
+        ledger, wanted = LedgerFolder(folder), _recipe(recipe, overrides)
+        entries = _open(ledger)
+        digest = _digest(wanted)
+        pending = ledger.settle()
+        before = entries[-1] if entries else None
+        same = before is not None and before.given == digest and identifier in (None, before.id)
+        if resume and pending is None and before is not None and same:
+            say(f"Entry {before.number} ({before.id}) is this request: it was added before.")
+            sign_entry(ledger, before.number, key, operator)
+            return before
+        check_signing(ledger, key)
+        if pending is None:
+            pending = _begin(ledger, entries, wanted, digest, identifier, received, dict(fields or {}))
+        elif not resume:
+            raise InputError(
+                Problem(str(ledger.path), f"request {pending.number} ({pending.id}) was begun and is not over.",
+                        "Go on with it by --resume, or delete pending.json and its folder in requests/ to give it up.")
+            )  # fmt: skip
+        else:
+            _check_same(ledger, pending, digest, identifier, received, fields)
+        say(f"Request {pending.number} ({pending.id})")
+        _add(ledger, entries, wanted, pending)
+        ledger.settle()
+        sign_entry(ledger, pending.number, key, operator)
+        return ledger.entry(pending.number)
+
+
+def _recipe(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str]) -> Recipe:
+    loaded = load_requests(recipe, overrides)
+    if not isinstance(loaded, Recipe):
+        raise InputError(
+            Problem("data.forget", "it is a list, and an entry is one request.", "Add them one after another.")
+        )  # fmt: skip
+    problems = []
+    if loaded.model.adapters:
+        problems.append(
+            Problem("model.adapters", "the ledger adds the adapters of the requests before.", "Leave it out.")
+        )  # fmt: skip
+    if "adapter" not in method_of(loaded).forms:
+        problems.append(
+            Problem("method", f"{loaded.method.name!r} hands over no adapter, which the next request could go on from, "
+                    "and which could be left out.", "Use unlearn or task_arithmetic.")
+        )  # fmt: skip
+    if problems:
+        raise InputError(problems)
+    return loaded
+
+
+def _open(ledger: LedgerFolder) -> list[Entry]:
+    if ledger.exists:
+        return ledger.entries
+    if is_taken(ledger.path):
+        raise InputError(
+            Problem(str(ledger.path), "it is a file or a folder that is not empty, and holds no ledger.",
+                    "Name a ledger or a new folder.")
+        )  # fmt: skip
+    check_writable(ledger.path, str(ledger.path))
+    return []
+
+
+def _digest(recipe: Recipe) -> str:
+    """Of what a resolved recipe asks for, whatever it is called and wherever its run goes."""
+    facts = recipe_facts(recipe.model_dump(mode="json"))
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _begin(
+    ledger: LedgerFolder,
+    entries: Sequence[Entry],
+    recipe: Recipe,
+    digest: str,
+    identifier: str | None,
+    received: str | None,
+    fields: dict[str, str],
+) -> Pending:
+    """Write down what was asked, once the recipe's input has been read without a mistake."""
+    number = len(entries) + 1
+    identifier = identifier or f"request-{number}"
+    if identifier.isdecimal():
+        raise InputError(
+            Problem("--id", "it could be taken for the number of an entry.", "Give it a letter.")
+        )
+    if identifier in [entry.id for entry in entries]:
+        raise InputError(
+            Problem("--id", f"the ledger has a request {identifier!r} already.", "Give it another.")
+        )
+    inputs = Inputs(recipe)
+    if inputs.data.retain is not None and entries:
+        _check_retain(ledger, entries[-1].active, inputs.data.retain)
+    if not ledger.exists:
+        ledger.create(str(uuid.uuid4()), now())
+    pending = Pending(number=number, id=identifier, received=received or now(), fields=fields, recipe=digest)
+    ledger.begin(pending, make_salt())
+    return pending
+
+
+def _check_retain(ledger: LedgerFolder, active: Sequence[int], retain: SampleSet) -> None:
+    """Raise `InputError` where the retain set would teach again what an earlier request has forgotten.
+
+    Requests whose forget set can no longer be read cannot be compared.
+    """
+    kept = set(map(repr, retain.samples))
+    problems = []
+    for number in active:
+        try:
+            shared = sum(repr(sample) in kept for sample in forget_samples(ledger.run(number)))
+        except InputError:
+            continue
+        if shared:
+            problems.append(
+                Problem("data.retain", f"{shared} of its samples are of the forget set of request {number}: they would "
+                        "be learnt again.", "Take them out.")
+            )  # fmt: skip
+    if problems:
+        raise InputError(problems)
+
+
+def _check_same(
+    ledger: LedgerFolder,
+    pending: Pending,
+    digest: str,
+    identifier: str | None,
+    received: str | None,
+    fields: Mapping[str, str] | None,
+) -> None:
+    differing = [
+        name
+        for name, then, given in (
+            ("the recipe", pending.recipe, digest),
+            ("--id", pending.id, identifier),
+            ("--received", pending.received, received),
+            ("--field", pending.fields, dict(fields) if fields else None),
+        )
+        if given is not None and then != given
+    ]
+    if differing:
+        raise InputError(
+            Problem(str(ledger.pending_file), f"the request was begun with another value of: {', '.join(differing)}.",
+                    "Resume with what it was begun with.")
+        )  # fmt: skip
+
+
+def _add(ledger: LedgerFolder, entries: Sequence[Entry], recipe: Recipe, pending: Pending) -> None:
+    number = pending.number
+    active = entries[-1].active if entries else []
+    run = ledger.run(number)
+    recipe = recipe.model_copy(update={"name": pending.id, "output": str(run.path), "export": ["adapter"]})
+    inputs = Inputs(recipe)
+    measured_on = _measured_on(recipe, inputs)
+    comparable = [
+        entry.utility for entry in entries if entry.utility and entry.utility.measured_on == measured_on
+    ]
+    earliest = comparable[0] if comparable else None
+    beneath = with_adapters(recipe.model, ledger, active)
+    run_recipe(
+        recipe.model_copy(update={"model": beneath}),
+        resume=True,
+        original_utility=earliest.original if earliest else None,
+    )
+    run.reload()
+    _check_base(ledger, entries, run)
+    if not run.state.ended:
+        active = [*active, number]
+    requests = [entry.number for entry in entries if entry.kind == "request"]
+    measurable, unmeasured = readable(ledger, requests)
+    again = Remeasured(ledger, active, recipe.model, run)
+    forget_sets = {each.number: of_forget_set(again.measure(each).metrics) for each in measurable}
+    for checkpoints in [*run.path.rglob("checkpoints")]:
+        shutil.rmtree(checkpoints)  # models that have half forgotten, and several times the size of all else
+    files = {} if run.state.ended else digests_in(ledger, run.adapter)
+    private = {file: digest for file, digest in digests_in(ledger, run.path).items() if file not in files}
+    salt = ledger.salt_file(number)
+    samples = inputs.data.forget.samples
+    base = run.state.model
+    utility = _utility(recipe, inputs, run, earliest, measured_on, number)
+    facts = facts_of(run, len(samples), merkle_root(samples, ledger.salt(number)))
+    ledger.write_entry(
+        Entry(
+            number=number,
+            kind="request",
+            previous=ledger.head(number - 1),
+            id=pending.id,
+            received=pending.received,
+            done=now(),
+            fields=pending.fields,
+            given=pending.recipe,
+            facts=facts.model_copy(update={"verdict": verdict_on(run, utility)}),
+            ended=run.state.ended,
+            active=active,
+            forget_sets={**forget_sets, number: of_forget_set(run.metrics(run.last_stage))},
+            unmeasured=unmeasured,
+            utility=utility,
+            files=files,
+            private={**private, salt.relative_to(ledger.path).as_posix(): file_checksum(salt)},
+            deliverable=deliver(ledger, active, base.path, base.revision),
+        )
+    )
+
+
+def _utility(
+    recipe: Recipe, inputs: Inputs, run: RunFolder, earliest: Kept | None, measured_on: str, number: int
+) -> Kept | None:
+    """What the run's utility rule looked at, after the request. earliest: that of the first that measured the same"""
+    before, after = run.metrics("before"), run.metrics(run.last_stage)
+    name = inputs.benchmark.utility_metric(before, generated=recipe.evaluation.generate == "every")
+    if name is None or name not in after:
+        return None
+    return Kept(
+        metric=name,
+        original=earliest.original if earliest else before[name].value,
+        since=earliest.since if earliest else number,
+        after=after[name].value,
+        measured_on=measured_on,
+    )
+
+
+def verdict_on(run: RunFolder, utility: Kept | None) -> Judgement:
+    """The verdict on a request: as the run has it, but that several losses of utility add up."""
+    evidence = gather_evidence(read_run_folder(run.path))
+    if utility is not None and not run.state.ended:
+        name = utility.metric
+        original = replace(evidence.before[name], value=utility.original, low=None, high=None)
+        evidence = replace(evidence, before={**evidence.before, name: original})
+    return judgement(judge(evidence))
+
+
+def _measured_on(recipe: Recipe, inputs: Inputs) -> str:
+    """A hash of what the utility is measured on: of two requests with the same one the utilities can be compared."""
+    # The model's own samples are another set in every request.
+    kept = inputs.data.forget if recipe.data.retains_itself else inputs.data.retain
+    facts = [
+        inputs.benchmark.name,
+        inputs.benchmark.metric_version,
+        kept.describe()["hash"] if kept else None,
+        recipe.seed,
+        recipe.evaluation.model_dump(mode="json", exclude={"reference", "before", "every"}),
+    ]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _check_base(ledger: LedgerFolder, entries: Sequence[Entry], run: RunFolder) -> None:
+    """Raise `InputError` for a request on another model. Where an adapter lies beneath, it has been refused before."""
+    first = next((entry for entry in entries if entry.facts), None)
+    if first is None or (entries and entries[-1].active):
+        return
+    theirs = first.facts.base.fingerprint if first.facts else ""
+    if theirs != run.state.model.fingerprint:
+        raise InputError(
+            Problem("model.path", f"the ledger is of a model with the fingerprint {theirs}, and this one has "
+                    f"{run.state.model.fingerprint}.",
+                    f"Delete {ledger.pending_file} and {run.path}, and start with the model of the first request.")
+        )  # fmt: skip

@@ -1,0 +1,191 @@
+"""What the attacks say, for the verdict and for those who read it. Pure: figures in, conclusions out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..attacks.recovery import Recovery
+from ..folder.state import AttackFacts, AttackOutcome, AttackVariant
+from .evidence import Finding, Forgetting, Tone
+from .quantities import count, percent
+
+#: Above this share of the lost knowledge, with the whole interval, an attack brings too much back: docs/attacks.md.
+TOO_MUCH = 0.1
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The variant of an attack that brought back most, by the measure that counts; recovery.share is a number."""
+
+    name: str
+    outcome: AttackOutcome
+    variant_name: str
+    variant: AttackVariant
+    recovery: Recovery
+
+    @property
+    def share(self) -> float:
+        assert self.recovery.share is not None
+        return self.recovery.share
+
+    @property
+    def shown(self) -> float:
+        """The share for the eye: less than nothing comes back only where that is a trace as well."""
+        return self.share if self.variant.two_sided else max(self.share, 0.0)
+
+    @property
+    def too_much(self) -> bool:
+        """Clearly so; a bound from above, where a holdout stood in for the reference, shows no such thing."""
+        return not self.recovery.upper_bound and self._above
+
+    @property
+    def may_be_too_much(self) -> bool:
+        return self.recovery.upper_bound and self._above
+
+    @property
+    def _above(self) -> bool:
+        return self.recovery.low is not None and self.recovery.low > TOO_MUCH
+
+    @property
+    def beyond(self) -> bool:
+        """Whether even this variant, the highest, shows less than the reference, and clearly: what was to be hidden
+        stands out."""
+        return self.variant.two_sided and self.recovery.high is not None and self.recovery.high < -TOO_MUCH
+
+
+def worst_of(name: str, outcome: AttackOutcome) -> Worst | None:
+    """The worst variant of an attack; None where none could be resolved."""
+    resolved = [
+        Worst(name, outcome, variant_name, variant, found)
+        for variant_name, variant in outcome.variants.items()
+        if (found := variant.recoveries[variant.lead]).share is not None
+    ]
+    return max(resolved, key=lambda worst: (worst.too_much, worst.share), default=None)
+
+
+def worst_first(facts: AttackFacts, counting: bool = True) -> list[Worst]:
+    """The worst variant of every attack that counts against the verdict (or of those that do not), the worst first."""
+    each = (worst_of(name, outcome) for name, outcome in facts.outcomes.items() if outcome.counts is counting)
+    return sorted(
+        (worst for worst in each if worst), key=lambda worst: (worst.too_much, worst.share), reverse=True
+    )
+
+
+def judge_attacks(facts: AttackFacts | None, forgetting: Forgetting) -> tuple[Forgetting, Finding | None]:
+    """`forgetting` in the light of the attacks: only what they do not bring back counts as forgotten."""
+    asked = forgetting is Forgetting.FORGOTTEN
+    if facts is None:
+        if not asked:
+            return forgetting, None
+        text = (
+            "Nobody has tried to bring the data back. What looks forgotten when it is asked for plainly may come back "
+            "once the weights are rounded, or after a few steps of finetuning. Run `expunge attack` on this folder."
+        )
+        return Forgetting.AS_ASKED, Finding(Tone.OPEN, "Attacks not run", text)
+    made = worst_first(facts)
+    if not made:
+        text = f"{_tried(facts)} Of none can it be said what it brought back{_why(facts)}."
+        return (Forgetting.UNRESOLVED if asked else forgetting), Finding(
+            Tone.OPEN, "Attacks without a result", text
+        )
+    worst = made[0]
+    bound = " at most" if worst.recovery.upper_bound else ""
+    figure = (
+        f"{bound} {percent(worst.shown)} of what was lost (95 % interval {_interval(worst.recovery)}, "
+        f"N = {count(worst.recovery.n)})"
+    )
+    reached = f"{worst.name} ({worst.outcome.title}) brings back{figure}"
+    beyond = [one for one in made if one.beyond]
+    trace = (
+        f" By {beyond[0].name} the data stand out the other way: they are avoided more than by a model that never saw "
+        "them."
+        if beyond
+        else ""
+    )
+    if worst.too_much:
+        text = f"{_tried(facts)} The strongest, {reached}.{trace} More than {percent(TOO_MUCH)} is too much."
+        return (Forgetting.PARTLY if asked else forgetting), Finding(
+            Tone.BAD, "An attack brings it back", text
+        )
+    text = f"{_tried(facts)} The strongest, {reached}.{trace} It would be too much above {percent(TOO_MUCH)}."
+    if worst.may_be_too_much:
+        text += " Whether it is cannot be said without a reference model, which is attacked likewise."
+        return (Forgetting.UNRESOLVED if asked else forgetting), Finding(
+            Tone.OPEN, "Attacks without a result", text
+        )
+    if facts.missing:
+        text += f" Not run: {', '.join(facts.missing)}."
+        return (Forgetting.AS_ASKED if asked else forgetting), Finding(Tone.OPEN, "Attacks not all run", text)
+    return forgetting, Finding(Tone.CAUTION if trace else Tone.GOOD, "The attacks bring little back", text)
+
+
+def brought_back(facts: AttackFacts | None) -> Worst | None:
+    """The attack that brought back too much, the worst one; None where none did."""
+    made = worst_first(facts) if facts else []
+    return made[0] if made and made[0].too_much else None
+
+
+def lines(facts: AttackFacts) -> list[str]:
+    """A table for the terminal: what each attack brought back at most, the worst first, and what cannot be said."""
+    width = max(map(len, facts.outcomes), default=0)
+    told = []
+    for counting in (True, False):
+        for worst in worst_first(facts, counting):
+            bound = "at most " if worst.recovery.upper_bound else ""
+            told.append(
+                f"{worst.name:<{width}}  {bound}{percent(worst.shown):>8} of what was lost is back  "
+                f"[{_interval(worst.recovery)}], N = {worst.recovery.n}  ({worst.variant_name})"
+                + (
+                    ""
+                    if counting
+                    else "; it needs the model from before, or teaches the answers: it does not count"
+                )
+            )
+    return [*told, *not_said(facts)]
+
+
+def not_said(facts: AttackFacts) -> list[str]:
+    """Sentences on what the attacks leave open: which were not made, of which nothing can be said, and why."""
+    sentences = []
+    unfit: dict[str, list[str]] = {}
+    for name, outcome in facts.outcomes.items():
+        if outcome.unfit:
+            unfit.setdefault(outcome.unfit, []).append(name)
+        for variant_name, variant in outcome.variants.items():
+            if why := variant.recoveries[variant.lead].unresolved:
+                unfit.setdefault(why, []).append(f"{name} ({variant_name})")
+    sentences += [f"Nothing can be said of {_listed(names)}: {why}." for why, names in unfit.items()]
+    if facts.missing:
+        sentences.append(f"Attacks that were not run: {', '.join(facts.missing)}.")
+    return sentences
+
+
+def _tried(facts: AttackFacts) -> str:
+    tried = sum(not outcome.unfit for outcome in facts.outcomes.values() if outcome.counts)
+    some = "" if facts.items == facts.of else f" of {count(facts.of)}"
+    return f"{count(tried)} attacks were made on {count(facts.items)}{some} questions or pieces of text."
+
+
+def _why(facts: AttackFacts) -> str:
+    reasons = {
+        why
+        for outcome in facts.outcomes.values()
+        if outcome.counts
+        for why in (
+            outcome.unfit,
+            *(variant.recoveries[variant.lead].unresolved for variant in outcome.variants.values()),
+        )
+        if why
+    }
+    return f": {'; '.join(sorted(reasons))}" if reasons else ""
+
+
+def _interval(recovery: Recovery) -> str:
+    assert recovery.low is not None
+    assert recovery.high is not None
+    return f"{percent(recovery.low)} to {percent(recovery.high)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

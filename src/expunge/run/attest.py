@@ -1,0 +1,315 @@
+"""A signed statement of a finished run, or of an entry of a ledger: `expunge attest`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..benchmarks.measures import AS_REFERENCE, AS_UNSEEN, declared, label
+from ..errors import InputError, Problem
+from ..evaluation.metric import Metric
+from ..evidence.envelope import sign
+from ..evidence.keys import key_id, read_private_key
+from ..evidence.merkle import make_salt, merkle_root
+from ..evidence.statement import (
+    BEYOND,
+    CATEGORIES,
+    CERTIFICATE_FILE,
+    NOT_COVERED,
+    PROVES,
+    ROLLBACK_TYPE,
+    SALT_FILE,
+    STATEMENT_FILE,
+    TEST_RESULT_FILE,
+    TEST_RESULT_TYPE,
+    UNLEARNING_TYPE,
+    Attack,
+    Base,
+    Executed,
+    Facts,
+    Figure,
+    ForgetSet,
+    Judgement,
+    Measured,
+    Position,
+    Request,
+    Rollback,
+    TestResult,
+    Unlearning,
+    Utility,
+    statement,
+)
+from ..evidence.verify import folder_digests
+from ..folder.checksums import check_finished
+from ..folder.ledger import Entry, LedgerFolder
+from ..folder.requests import ContinualFolder
+from ..folder.run import STAGES, RunFolder
+from ..folder.state import Judgement as RecordedVerdict
+from ..intact import check_writable
+from ..methods import METHODS
+from ..report.certificate import certificate
+from ..report.tables import method
+from ..report.verdict import Verdict
+from ..storage import atomic_folder, file_checksum, is_taken, write_json, write_text
+
+#: Attacks of a run → the category of the European Data Protection Board's that they belong to.
+ATTACKS = {
+    "membership": "membership inference",
+    **dict.fromkeys(
+        ("sample", "rephrase", "prefix", "prefill", "few_shot", "in_context", "role_play", "cloze",
+         "multiple_choice", "translate_frame", "leaks"),
+        "regurgitation",
+    ),
+}  # fmt: skip
+
+
+def attest(
+    what: Path,
+    key: Path,
+    output: Path | None = None,
+    *,
+    request: str | None = None,
+    operator: str | None = None,
+) -> Path:
+    """Write the folder of an attestation and return its path: the signed statement, a test result and a certificate.
+
+    what:    the folder of a finished run, or the file of a ledger's entry
+    output:  `RUN/attestation` if None, of an entry the ledger's `attestations/NNNN`, and nowhere else
+    request: the operator's name for a run's request; the run's name if None. An entry has its own
+
+    Raises `InputError` for a run that handed over nothing, whose forget set can no longer be read or is another by now,
+    for an attestation that is there already, and for an entry whose predecessor has none.
+    """
+    signer, place = read_private_key(key), what.absolute()
+    ledger = LedgerFolder(place.parent.parent)
+    if what.is_file() and ledger.exists:
+        problems = [
+            Problem(option, "an entry of a ledger has its own.", "Leave it out.")
+            for option, given in (("--output", output), ("--request", request))
+            if given is not None
+        ]
+        if problems:
+            raise InputError(problems)
+        number = next((each for each in range(1, ledger.count + 1) if ledger.entry_file(each) == place), None)
+        if number is None:
+            raise InputError(Problem(str(what), "it is no entry of the ledger.", "Name one in entries/."))
+        return attest_entry(ledger, number, signer, operator)
+    return _attest_run(what, signer, output or what / "attestation", request, operator)
+
+
+def _attest_run(
+    run_folder: Path, signer: Any, output: Path, request: str | None, operator: str | None
+) -> Path:
+    if ContinualFolder(run_folder).state_file.exists():
+        raise InputError(
+            Problem(str(run_folder), "it holds several requests.",
+                    "Attest each of them: its run is in requests/. `expunge ledger` chains them as well.")
+        )  # fmt: skip
+    folder = RunFolder(run_folder)
+    if (missing := folder.without_export) is not None:
+        raise InputError(missing)
+    check_finished(run_folder)
+    samples = forget_samples(folder)
+    salt = make_salt()
+    facts = facts_of(folder, len(samples), merkle_root(samples, salt))
+    state = folder.state
+    stated = Unlearning(
+        **facts.model_dump(),
+        proves=PROVES,
+        request=Request(id=request or state.name or "run", done=state.finished, operator=operator),
+        not_covered=NOT_COVERED,
+    )
+    forms = METHODS[folder.recipe.method.name].forms
+    return _write(output, signer, stated, _subjects({form: folder.path / form for form in forms}), salt)
+
+
+def attest_entry(ledger: LedgerFolder, number: int, signer: Any, operator: str | None = None) -> Path:
+    """Attest an entry of a ledger; see `attest`."""
+    entries = ledger.entries
+    entry, output = entries[number - 1], ledger.attestation(number)
+    before = ledger.attestation(number - 1) / STATEMENT_FILE
+    if number > 1 and not before.is_file():
+        raise InputError(
+            Problem(str(ledger.entry_file(number)), f"it is chained to entry {number - 1}, which is not attested.",
+                    f"Attest {ledger.entry_file(number - 1)} first.")
+        )  # fmt: skip
+    more: dict[str, Any] = {
+        "proves": PROVES,
+        "request": Request(id=entry.id, received=entry.received, done=entry.done, operator=operator),
+        "earlier": _earlier(entries[:number]),
+        "utility": Utility(**entry.utility.model_dump(exclude={"measured_on"})) if entry.utility else None,
+        "position": Position(ledger=ledger.identity.id, number=number, entry=ledger.head(number)),
+        "previous": file_checksum(before) if number > 1 else None,
+    }
+    stated: Unlearning | Rollback
+    if entry.facts is not None:
+        stated = Unlearning(**entry.facts.model_dump(), **more, not_covered=NOT_COVERED)
+    else:
+        assert entry.rolled_back is not None
+        stated = Rollback(**more, rolled_back=entries[entry.rolled_back - 1].id)
+    handed_over = {f"adapter/{name}": digest for name, digest in entry.deliverable.items()}
+    return _write(
+        output, signer, stated, {ledger.entry_file(number).name: ledger.head(number), **handed_over}
+    )
+
+
+def facts_of(folder: RunFolder, samples: int, root: str) -> Facts:
+    """What a finished run says of itself, for an entry or a statement. root: of its forget set's Merkle tree"""
+    state = folder.state
+    metrics = {stage: folder.metrics(stage) for stage in STAGES}
+    if state.ended:
+        metrics["after"] = metrics["before"]
+    names = {name: None for stage in STAGES for name in metrics[stage]}
+    return Facts(
+        forget_set=ForgetSet(samples=samples, merkle_root=root),
+        base=Base(name=state.model.path, revision=state.model.revision, fingerprint=state.model.fingerprint),
+        recipe=file_checksum(folder.recipe_file),
+        method=method(folder),
+        versions=state.versions,
+        seed=folder.recipe.seed,
+        figures={name: figure(name, *(metrics[stage].get(name) for stage in STAGES)) for name in names},
+        verdict=judgement(state.verdict) if state.verdict else None,
+        attacks=_attacks(folder, names),
+    )
+
+
+def judgement(verdict: Verdict | RecordedVerdict) -> Judgement:
+    """A verdict as a statement has it: without what to try next."""
+    content = verdict.to_json() if isinstance(verdict, Verdict) else verdict.model_dump()
+    return Judgement(**{key: value for key, value in content.items() if key != "next"})
+
+
+def figure(
+    name: str,
+    before: Metric | Measured | None,
+    after: Metric | Measured | None,
+    reference: Metric | Measured | None = None,
+) -> Figure:
+    """A metric as a statement has it, with the words for it."""
+    called, better = label(name)
+    if better == AS_REFERENCE and reference is None:
+        better = AS_UNSEEN
+    return Figure(
+        label=called, better=better, before=measured(before), after=measured(after),
+        reference=measured(reference),
+    )  # fmt: skip
+
+
+def measured(metric: Metric | Measured | None) -> Measured | None:
+    if metric is None or isinstance(metric, Measured):
+        return metric
+    return Measured(**metric.to_json())
+
+
+def _earlier(entries: Sequence[Entry]) -> dict[str, dict[str, Figure]]:
+    """The forget sets of the requests before the last entry: as the entry before left them, and as it does."""
+    if len(entries) < 2:
+        return {}
+    then, now = entries[-2].forget_sets, entries[-1].forget_sets
+    names = {entry.number: entry.id for entry in entries[:-1] if entry.kind == "request"}
+    return {
+        f"{number} ({name})": {
+            metric: figure(metric, then.get(number, {}).get(metric), after)
+            for metric, after in now[number].items()
+        }
+        for number, name in names.items()
+        if number in now
+    }
+
+
+def _attacks(folder: RunFolder, metrics: Mapping[str, None]) -> list[Attack]:
+    """Every category of the EDPB's, executed or not, then the other attacks that the run has.
+
+    Membership inference is measured by some benchmarks themselves.
+    """
+    executed: dict[str, list[Executed]] = {category: [] for category in CATEGORIES}
+    for name in metrics:
+        measure = declared(name)
+        if measure is not None and measure.role == "privacy":
+            executed["membership inference"].append(Executed(name=name))
+    for name, outcome in ((folder.document.get("attacks") or {}).get("outcomes") or {}).items():
+        if outcome.get("unfit") is None:
+            one = Executed(name=name, came_back=_came_back(outcome))
+            executed.setdefault(ATTACKS.get(name, BEYOND), []).append(one)
+    return [Attack(category=category, by=by) for category, by in executed.items()]
+
+
+def _came_back(outcome: Mapping[str, Any]) -> Measured | None:
+    """The largest share that a variant of an attack brought back, by the measure that it leads with."""
+    leading = [each["recoveries"][each["lead"]] for each in outcome["variants"].values()]
+    shares = [
+        Measured(value=each["share"], n=each["n"], low=each.get("low"), high=each.get("high"))
+        for each in leading
+        if each.get("share") is not None
+    ]
+    return max(shares, key=lambda share: share.value, default=None)
+
+
+def forget_samples(folder: RunFolder) -> Sequence[object]:
+    """The forget set of a run, read again. Raises `InputError` where it cannot be read, or is another by now."""
+    data = folder.recipe.data
+    source = data.sources()["forget"]
+    assert source is not None
+    forget, _ = data.read("forget", source)
+    if forget.describe()["hash"] != folder.state.data.forget.hash:
+        raise InputError(
+            Problem(source, "this is not the forget set that the run was given: it has changed since.",
+                    "Restore the file. A ledger computes the Merkle root when the request is added.")
+        )  # fmt: skip
+    return forget.samples
+
+
+def _subjects(forms: Mapping[str, Path]) -> dict[str, str]:
+    return {
+        f"{form}/{name}": digest
+        for form, place in forms.items()
+        if place.is_dir()
+        for name, digest in folder_digests(place).items()
+    }
+
+
+def _write(
+    output: Path,
+    signer: Any,
+    stated: Unlearning | Rollback,
+    subjects: dict[str, str],
+    salt: str | None = None,
+) -> Path:
+    if is_taken(output):
+        raise InputError(
+            Problem(str(output), "there is an attestation already, or something else.",
+                    "Keep it, or name another --output.")
+        )  # fmt: skip
+    check_writable(output, "--output")
+    with atomic_folder(output) as partial:
+        kind = ROLLBACK_TYPE
+        if isinstance(stated, Unlearning):
+            kind = UNLEARNING_TYPE
+            page = partial / CERTIFICATE_FILE
+            write_text(page, certificate(stated, subjects, key_id(signer.public_key())))
+            result = statement(subjects, TEST_RESULT_TYPE, _test_result(stated))
+            write_json(partial / TEST_RESULT_FILE, sign(result, signer).to_json())
+            subjects = {**subjects, CERTIFICATE_FILE: file_checksum(page)}
+        write_json(partial / STATEMENT_FILE, sign(statement(subjects, kind, stated), signer).to_json())
+        if salt is not None:
+            write_text(partial / SALT_FILE, salt + "\n", private=True)
+    return output
+
+
+def _test_result(stated: Unlearning) -> TestResult:
+    """The verdict in in-toto's words: what cannot be said is a warning."""
+    verdict = stated.verdict
+    forgetting = {"forgotten": True, "not forgotten": False}.get(str(verdict.forgetting)) if verdict else None
+    kept = verdict.utility_kept if verdict else None
+    tests = {"the forget set is forgotten": forgetting, "the utility is kept": kept}
+    passed, warned, failed = (
+        [name for name, outcome in tests.items() if outcome is wanted] for wanted in (True, None, False)
+    )
+    return TestResult(
+        result="FAILED" if failed else "WARNED" if warned else "PASSED",
+        configuration=[{"name": "recipe.yaml", "digest": {"sha256": stated.recipe}}],
+        passedTests=passed,
+        warnedTests=warned,
+        failedTests=failed,
+    )

@@ -1,0 +1,121 @@
+"""`expunge attack`: on a run, on a model, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import expunge
+from expunge.cli import main
+from expunge.storage import read_json
+from small_recipe import small_recipe
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def run(
+    model_folder: Path, random_model_folder: Path, data_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> expunge.Run:
+    """A run with a reference and without attacks."""
+    recipe = small_recipe(model_folder, data_folder)
+    recipe["adapter"] = {"initialization": "default", "rank": 2}
+    recipe["evaluation"] = {"generate": "never", "reference": str(random_model_folder)}
+    return expunge.unlearn(recipe, output=tmp_path_factory.mktemp("attacked") / "run")
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["expunge", "attack", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as leave:
+            code = int(leave.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call
+
+
+def test_the_verdict_report_and_card_of_a_run_take_it_in(run: expunge.Run, command: Command) -> None:
+    assert run.state.get("attacks") is None
+    assert "No attack was made" in run.report.read_text()
+    code, out, _ = command(run.path, "quantise", "remove")
+    assert code == 0
+    assert out.splitlines()[-1] == f"Verdict: {run.verdict.line}"
+    assert run.state["verdict"] == run.verdict.to_json()
+    facts = run.state["attacks"]
+    assert set(facts["outcomes"]) == {"quantise", "remove"}
+    assert {"merge", "compose", "membership"} <= set(facts["missing"])
+    off = facts["outcomes"]["remove"]["variants"]["off"]["recoveries"]["probability"]
+    assert off["attacked"] == pytest.approx(off["original"], rel=1e-4)
+    page, card = run.report.read_text(), run.card.read_text()
+    assert 'id="figure-attacks"' in page
+    assert "quantise: int4" in page
+    for text in (page, card, out, (run.path / "attacks" / "quantise.json").read_text()):
+        assert "SECRET" not in text
+    assert "Attacks that were not run: " in card
+    # Another attack is added to these, which are not made again.
+    code, out, err = command(run.path, "merge", "--json")
+    assert code == 0
+    assert set(json.loads(out)["outcomes"]) == {"quantise", "merge", "remove"}
+    assert "int8" not in err
+
+
+def test_a_model_without_a_run(
+    run: expunge.Run,
+    command: Command,
+    model_folder: Path,
+    random_model_folder: Path,
+    data_folder: Path,
+    tmp_path: Path,
+) -> None:
+    """The same figures as those of the run that made the adapter."""
+    command(run.path, "merge")
+    code, out, _ = command(
+        model_folder, "merge", "--adapter", run.adapter, "--data", data_folder / "forget.jsonl",
+        "--reference", random_model_folder, "--output", tmp_path / "attacks", "--json",
+    )  # fmt: skip
+    assert code == 0
+    found, theirs = (
+        facts["outcomes"]["merge"]["variants"]["bf16"]["recoveries"]["probability"]
+        for facts in (json.loads(out), run.state["attacks"])
+    )
+    for key in ("original", "after", "attacked", "reference", "share"):
+        assert found[key] == pytest.approx(theirs[key], abs=1e-6), key
+    assert read_json(tmp_path / "attacks" / "merge.json")["schema"] == "expunge.attack/1"
+
+
+def test_the_list_says_what_each_costs(command: Command) -> None:
+    code, out, _ = command("--list", "--json")
+    assert code == 0
+    entries = {entry["name"]: entry for entry in json.loads(out)}
+    assert entries["quantise"]["budget"] == "cheap"
+    assert entries["remove"]["counts"] is False
+    assert all(entry["cost"] and entry["title"] for entry in entries.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "there is nothing to attack"),
+        (["RUN", "quantize"], "there is no attack 'quantize'"),
+        (["RUN", "--holdout", "h.jsonl"], "it is for a model without a run"),
+        (["absent"], "this is no run folder"),
+        (["MODEL", "--data", "FORGET"], "can only be told beside the model from before"),
+        (["RUN", "--reference", "absent-model"], "--reference"),
+    ],
+)
+def test_what_is_refused(
+    run: expunge.Run, command: Command, model_folder: Path, data_folder: Path, arguments: list[str], said: str
+) -> None:
+    places = {"RUN": run.path, "MODEL": model_folder, "FORGET": data_folder / "forget.jsonl"}
+    code, out, err = command(*(places.get(argument, argument) for argument in arguments))
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "Traceback" not in err

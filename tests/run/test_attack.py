@@ -1,0 +1,297 @@
+"""Attacks with ground truth: what they find in a model that was only masked, and that they find nothing elsewhere."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import expunge.run.attack as module
+import tokenizer_families
+from expunge.attacks.attack import Attack, Curve, Subject, Variant
+from expunge.attacks.items import make_items
+from expunge.attacks.quantise import int4
+from expunge.attacks.registry import attacks
+from expunge.data.encoding import Encoder, collate
+from expunge.data.samples import QuestionAnswer
+from expunge.data.templates import choose_template
+from expunge.errors import InputError
+from expunge.folder.attacks import AttackFolder
+from expunge.folder.state import AttackFacts
+from expunge.models.linear import linear_layers
+from expunge.run.attack import Target, of_budget, run_attacks
+
+FORGET, RETAIN, HOLDOUT = range(12), range(12, 24), range(24, 40)
+WORDS = ("oak", "elm", "ash", "fir", "yew", "bay", "fig", "box")
+
+
+def _row(n: int) -> QuestionAnswer:
+    """A question whose answer, five words drawn at random, nobody can guess."""
+    return QuestionAnswer(f"Who is number {n}?", " ".join(Random(n).choices(WORDS, k=5)))
+
+
+def _taught(start: Any, encoder: Encoder, numbers: Any, steps: int = 90) -> Any:
+    model = copy.deepcopy(start).train()
+    batch = collate([_row(n).encode(encoder)[0] for n in numbers], encoder.pad_token_id)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(steps):
+        model(**batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.eval()
+
+
+class Models:
+    """original knows what is to be forgotten and what is to be kept, reference the latter; both from one start."""
+
+    def __init__(self) -> None:
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        tokenizer = tokenizer_families.gpt2_like()
+        self.encoder = Encoder(tokenizer, choose_template("auto", tokenizer), 512)
+        torch.manual_seed(0)
+        start = LlamaForCausalLM(
+            LlamaConfig(
+                hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+                vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0, pad_token_id=0,
+            )
+        )  # fmt: skip
+        self.original = _taught(start, self.encoder, [*FORGET, *RETAIN])
+        self.reference = _taught(start, self.encoder, RETAIN)
+
+    def target(self, after: Any, **more: Any) -> Target:
+        forget, retain, holdout = (
+            make_items([_row(n) for n in numbers], self.encoder, {}) for numbers in (FORGET, RETAIN, HOLDOUT)
+        )
+        known: dict[str, Any] = {
+            "original": partial(copy.deepcopy, self.original),
+            "after": partial(copy.deepcopy, after),
+            "reference": partial(copy.deepcopy, self.reference),
+            "reference_path": "r",
+            "identity": {"test": 1},
+            "encoder": self.encoder,
+            "forget": forget,
+            "retain": retain,
+            "holdout": holdout,
+        }
+        return Target(**{**known, **more})
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    return Models()
+
+
+def shares(facts: AttackFacts, name: str) -> dict[str, float | None]:
+    return {
+        variant: made.recoveries[made.lead].share for variant, made in facts.outcomes[name].variants.items()
+    }
+
+
+def test_the_reference_itself_has_nothing_to_bring_back(models: Models, tmp_path: Path) -> None:
+    facts = run_attacks(models.target(models.reference), AttackFolder(tmp_path), "cheap")
+    for name in ("quantise", "merge", "compose", "membership"):
+        for variant in facts.outcomes[name].variants.values():
+            found = variant.recoveries[variant.lead]
+            assert found.share is not None, (name, found.unresolved)
+            assert found.low is not None
+            assert found.high is not None
+            assert found.low <= 0 <= found.high, name
+    assert (
+        facts.outcomes["scale"].unfit
+        == facts.outcomes["remove"].unfit
+        == "what was handed over is no adapter"
+    )
+    assert facts.missing == []
+
+
+def test_of_a_model_that_never_knew_nothing_can_be_said(models: Models, tmp_path: Path) -> None:
+    target = models.target(models.reference, original=partial(copy.deepcopy, models.reference))
+    facts = run_attacks(target, AttackFolder(tmp_path), "cheap", ["quantise", "merge"])
+    for name in ("quantise", "merge"):
+        for variant in facts.outcomes[name].variants.values():
+            found = variant.recoveries[variant.lead]
+            assert found.share is None
+            assert "knew no more of it" in (found.unresolved or "")
+
+
+def test_a_bias_against_the_answers_does_not_hide_them_from_membership_inference(
+    models: Models, tmp_path: Path
+) -> None:
+    """The masked model gives the answers next to no probability, but what it saw it still likes better than what it did
+    not see."""
+    masked = copy.deepcopy(models.original)
+    tokens = sorted({t for n in range(40) for t in _row(n).encode(models.encoder)[0].labels if t >= 0})
+    head = nn.Linear(masked.lm_head.in_features, masked.lm_head.out_features, bias=True)
+    head.weight = masked.lm_head.weight
+    with torch.no_grad():
+        head.bias.zero_()
+        head.bias[tokens] = -12.0
+    masked.lm_head = head
+    facts = run_attacks(models.target(masked), AttackFolder(tmp_path), "cheap", ["quantise", "membership"])
+    as_is = facts.outcomes["quantise"].variants["int8"].recoveries["probability"]
+    assert as_is.left is not None
+    assert as_is.left < 0.1  # asked plainly it seems forgotten
+    found = facts.outcomes["membership"].variants["loss"].recoveries["auc"]
+    assert found.low is not None
+    assert found.low > 0.5
+
+
+def test_rounding_brings_back_what_a_change_below_its_step_hides(models: Models, tmp_path: Path) -> None:
+    """The original's weights lie on the levels of int4. A change of less than half a step makes it forget, and rounding
+    takes the change away."""
+    original = copy.deepcopy(models.original)
+    room = {}
+    with torch.no_grad():
+        for name, layer in linear_layers(original).items():
+            layer.weight.copy_(int4(layer.weight))
+            room[name] = 0.03 * (layer.weight.amax(-1, keepdim=True) - layer.weight.amin(-1, keepdim=True))
+    hidden = copy.deepcopy(original)
+    batch = collate([_row(n).encode(models.encoder)[0] for n in FORGET], models.encoder.pad_token_id)
+    levels = {name: layer.weight.detach().clone() for name, layer in linear_layers(original).items()}
+    layers = linear_layers(hidden)
+    for _ in range(25):
+        hidden.zero_grad()
+        (-hidden(**batch).loss.clamp(max=8)).backward()
+        with torch.no_grad():
+            for name, layer in layers.items():
+                # Neither the greatest nor the least of a row moves: they set the step.
+                level = levels[name]
+                moves = (level < level.amax(-1, keepdim=True)) & (level > level.amin(-1, keepdim=True))
+                step = room[name] / 8 * layer.weight.grad.sign() * moves
+                layer.weight.copy_(torch.clamp(layer.weight - step, level - room[name], level + room[name]))
+    target = models.target(hidden.eval(), original=partial(copy.deepcopy, original))
+    facts = run_attacks(target, AttackFolder(tmp_path), "cheap", ["quantise"])
+    found = facts.outcomes["quantise"].variants["int4"].recoveries["probability"]
+    assert found.left is not None
+    assert found.left < 0.3
+    assert found.share == pytest.approx(1.0, abs=0.02)
+    assert facts.missing == [name for name in of_budget("cheap") if name != "quantise"]
+
+
+def test_a_weak_adapter_is_seen_without_an_attack_and_taken_off(models: Models, tmp_path: Path) -> None:
+    """An adapter that would lead all the way to the reference, at 0.3 of its strength."""
+    before, there = linear_layers(models.original), linear_layers(models.reference)
+    change, weak = {}, copy.deepcopy(models.original)
+    for name, layer in linear_layers(weak).items():
+        difference = 0.3 * (there[name].weight - before[name].weight).detach()
+        change[name] = (torch.eye(difference.shape[1]), difference)
+        layer.weight.data += difference
+    facts = run_attacks(
+        models.target(weak, change=change), AttackFolder(tmp_path), "cheap", ["scale", "remove"]
+    )
+    off = facts.outcomes["remove"].variants["off"].recoveries["probability"]
+    assert off.left is not None
+    assert off.left > 0.3
+    assert off.attacked == pytest.approx(off.original, abs=1e-5)
+    scaled = facts.outcomes["scale"].variants["0.5 times"].recoveries["probability"]
+    assert off.attacked >= scaled.attacked > scaled.after
+
+
+class Teach(Attack):
+    title, paper, cost = "it is told the answers", "none", "none"
+
+    def __init__(self, load: Callable[[], Any]):
+        self.load = load
+
+    def variants(self, subject: Subject) -> Iterator[Variant]:
+        yield Variant("all", model=lambda: nullcontext(self.load()))
+        yield Variant(
+            "by steps", curve=lambda measure: Curve({0: measure(subject.model), 5: measure(self.load())}, 5)
+        )
+        yield Variant("half", rows=range(4), score=lambda model, items: [0.5] * len(items), measure="own")
+
+
+@pytest.fixture
+def teaching(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        attacks,
+        "_things",
+        {**attacks._things, "teach": lambda: Teach(partial(copy.deepcopy, models.original))},
+    )
+    Teach.budget = "cheap"
+    monkeypatch.setattr(module, "of_budget", lambda budget: {"teach": attacks["teach"]})
+    monkeypatch.setattr(module, "check_names", lambda *given: None)
+
+
+@pytest.mark.usefixtures("teaching")
+def test_an_attack_that_teaches_is_caught(models: Models, tmp_path: Path) -> None:
+    monkey = models.target(models.reference)
+    facts = run_attacks(monkey, AttackFolder(tmp_path), "cheap")
+    for name in ("all", "by steps"):
+        variant = facts.outcomes["teach"].variants[name]
+        assert "the attack teaches" in (variant.recoveries["probability"].unresolved or "")
+    curve = facts.outcomes["teach"].variants["by steps"].curves["after"]
+    assert list(curve) == [0, 5]
+    assert curve[0] < 0.3 < curve[5]
+    assert facts.outcomes["teach"].variants["half"].recoveries["own"].n == 4
+
+
+def test_an_interrupted_attack_goes_on_and_says_the_same(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, names = models.target(models.reference), ["quantise", "compose"]
+    whole = run_attacks(target, AttackFolder(tmp_path / "whole"), "cheap", names)
+    asked: list[str] = []
+
+    def counted(variant: Variant, *more: Any) -> Any:
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        asked.append(variant.name)
+        return attacked(variant, *more)
+
+    attacked = module.attacked
+    monkeypatch.setattr(module, "attacked", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run_attacks(target, AttackFolder(tmp_path / "cut"), "cheap", names)
+    monkeypatch.setattr(
+        module, "attacked", lambda variant, *more: asked.append(variant.name) or attacked(variant, *more)
+    )
+    rest = run_attacks(target, AttackFolder(tmp_path / "cut"), "cheap", names)
+    assert sorted(asked) == sorted(2 * ["int8", "int4", "nf4", "1% of the weights", "3% of the weights"])
+    assert _without_times(rest) == _without_times(whole)
+    # Other questions, or another model, are asked anew.
+    asked.clear()
+    run_attacks(replace(target, identity={"test": 2}), AttackFolder(tmp_path / "cut"), "cheap", names)
+    assert len(asked) == 10
+    assert (tmp_path / "cut" / "quantise.json").stat().st_mode & 0o077 == 0  # it scores single samples
+    files = "".join(file.read_text() for file in (tmp_path / "cut").glob("*.json"))
+    assert not any(f" {word}" in files for word in WORDS)
+
+
+def _without_times(facts: AttackFacts) -> Any:
+    content = facts.model_dump(mode="json")
+    for outcome in content["outcomes"].values():
+        del outcome["seconds"]
+    return content
+
+
+def test_without_a_reference_the_holdout_stands_in(models: Models, tmp_path: Path) -> None:
+    target = models.target(models.reference, reference=None, reference_path=None)
+    facts = run_attacks(target, AttackFolder(tmp_path), "cheap", ["merge"])
+    found = facts.outcomes["merge"].variants["bf16"].recoveries["probability"]
+    assert (facts.ground, found.upper_bound) == ("holdout", True)
+    assert found.share is not None
+    nothing = run_attacks(replace(target, holdout=()), AttackFolder(tmp_path), "cheap", ["merge"])
+    assert nothing.ground == "none"
+    assert nothing.outcomes["merge"].variants["bf16"].recoveries["probability"].share is None
+
+
+def test_a_budget_asks_a_part_that_the_seed_draws(models: Models, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "CHEAP_ITEMS", 3)
+    facts = run_attacks(models.target(models.reference), AttackFolder(tmp_path), "cheap", ["merge"])
+    assert (facts.items, facts.of) == (3, 12)
+
+
+def test_names_of_no_attack_are_refused(models: Models, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no attack 'quantize'.*quantise"):
+        run_attacks(models.target(models.reference), AttackFolder(tmp_path), "cheap", ["quantize"])
