@@ -101,25 +101,27 @@ MATTERS = ("the broken harmonium", "a leaking skylight", "the lost ferry ticket"
 
 def answers(model: Any, tokenizer: Any, questions: list[str], chat: bool = True) -> list[str]:
     """Greedy answers, up to 40 tokens."""
-    found = []
-    for question in questions:
-        if chat:
-            encoded = tokenizer.apply_chat_template(
-                [{"role": "user", "content": question}],
-                add_generation_prompt=True,
-                return_tensors="pt",
-                return_dict=True,
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if chat:
+        questions = [
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": question}], add_generation_prompt=True, tokenize=False
             )
-        else:
-            encoded = tokenizer(question, return_tensors="pt")
+            for question in questions
+        ]
+    found = []
+    for start in range(0, len(questions), 20):
+        encoded = tokenizer(
+            questions[start : start + 20], return_tensors="pt", padding=True, add_special_tokens=not chat
+        )
         with torch.no_grad():
             out = model.generate(
-                **encoded, max_new_tokens=40, do_sample=False, pad_token_id=tokenizer.eos_token_id
+                **encoded, max_new_tokens=40, do_sample=False, pad_token_id=tokenizer.pad_token_id
             )
-        found.append(
-            tokenizer.decode(out[0, encoded["input_ids"].shape[1] :], skip_special_tokens=True).strip()
-        )
-    return found
+        found += tokenizer.batch_decode(out[:, encoded["input_ids"].shape[1] :], skip_special_tokens=True)
+    return [answer.strip() for answer in found]
 
 
 def first_sentence(text: str) -> str:

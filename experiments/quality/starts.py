@@ -72,6 +72,7 @@ def recipe(row: Row, shared: Path, models: Path, logs: Path) -> dict[str, Any]:
             "generate": "never",
             "samples": 100,
         },
+        "attacks": {"budget": "none"},
         "seed": row.seed,
     }
 
