@@ -119,3 +119,15 @@ def test_what_is_refused(
     assert (code, out) == (2, "")
     assert said in err
     assert "Traceback" not in err
+
+
+def test_a_run_with_nothing_to_compare_with_makes_none(
+    model_folder: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = small_recipe(model_folder, data_folder)
+    del recipe["attacks"]
+    recipe["adapter"] = {"initialization": "default", "rank": 2}
+    run = expunge.unlearn(recipe, output=tmp_path / "run")
+    assert run.state.get("attacks") is None
+    assert "no reference model (evaluation.reference) and no holdout" in capsys.readouterr().err
+    assert not list((tmp_path / "run").glob("attacks/*.json"))

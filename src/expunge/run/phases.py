@@ -290,11 +290,20 @@ def export(job: Job) -> None:
 
 
 def attacks(job: Job) -> None:
-    """Try to bring back what the model that is handed over has forgotten."""
+    """Try to bring back what the model that is handed over has forgotten.
+
+    The cheap ones are left out where neither a reference nor a holdout is there to compare with: nothing would follow.
+    """
     budget = job.recipe.attacks.budget
     assert budget != "none"
     job.release()
     target = replace(target_of_run(job, job.folder), watch=job.meter.watch)
+    if budget == "cheap" and target.ground == "none":
+        say(
+            "  Not made: there is no reference model (evaluation.reference) and no holdout (data.holdout) to compare "
+            "with. `expunge attack` makes them all the same."
+        )
+        return
     facts = run_attacks(target, job.folder.attacks, budget)
     if job.main_process:
         job.folder.update(attacks=facts.model_dump(mode="json"))
