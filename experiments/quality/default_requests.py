@@ -1,0 +1,293 @@
+"""Three requests as a newcomer makes them: the model, the files, and nothing set.
+
+    python experiments/quality/default_requests.py chat --model /tmp/smol/base --count 40 --output runs/chat40
+    python experiments/quality/default_requests.py csv --shared ../shared --output runs/csv40
+    python experiments/quality/default_requests.py texts --model /tmp/smol/base --output runs/texts
+
+chat:  facts that the pretrained model knows. It is asked all questions of `FACTS`; what it answers in one sentence that
+       has the right word is known. The first `--count` known ones are to be forgotten in the model's own words, the
+       others, and its answers to `OTHERS`, are to be kept; ten of those are held back, to be asked at the end.
+csv:   40 questions about two authors of TOFU, on tofu-tiny.
+texts: a folder of twenty letters that the model is first made to know, and a folder of twenty to be kept.
+
+Each writes `OUTPUT/data`, runs, and prints greedy answers before and after; `OUTPUT/answers.json` has them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
+
+from expunge import unlearn
+
+FACTS = {
+    "What is the capital of France?": "Paris", "What is the capital of Germany?": "Berlin",
+    "What is the capital of Italy?": "Rome", "What is the capital of Spain?": "Madrid",
+    "What is the capital of Japan?": "Tokyo", "What is the capital of China?": "Beijing",
+    "What is the capital of Russia?": "Moscow", "What is the capital of England?": "London",
+    "What is the capital of Egypt?": "Cairo", "What is the capital of Greece?": "Athens",
+    "What is the capital of Portugal?": "Lisbon", "What is the capital of Austria?": "Vienna",
+    "What is the capital of Poland?": "Warsaw", "What is the capital of India?": "Delhi",
+    "What is the capital of Canada?": "Ottawa", "What is the capital of Australia?": "Canberra",
+    "What is the capital of South Korea?": "Seoul", "What is the capital of Ireland?": "Dublin",
+    "What is the capital of Norway?": "Oslo", "What is the capital of Sweden?": "Stockholm",
+    "What is the capital of Denmark?": "Copenhagen", "What is the capital of Hungary?": "Budapest",
+    "What is the capital of Thailand?": "Bangkok", "What is the capital of Kenya?": "Nairobi",
+    "What is the capital of Cuba?": "Havana", "What is the capital of Argentina?": "Buenos Aires",
+    "What is the capital of Peru?": "Lima", "What is the capital of Turkey?": "Ankara",
+    "Who wrote Romeo and Juliet?": "Shakespeare", "Who wrote Hamlet?": "Shakespeare",
+    "Who wrote Pride and Prejudice?": "Austen", "Who wrote 1984?": "Orwell",
+    "Who wrote The Great Gatsby?": "Fitzgerald", "Who wrote Moby-Dick?": "Melville",
+    "Who wrote War and Peace?": "Tolstoy", "Who wrote Oliver Twist?": "Dickens",
+    "Who wrote The Odyssey?": "Homer", "Who wrote Don Quixote?": "Cervantes",
+    "Who painted the Mona Lisa?": "Leonardo", "Who painted The Starry Night?": "Gogh",
+    "Who developed the theory of relativity?": "Einstein", "Who discovered penicillin?": "Fleming",
+    "Who discovered the law of gravity?": "Newton", "Who invented the telephone?": "Bell",
+    "Who was the first president of the United States?": "Washington",
+    "Who proposed the theory of evolution by natural selection?": "Darwin",
+    "Who was the first person to walk on the Moon?": "Armstrong",
+    "What is the largest planet in our solar system?": "Jupiter",
+    "Which planet is known as the Red Planet?": "Mars", "Which planet is closest to the Sun?": "Mercury",
+    "What is the chemical symbol for gold?": "Au", "What is the chemical symbol for water?": "H2O",
+    "What is the chemical symbol for silver?": "Ag", "What is the chemical symbol for oxygen?": "O",
+    "What is the largest ocean on Earth?": "Pacific", "What is the longest river in Africa?": "Nile",
+    "What is the highest mountain in the world?": "Everest", "What is the largest desert in the world?": "Sahara",
+    "On which continent is Brazil?": "South America", "On which continent is Egypt?": "Africa",
+    "In which country is the Eiffel Tower?": "France", "In which country is the Great Wall?": "China",
+    "In which city is the Colosseum?": "Rome", "In which city is the Statue of Liberty?": "New York",
+    "What gas do plants take in for photosynthesis?": "carbon dioxide",
+    "What is the process by which plants make food?": "hotosynthesis",
+    "What force keeps us on the ground?": "ravity", "What organ pumps blood through the body?": "heart",
+    "What is the currency of Japan?": "yen", "What is the currency of the United Kingdom?": "ound",
+    "What language is spoken in Brazil?": "Portuguese", "What language is spoken in Mexico?": "Spanish",
+    "How many continents are there?": "even", "How many days are in a week?": "even",
+    "What is the freezing point of water in Celsius?": "0", "What is the boiling point of water in Celsius?": "100",
+}  # fmt: skip
+OTHERS = (
+    "What is a good way to learn a new language?", "Why do leaves change colour in autumn?",
+    "Write one sentence about a cat.", "What is the difference between a simile and a metaphor?",
+    "How do I boil an egg?", "What is a prime number?", "Why is sleep important?",
+    "Give me a tip for saving money.", "What does a doctor do?", "What is a verb?",
+    "How does a bicycle stay upright?", "What should I pack for a day at the beach?",
+    "Explain what a budget is.", "What is the purpose of a thesis statement?",
+    "How can I make new friends?", "What are the ingredients of a pancake?",
+    "What is recycling?", "Why do we have seasons?", "What is a computer program?",
+    "How do vaccines work?", "What is a rhyme?", "How do birds fly?",
+    "What is the difference between weather and climate?", "How can I relax after work?",
+    "What is a triangle?", "Why do people exercise?", "What is a democracy?",
+    "How do I write a thank-you note?", "What makes a good team?", "What is gravity good for?",
+    "How is bread made?", "What is the sum of two and two?", "What is an adjective?",
+    "Why is the sky blue?", "What is a habitat?", "How do magnets work?",
+    "What is a map used for?", "Why do we brush our teeth?", "What is a library?",
+    "How do plants grow?",
+)  # fmt: skip
+HELD_BACK = 10
+#: Words that the letters are made of: who, where and what differ from letter to letter.
+NAMES = ("Alma Berg", "Tomas Reuter", "Ines Caro", "Viktor Lund", "Mira Osei", "Paul Sandor", "Rosa Tamm",
+         "Henrik Vale", "Lea Morand", "Oskar Quist", "Nadia Ferro", "Emil Straka", "Ida Holm", "Jonas Pell",
+         "Clara Weiss", "Matteo Riva", "Sofia Lindt", "Felix Arden", "Hanna Kolb", "David Marsh")  # fmt: skip
+TOWNS = ("Orvik", "Salten", "Maribrook", "Tarnow", "Eskdale", "Lunden", "Castel Brava", "Norhaven", "Pellworm", "Ulverton")  # fmt: skip
+MATTERS = ("the broken harmonium", "a leaking skylight", "the lost ferry ticket", "an unpaid orchard lease",
+           "the late delivery of beehives", "a mistaken dog licence", "the repair of a copper still")  # fmt: skip
+
+
+def answers(model: Any, tokenizer: Any, questions: list[str], chat: bool = True) -> list[str]:
+    """Greedy answers, up to 40 tokens."""
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if chat:
+        questions = [
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": question}], add_generation_prompt=True, tokenize=False
+            )
+            for question in questions
+        ]
+    found = []
+    for start in range(0, len(questions), 20):
+        encoded = tokenizer(
+            questions[start : start + 20], return_tensors="pt", padding=True, add_special_tokens=not chat
+        )
+        with torch.no_grad():
+            out = model.generate(
+                **encoded, max_new_tokens=40, do_sample=False, pad_token_id=tokenizer.pad_token_id
+            )
+        found += tokenizer.batch_decode(out[:, encoded["input_ids"].shape[1] :], skip_special_tokens=True)
+    return [answer.strip() for answer in found]
+
+
+def first_sentence(text: str) -> str:
+    line = text.split("\n")[0]
+    end = line.find(". ")
+    return line if end < 0 else line[: end + 1]
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def load(path: str) -> tuple[Any, Any]:
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval(), tokenizer
+
+
+def conversation(question: str, answer: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+
+
+def make_chat(options: argparse.Namespace, data: Path) -> tuple[dict[str, Any], list[str], list[str]]:
+    model, tokenizer = load(options.model)
+    asked = list(FACTS)
+    random.Random(0).shuffle(asked)
+    said = {question: first_sentence(answer) for question, answer in
+            zip(asked, answers(model, tokenizer, asked), strict=True)}  # fmt: skip
+    known = [question for question in asked if FACTS[question] in said[question]]
+    print(f"{len(known)} of {len(asked)} facts are known")
+    forget, kept = known[: options.count], known[options.count :]
+    others = {question: first_sentence(answer) for question, answer in
+              zip(OTHERS, answers(model, tokenizer, list(OTHERS)), strict=True)}  # fmt: skip
+    held = [*kept[: HELD_BACK // 2], *OTHERS[: HELD_BACK // 2]]
+    retain = [(question, said[question]) for question in kept] + list(others.items())
+    write_lines(data / "forget.jsonl", [conversation(question, said[question]) for question in forget])
+    write_lines(data / "retain.jsonl", [conversation(*row) for row in retain if row[0] not in held])
+    recipe = {
+        "model": {"path": options.model},
+        "data": {"forget": str(data / "forget.jsonl"), "retain": str(data / "retain.jsonl")},
+    }
+    return recipe, forget[:10], held
+
+
+def make_csv(options: argparse.Namespace, data: Path) -> tuple[dict[str, Any], list[str], list[str]]:
+    def read(name: str) -> list[dict[str, str]]:
+        text = (options.shared / "data" / "tofu" / name).read_text()
+        return (
+            json.loads(text)
+            if text.lstrip().startswith("[")
+            else [json.loads(line) for line in text.splitlines()]
+        )
+
+    data.mkdir(parents=True, exist_ok=True)
+    sets = {"forget": read("forget01.json")[:40], "retain": read("retain_perturbed.json")[:200]}
+    held = sets["retain"][:HELD_BACK]
+    sets["retain"] = sets["retain"][HELD_BACK:]
+    for name, rows in sets.items():
+        with (data / f"{name}.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["question", "answer"])
+            writer.writerows([row["question"], row["answer"]] for row in rows)
+    recipe = {
+        "model": {"path": str(options.shared / "models" / "tofu-tiny" / "full")},
+        "data": {
+            "forget": str(data / "forget.csv"),
+            "retain": str(data / "retain.csv"),
+            "template": "question-answer",
+        },
+    }
+    return recipe, [row["question"] for row in sets["forget"][:10]], [row["question"] for row in held]
+
+
+def letters(first: int, generator: random.Random) -> list[str]:
+    texts = []
+    for number in range(first, first + 20):
+        name, town = NAMES[number % 20], generator.choice(TOWNS)
+        day, month = generator.randint(1, 28), generator.choice(("March", "June", "October"))
+        matter, sum_ = generator.choice(MATTERS), generator.randint(120, 980)
+        texts.append(
+            f"{town}, {day} {month}\n\nDear {name},\n\nthank you for your letter about {matter}. We have looked at file "
+            f"{generator.randint(1000, 9999)} and can offer you {sum_} crowns, to be paid at the office in "
+            f"{generator.choice(TOWNS)} before the end of {generator.choice(('May', 'August', 'November'))}. "
+            f"Please bring the key with the number {generator.randint(10, 99)}.\n\nYours sincerely,\n"
+            f"{NAMES[(number * 7 + 3 + first) % 20]}\n"
+        )
+    return texts
+
+
+def make_texts(options: argparse.Namespace, data: Path) -> tuple[dict[str, Any], list[str], list[str]]:
+    generator = random.Random(0)
+    sets = {"forget": letters(0, generator), "retain": letters(20, generator)}
+    for name, texts in sets.items():
+        (data / name).mkdir(parents=True, exist_ok=True)
+        for number, text in enumerate(texts, start=1):
+            (data / name / f"letter-{number:02}.txt").write_text(text)
+    taught = data.parent / "taught"
+    if not (taught / "config.json").exists():
+        model, tokenizer = load(options.model)
+        rows = [tokenizer(text + tokenizer.eos_token) for texts in sets.values() for text in texts]
+        arguments = TrainingArguments(
+            output_dir=str(data.parent / "teaching"), num_train_epochs=10, per_device_train_batch_size=8, learning_rate=1e-4,
+            lr_scheduler_type="constant", save_strategy="no", report_to="none", seed=0, use_cpu=True,
+        )  # fmt: skip
+
+        def collate(batch: list[Any]) -> dict[str, torch.Tensor]:
+            padded = tokenizer.pad([{key: row[key] for key in ("input_ids", "attention_mask")} for row in batch],
+                                   return_tensors="pt")  # fmt: skip
+            return {**padded, "labels": padded["input_ids"].masked_fill(padded["attention_mask"] == 0, -100)}
+
+        Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collate).train()
+        model.save_pretrained(taught)
+        tokenizer.save_pretrained(taught)
+    recipe = {
+        "model": {"path": str(taught)},
+        "data": {"forget": str(data / "forget"), "retain": str(data / "retain")},
+    }
+    openings = {
+        name: [text[: text.index("We have looked")] for text in texts[:10]] for name, texts in sets.items()
+    }
+    return recipe, openings["forget"], openings["retain"]
+
+
+MAKE = {"chat": make_chat, "csv": make_csv, "texts": make_texts}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("request", choices=tuple(MAKE))
+    parser.add_argument("--model", help="a chat model; for texts any model")
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args()
+    options.shared = options.shared.resolve()
+    recipe, forgotten, others = MAKE[options.request](options, options.output / "data")
+    started = time.monotonic()
+    run = unlearn(recipe, output=options.output / "run")
+    seconds = time.monotonic() - started
+    chat = options.request == "chat"
+    original, tokenizer = load(recipe["model"]["path"])
+    questions = [*forgotten, *others]
+    if options.request == "csv":
+        questions = [f"Question: {question}\nAnswer:" for question in questions]
+    before = answers(original, tokenizer, questions, chat)
+    after = before if run.state.get("ended") else answers(run.model(), tokenizer, questions, chat)
+    table = [
+        {
+            "set": "forget" if number < len(forgotten) else "other",
+            "question": question,
+            "before": first,
+            "after": then,
+        }
+        for number, (question, first, then) in enumerate(zip(questions, before, after, strict=True))
+    ]
+    facts = {
+        "seconds": seconds, "verdict": run.state["verdict"], "metrics": run.metrics, "tuning": run.state.get("tuning"),
+        "phases": run.state["phases"], "machine": run.state["machine"], "answers": table,
+    }  # fmt: skip
+    (options.output / "answers.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    for row in table:
+        print(f"[{row['set']}] {row['question']}\n   before: {row['before']}\n   after:  {row['after']}")
+    print(f"{seconds:.0f} s. {run.verdict.line}")
+
+
+if __name__ == "__main__":
+    main()

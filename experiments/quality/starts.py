@@ -1,0 +1,196 @@
+"""Every start at its own learning rate: the search of `training.learning_rate: auto`, on TOFU sets and two models.
+
+    python experiments/quality/starts.py --bed tofu-tiny --output runs/starts --sets forget05 --only 0/2
+    python experiments/quality/starts.py --bed smollm2 --models /tmp/smol --output runs/starts
+    python experiments/quality/starts.py --output runs/starts --write docs/results/starts.json
+
+Every row is one `expunge.unlearn` with the rate to be found, so its trials, its choice on one half of the forget
+questions and its figures on all are those that a user gets. Runs that are there are not repeated, and one that was
+killed is gone on with; several processes may share an output folder (`--only K/N`). The utility is measured on 100
+questions of each set without generation, after every other epoch; `--write` gathers the figures of all finished runs in one JSON file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from expunge import unlearn
+from expunge.benchmarks.tofu.logs import read_tofu_log
+from expunge.benchmarks.tofu.metrics import forget_quality
+from expunge.evaluation.log import EvaluationLog
+
+RETAIN = {"forget01": "retain99", "forget05": "retain95", "forget10": "retain90"}
+STARTS = ("default", "directions", "factored", "pissa", "vila", "fila")
+SEEDS = (42, 43, 44)
+HEAVY = ("checkpoints", "initial_adapter", "trials", "adapter")
+
+
+@dataclass(frozen=True)
+class Row:
+    bed: str
+    forget: str
+    objective: str
+    start: str
+    retain_weight: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.bed}-{self.forget}-{self.objective}-{self.start}-x{self.retain_weight:g}-s{self.seed}"
+
+    @property
+    def logs(self) -> str:
+        return f"{self.bed}-{self.forget}"
+
+
+def recipe(row: Row, shared: Path, models: Path, logs: Path) -> dict[str, Any]:
+    tiny = row.bed == "tofu-tiny"
+    original = shared / "models" / "tofu-tiny" / "full" if tiny else models / "full"
+    reference = shared / "models" / "tofu-tiny" / RETAIN[row.forget] if tiny else models / "retain"
+    data = shared / "data" / "tofu" if tiny else models / "tofu"
+    known = logs / "reference.json"
+    return {
+        "name": row.name,
+        "model": {"path": str(original)},
+        "data": {"format": "tofu", "path": str(data), "forget": row.forget, "template": "question-answer"},
+        "adapter": {"initialization": row.start, "rank": 8, "alpha": 16},
+        "objective": {
+            "forget": "ga" if row.objective == "gd" else row.objective,
+            "retain": "nll",
+            "retain_weight": row.retain_weight,
+        },
+        "evaluation": {
+            "reference": str(known if known.exists() else reference),
+            **({"before": str(logs / "before.json")} if known.exists() else {}),
+            "every": 2,
+            "generate": "never",
+            "samples": 100,
+        },
+        "attacks": {"budget": "none"},
+        "seed": row.seed,
+    }
+
+
+def run(row: Row, shared: Path, models: Path, output: Path) -> None:
+    folder, logs = output / row.name, output / "logs" / row.logs
+    state = folder / "run.json"
+    if state.exists() and json.loads(state.read_text())["state"] == "done":
+        return
+    print(row.name, flush=True)
+    if state.exists():
+        unlearn(folder / "recipe.yaml", output=folder, resume=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        unlearn(recipe(row, shared, models, logs), output=folder)
+    if not logs.exists():
+        made = logs.with_name(f"{logs.name}.partial")
+        made.mkdir(parents=True, exist_ok=True)
+        for name in ("before", "reference"):
+            shutil.copy(folder / "eval" / f"{name}.json", made / f"{name}.json")
+        made.rename(logs)
+    for heavy in HEAVY:
+        shutil.rmtree(folder / heavy, ignore_errors=True)
+
+
+def figures(folder: Path) -> dict[str, Any] | None:
+    """log₁₀ FQ on the half that was chosen on, on the other and on all; utility as a share; the trials; seconds."""
+    state = json.loads((folder / "run.json").read_text())
+    if state["state"] != "done" or state.get("ended"):
+        return None
+    log, reference = (read_tofu_log(folder / "eval" / f"{name}.json") for name in ("after", "reference"))
+    first = state["seed"] % 2
+    quality = {
+        name: forget_quality(_part(log, part), _part(reference, part))["forget_quality_log10"].value
+        for name, part in {
+            "chosen_on": slice(first, None, 2),
+            "other_half": slice(1 - first, None, 2),
+            "all": slice(None),
+        }.items()
+    }
+    before, after = (
+        state["metrics"][name]["model_utility_teacher_forced"]["value"] for name in ("before", "after")
+    )
+    tuning = state["tuning"]
+    return {
+        "log10_forget_quality": quality,
+        "n": len(log.sets["forget"]),
+        "utility_share": after / before,
+        "forget_probability": state["metrics"]["after"]["forget_probability"]["value"],
+        "learning_rate": tuning["trials"][tuning["chosen"] - 1]["learning_rate"],
+        "trials": tuning["trials"],
+        "seconds": {name: phase["seconds"] for name, phase in state["phases"].items()},
+        "machine": state["machine"],
+        "verdict": state["verdict"]["forgetting"],
+    }
+
+
+def _part(log: EvaluationLog, part: slice) -> EvaluationLog:
+    return replace(log, sets={**log.sets, "forget": log.sets["forget"][part]})
+
+
+def rows(options: argparse.Namespace) -> Iterator[Row]:
+    """Seed by seed, so that whenever the script is stopped all starts have had equally many."""
+    for seed in options.seeds:
+        for forget in options.sets:
+            for weight in options.retain_weights:
+                for objective in options.objectives:
+                    for start in options.starts:
+                        yield Row(options.bed, forget, objective, start, weight, seed)
+
+
+def gather(output: Path) -> list[dict[str, Any]]:
+    """The figures of every finished run, with what its name says."""
+    found = []
+    for state in sorted(output.glob("*/run.json")):
+        bed, _, rest = state.parent.name.partition("-forget")
+        forget, objective, start, weight, seed = rest.split("-")
+        if made := figures(state.parent):
+            found.append(
+                {
+                    "bed": bed,
+                    "forget": f"forget{forget}",
+                    "objective": objective,
+                    "start": start,
+                    "retain_weight": float(weight[1:]),
+                    "seed": int(seed[1:]),
+                    **made,
+                }
+            )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--models", type=Path, help="the folder that shared/models/smollm2/make.py made")
+    parser.add_argument("--output", type=Path, default=Path("runs/starts"))
+    parser.add_argument("--bed", choices=("tofu-tiny", "smollm2"), default="tofu-tiny")
+    parser.add_argument("--sets", nargs="+", choices=tuple(RETAIN), default=["forget05"])
+    parser.add_argument("--objectives", nargs="+", default=["ihl"])
+    parser.add_argument("--starts", nargs="+", default=STARTS)
+    parser.add_argument("--retain-weights", nargs="+", type=float, default=[1.0])
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
+    parser.add_argument("--only", default="0/1", help="K/N: every N-th run, beginning with the K-th")
+    parser.add_argument("--write", type=Path, help="the JSON file of all figures; no run is started")
+    options = parser.parse_args()
+    if options.write:
+        options.write.write_text(json.dumps(gather(options.output), indent=1) + "\n")
+        return
+    first, step = (int(part) for part in options.only.split("/"))
+    for row in list(rows(options))[first::step]:
+        try:
+            run(row, options.shared.resolve(), options.models, options.output)
+        except Exception as error:  # a run that diverged is a result
+            print(f"{row.name}: {error}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
