@@ -94,7 +94,8 @@ HELD_BACK = 10
 NAMES = ("Alma Berg", "Tomas Reuter", "Ines Caro", "Viktor Lund", "Mira Osei", "Paul Sandor", "Rosa Tamm",
          "Henrik Vale", "Lea Morand", "Oskar Quist", "Nadia Ferro", "Emil Straka", "Ida Holm", "Jonas Pell",
          "Clara Weiss", "Matteo Riva", "Sofia Lindt", "Felix Arden", "Hanna Kolb", "David Marsh")  # fmt: skip
-TOWNS = ("Orvik", "Salten", "Maribrook", "Tarnow", "Eskdale", "Lunden", "Castel Brava", "Norhaven", "Pellworm", "Ulverton")  # fmt: skip
+TOWNS = ("Orvik", "Salten", "Maribrook", "Tarnow", "Eskdale", "Lunden", "Castel Brava", "Norhaven", "Pellworm",
+         "Ulverton")  # fmt: skip
 MATTERS = ("the broken harmonium", "a leaking skylight", "the lost ferry ticket", "an unpaid orchard lease",
            "the late delivery of beehives", "a mistaken dog licence", "the repair of a copper still")  # fmt: skip
 
@@ -202,8 +203,8 @@ def letters(first: int, generator: random.Random) -> list[str]:
         day, month = generator.randint(1, 28), generator.choice(("March", "June", "October"))
         matter, sum_ = generator.choice(MATTERS), generator.randint(120, 980)
         texts.append(
-            f"{town}, {day} {month}\n\nDear {name},\n\nthank you for your letter about {matter}. We have looked at file "
-            f"{generator.randint(1000, 9999)} and can offer you {sum_} crowns, to be paid at the office in "
+            f"{town}, {day} {month}\n\nDear {name},\n\nthank you for your letter about {matter}. We have looked "
+            f"at file {generator.randint(1000, 9999)} and can offer you {sum_} crowns, to be paid at the office in "
             f"{generator.choice(TOWNS)} before the end of {generator.choice(('May', 'August', 'November'))}. "
             f"Please bring the key with the number {generator.randint(10, 99)}.\n\nYours sincerely,\n"
             f"{NAMES[(number * 7 + 3 + first) % 20]}\n"
@@ -223,8 +224,9 @@ def make_texts(options: argparse.Namespace, data: Path) -> tuple[dict[str, Any],
         model, tokenizer = load(options.model)
         rows = [tokenizer(text + tokenizer.eos_token) for texts in sets.values() for text in texts]
         arguments = TrainingArguments(
-            output_dir=str(data.parent / "teaching"), num_train_epochs=10, per_device_train_batch_size=8, learning_rate=1e-4,
-            lr_scheduler_type="constant", save_strategy="no", report_to="none", seed=0, use_cpu=True,
+            output_dir=str(data.parent / "teaching"), num_train_epochs=10, per_device_train_batch_size=8,
+            learning_rate=1e-4, lr_scheduler_type="constant", save_strategy="no", report_to="none", seed=0,
+            use_cpu=True,
         )  # fmt: skip
 
         def collate(batch: list[Any]) -> dict[str, torch.Tensor]:

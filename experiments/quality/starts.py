@@ -7,7 +7,8 @@
 Every row is one `expunge.unlearn` with the rate to be found, so its trials, its choice on one half of the forget
 questions and its figures on all are those that a user gets. Runs that are there are not repeated, and one that was
 killed is gone on with; several processes may share an output folder (`--only K/N`). The utility is measured on 100
-questions of each set without generation, after every other epoch; `--write` gathers the figures of all finished runs in one JSON file.
+questions of each set without generation, after every other epoch; `--write` gathers the figures of all finished runs in
+one JSON file.
 """
 
 from __future__ import annotations
