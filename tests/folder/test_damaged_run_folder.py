@@ -23,7 +23,8 @@ from expunge.errors import InputError
 from expunge.folder.run import RunFolder, read_run_folder
 from expunge.report import report_run, write_continual_card, write_model_card
 from expunge.report.figures import loss_curves, utility_against_forgetting
-from expunge.report.page import forget_texts, gather_evidence
+from expunge.report.page import gather_evidence
+from expunge.report.samples import samples
 from expunge.report.tables import request_rows
 from expunge.run.export import export_run
 from expunge.storage import read_json, read_json_lines, write_json, write_json_lines
@@ -264,7 +265,7 @@ def test_every_value_of_an_evaluation_log(run: Path) -> None:
     def use() -> None:
         folder = read_run_folder(run)
         gather_evidence(folder)
-        forget_texts(folder)
+        samples(folder, whole=True)
 
     refused = refusals(file, changes(log), lambda changed: file.write_text(json.dumps(changed)), use)
     for key in ("schema", "sets", "sets.forget", "sets.forget.0.answer", "sets.forget.0.perturbed.0.tokens"):
