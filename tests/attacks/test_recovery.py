@@ -67,6 +67,11 @@ def test_without_anything_to_compare_with_there_are_raw_values() -> None:
     assert result.attacked == pytest.approx(0.5)
 
 
+def test_without_an_item_that_all_have_a_value_of_there_is_no_comparison() -> None:
+    nan = float("nan")
+    assert recovery([0.9, nan], [0.3, 0.3], [nan, 0.5], [0.1, 0.1], [0.2, 0.2]) is None
+
+
 def test_a_holdout_of_another_size_is_an_upper_bound() -> None:
     result = recovery(
         *(_around(m) for m in (0.9, 0.3, 0.5)), _around(0.1, 10), _around(0.2, 10), ground="holdout"

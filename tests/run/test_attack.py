@@ -295,3 +295,23 @@ def test_a_budget_asks_a_part_that_the_seed_draws(models: Models, tmp_path: Path
 def test_names_of_no_attack_are_refused(models: Models, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"there is no attack 'quantize'.*quantise"):
         run_attacks(models.target(models.reference), AttackFolder(tmp_path), "cheap", ["quantize"])
+
+
+def test_an_attack_that_gives_no_value_is_said_and_ends_nothing(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a holdout is too small for it, or no answer can be scored."""
+
+    class Mute(Attack):
+        title, paper, cost = "it asks what has no answer", "none", "none"
+
+        def variants(self, subject: Subject) -> Iterator[Variant]:
+            yield Variant("nothing", measure="own", score=lambda _, items: [float("nan")] * len(items))
+            if subject.role == "after" and subject.forget[0].sample == _row(0):
+                yield Variant("alone", measure="own", score=lambda _, items: [1.0] * len(items))
+
+    monkeypatch.setitem(vars(attacks)["_things"], "mute", Mute)
+    facts = run_attacks(models.target(models.reference), AttackFolder(tmp_path), "cheap", ["mute", "merge"])
+    assert facts.outcomes["mute"].variants == {}
+    assert facts.outcomes["mute"].unfit == "there is no item that every model was asked and gave a value for"
+    assert facts.outcomes["merge"].variants

@@ -62,14 +62,14 @@ def recovery(
     attacked_reference: Sequence[float] = (),
     ground: Ground = "reference",
     seed: int = 0,
-) -> Recovery:
+) -> Recovery | None:
     """RS by the formula above, from the values of single items, with the interval of the bootstrap over items.
 
     original, after, attacked: (n,), of the same items; items that are NaN in one of them are left out
     reference, attacked_reference: (n,) of the same items, resampled together with them; of a holdout (m,)
 
     Without values from before the attack (`after` is None, and `reference` is not looked at) all counts as lost:
-    E₀ = 0.
+    E₀ = 0. None where there is no item of which every model has a value.
     """
     ours = np.array([original, attacked if after is None else after, attacked], dtype=np.float64)
     theirs = np.array(
@@ -84,7 +84,7 @@ def recovery(
     ours = ours[:, valid]
     n = ours.shape[1]
     if n == 0:
-        raise ValueError("There is no item that every model was asked.")
+        return None
     f, u, u_a = ours.mean(1).tolist()
     known = None if after is None else u
     if ground == "none" or theirs.shape[1] == 0:

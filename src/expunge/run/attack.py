@@ -227,17 +227,22 @@ class _Attacks:
 
     def _outcome(self, name: str, attack: Attack) -> AttackOutcome:
         record = self.records[name]
-        variants = {} if record.unfit else record.measured.get("after", {})
+        asked = {} if record.unfit else record.measured.get("after", {})
+        compared = {variant: self._compared(name, attack, variant) for variant in asked}
+        variants = {variant: found for variant, found in compared.items() if found is not None}
         return AttackOutcome(
             title=attack.title,
             counts=attack.counts,
-            unfit=record.unfit,
+            unfit=NOT_ANSWERED if asked and not variants else record.unfit,
             seconds=sum(one.seconds for side in record.measured.values() for one in side.values()),
-            variants={variant: self._compared(name, attack, variant) for variant in variants},
+            variants=variants,
         )
 
-    def _compared(self, name: str, attack: Attack, variant: str) -> AttackVariant:
-        """What a variant brought back by every measure: the same attack on both models, the original without any."""
+    def _compared(self, name: str, attack: Attack, variant: str) -> AttackVariant | None:
+        """What a variant brought back by every measure: the same attack on both models, the original without any.
+
+        None where by no measure a single item has a value of every model: there is nothing to compare.
+        """
         measurements = {side: self.records[name].measured.get(side, {}).get(variant) for side in self.sides}
         whole = {side: self.records[PLAIN].measured[side][PLAIN].plain or {} for side in self.sides}
         plain = {
@@ -252,7 +257,9 @@ class _Attacks:
         recoveries = {}
         for measure in attack_values["after"]:
             own = measure not in plain["after"]  # a score of the attack's own
-            recoveries[measure] = recovery(
+            if any(measure not in attack_values[side] for side in self.sides):
+                continue  # as of a holdout that is too small for it
+            found = recovery(
                 _numbers((attack_values if own else plain)["original"][measure]),
                 None if own else _numbers(plain["after"][measure]),
                 _numbers(attack_values["after"][measure]),
@@ -260,6 +267,10 @@ class _Attacks:
                 _numbers(attack_values["reference"][measure]) if theirs else (),
                 self.target.ground,
             )
+            if found is not None:
+                recoveries[measure] = found
+        if not recoveries:
+            return None
         lead = self.lead if self.lead in recoveries else next(iter(recoveries))
         curves = {
             side: {step: _mean(values[lead]) for step, values in one.attacked.steps.items()}
@@ -273,6 +284,8 @@ class _Attacks:
         )
 
 
+#: Why nothing follows from an attack that was made.
+NOT_ANSWERED = "there is no item that every model was asked and gave a value for"
 #: The record of what the models say without any attack.
 PLAIN = "unattacked"
 WORDS: dict[Role, str] = {"after": "unlearned", "reference": "reference", "original": "original"}
