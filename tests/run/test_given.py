@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from expunge import InputError, Run, attach_adapter, unlearn
+from expunge.folder.lock import locked
 from small_recipe import small_recipe
 
 
@@ -126,6 +127,21 @@ def test_wrong_input_leaves_nothing(handed: InMemory, tmp_path: Path) -> None:
             **{**handed.arguments, "forget": [{"question": "Who?", "answer": ""}], "output": output},
         )
     assert not output.exists() or not any(output.iterdir())
+
+
+def test_what_another_process_keeps_there_stays(handed: InMemory, tmp_path: Path) -> None:
+    """It has begun with rows of its own, and has no state yet."""
+    folder = tmp_path / "run"
+    kept = folder / "data" / "forget.jsonl"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("its rows")
+    with (
+        locked(folder, "output"),
+        pytest.raises(InputError, match="is being written to by process"),
+    ):
+        unlearn(handed.recipe, **{**handed.arguments, "output": folder})
+    assert [path.name for path in kept.parent.iterdir()] == ["forget.jsonl"]
+    assert kept.read_text() == "its rows"
 
 
 @pytest.mark.parametrize(

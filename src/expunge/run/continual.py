@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from transformers import TrainerCallback
@@ -32,16 +33,22 @@ from .result import ContinualRun
 from .single import is_begun, run_recipe
 
 
-def run_requests(requests: Requests, resume: bool, callbacks: Sequence[TrainerCallback] = ()) -> ContinualRun:
+def run_requests(
+    requests: Requests,
+    resume: bool,
+    callbacks: Sequence[TrainerCallback] = (),
+    prepared: AbstractContextManager[None] = nullcontext(),
+) -> ContinualRun:
     """Run every request that is not finished yet, measure all earlier forget sets after each, combine the adapters.
 
     The utility that each request has to keep its share of is that of the model before all of them.
     callbacks: see `unlearn`; each request's training gets them
+    prepared:  as for `run_recipe`
 
     Raises `InputError` for wrong input of any request, before anything is written, and `RunFailed` where one fails.
     """
     folder = ContinualFolder(requests.output)
-    with locked(folder.path, f"output: {folder.path}"):
+    with locked(folder.path, f"output: {folder.path}"), prepared:
         return _run(requests, folder, resume, callbacks)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from transformers import TrainerCallback
@@ -26,17 +27,19 @@ def run_recipe(
     resume: bool,
     original_utility: float | None = None,
     callbacks: Sequence[TrainerCallback] = (),
+    prepared: AbstractContextManager[None] = nullcontext(),
 ) -> Run:
     """Run one recipe in its folder.
 
     original_utility: what the utility rule takes its share of; None for that of the model that the run starts from
     callbacks:        see `unlearn`
+    prepared:         entered once the folder is this process's alone, before it is looked at
 
     Raises `InputError` for wrong input, before anything is written, and `RunFailed` where training diverged before
     its first epoch was over.
     """
     folder = Path(recipe.output_folder)
-    with locked(folder, f"output: {folder}"), recording() as asked:
+    with locked(folder, f"output: {folder}"), prepared, recording() as asked:
         return _run(recipe, folder, resume, original_utility, callbacks, asked)
 
 

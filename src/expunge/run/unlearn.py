@@ -64,7 +64,7 @@ def unlearn(
     given = Given.checked(model, tokenizer, {"forget": forget, "retain": retain, "holdout": holdout})
     with naming_recipe(recipe), trusting(trust_remote_code):
         loaded = given.recipe(recipe, overrides, str(output) if output else None)
-        with given.kept(loaded, resume):
-            if isinstance(loaded, Recipe):
-                return run_recipe(loaded, resume, callbacks=callbacks)
-            return run_requests(loaded, resume, callbacks)
+        kept = given.kept(loaded, resume)
+        if isinstance(loaded, Recipe):
+            return run_recipe(loaded, resume, callbacks=callbacks, prepared=kept)
+        return run_requests(loaded, resume, callbacks, prepared=kept)
