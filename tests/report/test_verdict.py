@@ -396,6 +396,22 @@ def test_what_stands_against_it_and_what_to_try_next(after, word, against, follo
     assert verdict.line.endswith(f"Against it: {'; '.join(against)}. To try next: {'; '.join(following)}.")
 
 
+@pytest.mark.parametrize(
+    ("after", "following"),
+    [
+        (
+            figures(0.95, p=1e-20, ks=0.38),
+            "more training.epochs, more tuning.trials, or a lower objective.retain_weight",
+        ),
+        (figures(0.09, p=0.23, utility=0.5), "a higher objective.retain_weight, or more retain data"),
+        (figures(0.95, p=1e-20, ks=0.38, utility=0.5), "more training.epochs, or more retain data"),
+    ],
+    ids=["too weak", "too strong", "both"],
+)  # fmt: skip
+def test_a_rate_that_was_found_is_no_tip(after, following):
+    assert judge(evidence(after, shift=Shift(1e-6, 0.9), rate_found=True)).next == [following]
+
+
 def test_overshot_and_what_cannot_be_told():
     past = judge(evidence(figures(0.06, p=1e-8, ks=0.3), shift=Shift(short=0.8, beyond=1e-8)))
     assert past.to_json()["forgetting"] == "overshot"
@@ -403,6 +419,9 @@ def test_overshot_and_what_cannot_be_told():
     alone = judge(evidence(figures(0.09), before=without_quality(BEFORE), reference={}, shift=None))
     assert alone.to_json()["forgetting"] == "cannot be said"
     assert alone.next == ["a reference (evaluation.reference) or a holdout (data.holdout)"]
+    held_out = {**without_quality(BEFORE), "holdout_probability": figures(0.09)["forget_probability"]}
+    beside = judge(evidence(figures(0.09), before=held_out, reference={}, shift=None))
+    assert beside.next == ["a reference (evaluation.reference)"]
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,22 @@ from ..folder.state import ContinualState
 from ..storage import write_text
 from ..training.selection import UTILITY_SHARE
 from . import quantities
-from .evidence import Evidence, Finding, Forgetting, Tone, forget_log_ratios, lower, rule_utility, upper
+from .advice import AGAINST, MORE_UTILITY
+from .evidence import (
+    LEAST_FOR_UTILITY,
+    Evidence,
+    Finding,
+    Forgetting,
+    Tone,
+    forget_log_ratios,
+    lower,
+    rule_utility,
+    upper,
+)
 from .glossary import glossary
 from .page import templates
 from .tables import Cell
-from .verdict import AGAINST, LEAST_FOR_UTILITY, MORE_UTILITY, in_one_line, judge, limits
+from .verdict import in_one_line, judge, limits
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # it loads torch
 
 SIGNIFICANCE = 0.05
 HALF_WAY = 0.5
+#: Samples below which a share of the utility is not judged.
+LEAST_FOR_UTILITY = 30
 
 
 class Tone(str, Enum):
@@ -73,6 +75,7 @@ class Evidence:
                was the user's
     limit:    a sentence on what the form in which the result is handed over does not give
     attacks:  what came of them, None where none were made
+    rate_found: whether the learning rate was found by trials
     """
 
     before: Mapping[str, Metric] = field(default_factory=dict)
@@ -92,6 +95,7 @@ class Evidence:
     surrogate: Mapping[str, Any] = field(default_factory=dict)
     limit: str = DELIVERABLES["adapter"].limit
     attacks: AttackFacts | None = None
+    rate_found: bool = False
 
 
 def rule_utility(recorded: str | None, *sides: Collection[str]) -> str | None:

@@ -112,6 +112,7 @@ def gather_evidence(folder: RunFolder) -> Evidence:
         failed=folder.state.state == "failed",
         surrogate=dict(surrogate) if surrogate else {},
         attacks=folder.state.attacks,
+        rate_found=folder.state.tuning is not None,
         limit="" if folder.state.ended else deliverable(folder).limit,
     )
 

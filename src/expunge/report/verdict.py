@@ -16,15 +16,22 @@ from typing import Any
 
 from ..benchmarks.measures import phrase
 from ..folder.state import AttackFacts
-from .attacks import brought_back, judge_attacks, not_said
-from .evidence import HALF_WAY, SIGNIFICANCE, Evidence, Finding, Forgetting, Tone, lower, rule_utility, upper
+from .advice import MORE_UTILITY, Concluded, against, following
+from .attacks import judge_attacks, not_said
+from .evidence import (
+    HALF_WAY,
+    LEAST_FOR_UTILITY,
+    SIGNIFICANCE,
+    Evidence,
+    Finding,
+    Forgetting,
+    Tone,
+    lower,
+    rule_utility,
+    upper,
+)
 from .forgetting import beneath_the_answers, judge_forgetting
 from .quantities import count, number, percent
-
-#: Samples below which a share of the utility is not judged.
-LEAST_FOR_UTILITY = 30
-MORE_UTILITY = "Give more retain data, or data.retain: self, which has the model write it."
-STRONGER = "more training.epochs, or a higher training.learning_rate"
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ def judge(evidence: Evidence) -> Verdict:
         over_finding,
         *_course(evidence),
     ]
-    result = _Result(evidence, as_asked, forgetting, kept, bool(over), bool(hidden and hidden[0]))
+    concluded = Concluded(evidence, as_asked, forgetting, kept, bool(over), bool(hidden and hidden[0]))
     return Verdict(
         tone=_tone(evidence, forgetting, kept, over),
         headline=_headline(evidence, forgetting, kept, over),
@@ -96,97 +103,9 @@ def judge(evidence: Evidence) -> Verdict:
         utility_kept=kept,
         over_unlearned=over,
         findings=[finding for finding in findings if finding],
-        against=against(result),
-        next=following(result),
+        against=against(concluded),
+        next=following(concluded),
     )
-
-
-# --- what stands against it, and what to try
-
-
-@dataclass(frozen=True)
-class _Result:
-    """The conclusions so far.
-
-    as_asked: the forgetting without the attacks; over: signs of over-unlearning; hidden: only the answers have changed
-    """
-
-    evidence: Evidence
-    as_asked: Forgetting
-    forgetting: Forgetting
-    kept: bool | None
-    over: bool
-    hidden: bool
-
-
-AGAINST = {
-    Forgetting.PARTLY: "a part of the forget set is still recalled",
-    Forgetting.NOT: "the forget set is still recalled",
-    Forgetting.AS_ASKED: "attacks were not run, or not all",
-    Forgetting.UNRESOLVED: "the attacks cannot say whether it stays forgotten",
-    Forgetting.OVERSHOT: "the answers are avoided more than a model would that never saw them",
-    Forgetting.REDUCED: "there is no reference, a model that never saw the forget set, to compare with",
-    Forgetting.UNKNOWN: "what the model recalls was not measured",
-}
-
-
-def against(result: _Result) -> list[str]:
-    """The points that stand against the result, the weightiest first."""
-    evidence, forgetting = result.evidence, result.forgetting
-    if evidence.ended or forgetting is Forgetting.NEVER_KNOWN:
-        return []
-    name = rule_utility(evidence.utility, evidence.before, evidence.after)
-    few = name is not None and evidence.after[name].n < LEAST_FOR_UTILITY
-    attack = brought_back(evidence.attacks)
-    points = [
-        AGAINST.get(result.as_asked if attack else forgetting),
-        f"{percent(attack.share)} of what was lost comes to light where {attack.outcome.title}"
-        if attack
-        else None,
-        "the model lost utility" if result.kept is False else None,
-        f"the utility was measured on {evidence.after[name].n} samples only"
-        if result.kept is None and name is not None and few
-        else None,
-        "the utility was not measured" if result.kept is None and not few else None,
-        "there are signs of over-unlearning"
-        if result.over and forgetting is not Forgetting.OVERSHOT
-        else None,
-        "the true answers are still probable" if result.hidden else None,
-    ]
-    return [point for point in points if point]
-
-
-def following(result: _Result) -> list[str]:
-    """Tips on what to try next, where forgetting was too weak or too strong, or where that cannot be told."""
-    evidence, forgetting = result.evidence, result.forgetting
-    if forgetting is Forgetting.NEVER_KNOWN:
-        return ["check that model.path was trained on the forget set"]
-    if evidence.ended:
-        return [STRONGER]
-    strong = result.kept is False or result.over or forgetting is Forgetting.OVERSHOT
-    weak = forgetting in (Forgetting.PARTLY, Forgetting.NOT)
-    tips = []
-    if strong and weak:
-        tips.append("more training.epochs at a lower training.learning_rate, or more retain data")
-    elif weak:
-        tips.append(STRONGER)
-    elif strong:
-        tips.append(
-            "a higher objective.retain_weight, more retain data, or a lower training.learning_rate"
-            if result.kept is False
-            else "fewer training.epochs, or a lower training.learning_rate"
-        )
-    if forgetting is Forgetting.AS_ASKED:
-        tips.append("`expunge attack` on the run's folder")
-    if forgetting is Forgetting.UNRESOLVED:
-        tips.append("`expunge attack` with a --reference model")
-    if forgetting in (Forgetting.REDUCED, Forgetting.UNKNOWN):
-        tips.append("a reference (evaluation.reference) or a holdout (data.holdout)")
-    if result.kept is None:
-        tips.append("more retain data, or data.retain: self")
-    if result.hidden:
-        tips.append("a loss on the probabilities (objective.forget: ihl, npo)")
-    return tips
 
 
 # --- utility

@@ -24,10 +24,11 @@ from ..models.settings import Model
 from ..objectives import Objective, Term, retain_losses
 from ..progress import say
 from ..report import write_model_card, write_report
-from ..report.evidence import Evidence
+from ..report.advice import MORE_UTILITY
+from ..report.evidence import LEAST_FOR_UTILITY, Evidence
 from ..report.forgetting import clearly_unknown
 from ..report.page import gather_evidence
-from ..report.verdict import LEAST_FOR_UTILITY, MORE_UTILITY, judge
+from ..report.verdict import judge
 from ..storage import atomic_file, atomic_folder, recorded
 from ..training.selection import UTILITY_SHARE
 from ..training.stopping import all_reached, check_thresholds

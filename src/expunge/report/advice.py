@@ -1,0 +1,119 @@
+"""What stands against a result, and what to try next. Pure: conclusions in, a few words out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .attacks import brought_back
+from .evidence import LEAST_FOR_UTILITY, Evidence, Forgetting, rule_utility
+from .quantities import percent
+
+MORE_UTILITY = "Give more retain data, or data.retain: self, which has the model write it."
+
+
+@dataclass(frozen=True)
+class Strength:
+    """Tips where forgetting was too weak; too strong, so that utility was lost; both at once; or went too far."""
+
+    stronger: str
+    kinder: str
+    both: str
+    weaker: str
+
+
+#: Where the recipe gave the learning rate, and where trials found the best one: then it is no tip.
+WHERE_GIVEN = Strength(
+    stronger="more training.epochs, or a higher training.learning_rate",
+    kinder="a higher objective.retain_weight, more retain data, or a lower training.learning_rate",
+    both="more training.epochs at a lower training.learning_rate, or more retain data",
+    weaker="fewer training.epochs, or a lower training.learning_rate",
+)
+WHERE_FOUND = Strength(
+    stronger="more training.epochs, more tuning.trials, or a lower objective.retain_weight",
+    kinder="a higher objective.retain_weight, or more retain data",
+    both="more training.epochs, or more retain data",
+    weaker="fewer training.epochs, or a higher objective.retain_weight",
+)
+
+
+@dataclass(frozen=True)
+class Concluded:
+    """What the verdict has concluded.
+
+    as_asked: the forgetting without the attacks; over: signs of over-unlearning; hidden: only the answers have changed
+    """
+
+    evidence: Evidence
+    as_asked: Forgetting
+    forgetting: Forgetting
+    kept: bool | None
+    over: bool
+    hidden: bool
+
+
+AGAINST = {
+    Forgetting.PARTLY: "a part of the forget set is still recalled",
+    Forgetting.NOT: "the forget set is still recalled",
+    Forgetting.AS_ASKED: "attacks were not run, or not all",
+    Forgetting.UNRESOLVED: "the attacks cannot say whether it stays forgotten",
+    Forgetting.OVERSHOT: "the answers are avoided more than a model would that never saw them",
+    Forgetting.REDUCED: "there is no reference, a model that never saw the forget set, to compare with",
+    Forgetting.UNKNOWN: "what the model recalls was not measured",
+}
+
+
+def against(result: Concluded) -> list[str]:
+    """The points that stand against the result, the weightiest first."""
+    evidence, forgetting = result.evidence, result.forgetting
+    if evidence.ended or forgetting is Forgetting.NEVER_KNOWN:
+        return []
+    name = rule_utility(evidence.utility, evidence.before, evidence.after)
+    few = name is not None and evidence.after[name].n < LEAST_FOR_UTILITY
+    attack = brought_back(evidence.attacks)
+    points = [
+        AGAINST.get(result.as_asked if attack else forgetting),
+        f"{percent(attack.share)} of what was lost comes to light where {attack.outcome.title}"
+        if attack
+        else None,
+        "the model lost utility" if result.kept is False else None,
+        f"the utility was measured on {evidence.after[name].n} samples only"
+        if result.kept is None and name is not None and few
+        else None,
+        "the utility was not measured" if result.kept is None and not few else None,
+        "there are signs of over-unlearning"
+        if result.over and forgetting is not Forgetting.OVERSHOT
+        else None,
+        "the true answers are still probable" if result.hidden else None,
+    ]
+    return [point for point in points if point]
+
+
+def following(result: Concluded) -> list[str]:
+    """Tips on what to try next, where forgetting was too weak or too strong, or where that cannot be told."""
+    evidence, forgetting = result.evidence, result.forgetting
+    if forgetting is Forgetting.NEVER_KNOWN:
+        return ["check that model.path was trained on the forget set"]
+    strength = WHERE_FOUND if evidence.rate_found else WHERE_GIVEN
+    if evidence.ended:
+        return [strength.stronger]
+    strong = result.kept is False or result.over or forgetting is Forgetting.OVERSHOT
+    weak = forgetting in (Forgetting.PARTLY, Forgetting.NOT)
+    tips = []
+    if strong and weak:
+        tips.append(strength.both)
+    elif weak:
+        tips.append(strength.stronger)
+    elif strong:
+        tips.append(strength.kinder if result.kept is False else strength.weaker)
+    if forgetting is Forgetting.AS_ASKED:
+        tips.append("`expunge attack` on the run's folder")
+    if forgetting is Forgetting.UNRESOLVED:
+        tips.append("`expunge attack` with a --reference model")
+    if forgetting in (Forgetting.REDUCED, Forgetting.UNKNOWN):
+        held_out = any(name.startswith("holdout_") for name in evidence.before)
+        tips.append(f"a reference (evaluation.reference){'' if held_out else ' or a holdout (data.holdout)'}")
+    if result.kept is None:
+        tips.append("more retain data, or data.retain: self")
+    if result.hidden:
+        tips.append("a loss on the probabilities (objective.forget: ihl, npo)")
+    return tips
