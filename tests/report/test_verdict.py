@@ -585,6 +585,23 @@ def test_an_attack_counts_once_its_whole_interval_is_above_a_tenth(share, expect
     assert verdict.satisfied is (expected is Forgetting.FORGOTTEN)
 
 
+def test_an_attack_that_may_have_brought_back_too_much_is_said():
+    """12.9 % is more than a tenth, 9.9 % to 15.9 % is not wholly above it."""
+    verdict = judge(evidence(FORGOT, attacks=attacks(quantise=0.129, merge=0.0)))
+    assert verdict.against == [
+        "12.9 % of what was lost may come to light where the weights are rounded to 8 or 4 bits, on too few questions "
+        "to be sure"
+    ]
+    assert verdict.next == ["`expunge attack --budget full` on the run's folder"]
+    sentence = text(verdict, "An attack may bring some of it back")
+    assert sentence.endswith(
+        "Too much is above 10.0 %, with the whole interval: on so few questions this may be chance."
+    )
+    least = judge(evidence(FORGOT, attacks=attacks(quantise=0.099, merge=0.0)))
+    assert (least.against, least.next) == ([], [])
+    assert text(least, "The attacks bring little back").endswith("It would be too much above 10.0 %.")
+
+
 def test_the_worst_attack_leads():
     verdict = judge(evidence(FORGOT, attacks=attacks(merge=0.02, quantise=0.42)))
     assert verdict.headline == "Partly forgotten, and the model's utility is kept."

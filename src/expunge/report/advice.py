@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .attacks import brought_back
+from .attacks import brought_back, may_have_brought_back
 from .evidence import LEAST_FOR_UTILITY, Evidence, Forgetting, rule_utility
 from .quantities import percent
 
@@ -69,11 +69,15 @@ def against(result: Concluded) -> list[str]:
         return []
     name = rule_utility(evidence.utility, evidence.before, evidence.after)
     few = name is not None and evidence.after[name].n < LEAST_FOR_UTILITY
-    attack = brought_back(evidence.attacks)
+    attack, unsure = brought_back(evidence.attacks), may_have_brought_back(evidence.attacks)
     points = [
         AGAINST.get(result.as_asked if attack else forgetting),
         f"{percent(attack.share)} of what was lost comes to light where {attack.outcome.title}"
         if attack
+        else None,
+        f"{percent(unsure.share)} of what was lost may come to light where {unsure.outcome.title}, on too few "
+        "questions to be sure"
+        if unsure
         else None,
         "the model lost utility" if result.kept is False else None,
         f"the utility was measured on {evidence.after[name].n} samples only"
@@ -107,6 +111,8 @@ def following(result: Concluded) -> list[str]:
         tips.append(strength.kinder if result.kept is False else strength.weaker)
     if forgetting is Forgetting.AS_ASKED:
         tips.append("`expunge attack` on the run's folder")
+    if may_have_brought_back(evidence.attacks):
+        tips.append("`expunge attack --budget full` on the run's folder")
     if forgetting is Forgetting.UNRESOLVED:
         tips.append("`expunge attack` with a --reference model")
     if forgetting in (Forgetting.REDUCED, Forgetting.UNKNOWN):

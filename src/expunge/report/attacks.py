@@ -44,6 +44,11 @@ class Worst:
         return self.recovery.upper_bound and self._above
 
     @property
+    def unsure(self) -> bool:
+        """Whether the share is too much and its interval reaches below: too few questions to say."""
+        return not self.recovery.upper_bound and self.share > TOO_MUCH and not self._above
+
+    @property
     def _above(self) -> bool:
         return self.recovery.low is not None and self.recovery.low > TOO_MUCH
 
@@ -108,7 +113,12 @@ def judge_attacks(facts: AttackFacts | None, forgetting: Forgetting) -> tuple[Fo
         return (Forgetting.PARTLY if asked else forgetting), Finding(
             Tone.BAD, "An attack brings it back", text
         )
-    text = f"{_tried(facts)} The strongest, {reached}.{trace} It would be too much above {percent(TOO_MUCH)}."
+    text = f"{_tried(facts)} The strongest, {reached}.{trace} "
+    text += (
+        f"Too much is above {percent(TOO_MUCH)}, with the whole interval: on so few questions this may be chance."
+        if worst.unsure
+        else f"It would be too much above {percent(TOO_MUCH)}."
+    )
     if worst.may_be_too_much:
         text += " Whether it is cannot be said without a reference model, which is attacked likewise."
         return (Forgetting.UNRESOLVED if asked else forgetting), Finding(
@@ -117,13 +127,21 @@ def judge_attacks(facts: AttackFacts | None, forgetting: Forgetting) -> tuple[Fo
     if facts.missing:
         text += f" Not run: {', '.join(facts.missing)}."
         return (Forgetting.AS_ASKED if asked else forgetting), Finding(Tone.OPEN, "Attacks not all run", text)
+    if worst.unsure:
+        return forgetting, Finding(Tone.CAUTION, "An attack may bring some of it back", text)
     return forgetting, Finding(Tone.CAUTION if trace else Tone.GOOD, "The attacks bring little back", text)
 
 
 def brought_back(facts: AttackFacts | None) -> Worst | None:
     """The attack that brought back too much, the worst one; None where none did."""
-    made = worst_first(facts) if facts else []
-    return made[0] if made and made[0].too_much else None
+    worst = next(iter(worst_first(facts) if facts else []), None)
+    return worst if worst and worst.too_much else None
+
+
+def may_have_brought_back(facts: AttackFacts | None) -> Worst | None:
+    """The worst attack where its share is too much, but too few questions were asked to be sure; else None."""
+    worst = next(iter(worst_first(facts) if facts else []), None)
+    return worst if worst and worst.unsure else None
 
 
 def lines(facts: AttackFacts) -> list[str]:
