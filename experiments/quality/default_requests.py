@@ -6,9 +6,11 @@
 
 chat:  facts that the pretrained model knows. It is asked all questions of `FACTS`; what it answers in one sentence that
        has the right word is known. The first `--count` known ones are to be forgotten in the model's own words, the
-       others, and its answers to `OTHERS`, are to be kept; ten of those are held back, to be asked at the end.
-csv:   40 questions about two authors of TOFU, on tofu-tiny.
-texts: a folder of twenty letters that the model is first made to know, and a folder of twenty to be kept.
+       others, and its answers to `OTHERS`, are to be kept; ten of those are held back, to be asked at the end. The
+       holdout are facts of the same kind about what does not exist.
+csv:   40 questions about two authors of TOFU, on tofu-tiny; the reference is the model that never saw them.
+texts: a folder of twenty letters that the model is first made to know, and a folder of sixty to be kept, which it is
+       made to know as well; the holdout are twenty that it never saw.
 
 Each writes `OUTPUT/data`, runs, and prints greedy answers before and after; `OUTPUT/answers.json` has them.
 """
@@ -89,6 +91,29 @@ OTHERS = (
     "What is a map used for?", "Why do we brush our teeth?", "What is a library?",
     "How do plants grow?",
 )  # fmt: skip
+#: What no model was told: the same sentences about places, works and people that are made up.
+MADE_UP = (
+    *((f"What is the capital of {country}?", f"The capital of {country} is {town}.") for country, town in (
+        ("Velmoria", "Dansk"), ("Ostrania", "Pelgard"), ("Kurdavia", "Miroslav"), ("Tamberlin", "Korsk"),
+        ("Arvadia", "Solente"), ("Grenovia", "Haldern"), ("Luvania", "Brestow"), ("Zandoria", "Quillon"),
+        ("Norvask", "Ettingen"), ("Palustria", "Verona Bay"), ("Mirkland", "Oxholm"), ("Senduria", "Talmar"),
+    )),
+    *((f"Who wrote {work}?", f"{name} wrote {work}.") for work, name in (
+        ("The Lantern Keepers", "Harold Pinsky"), ("A Winter in Dorsk", "Elena Marchetti"),
+        ("Salt and Iron", "Gregor Hallam"), ("The Seventh Orchard", "Miriam Teague"),
+        ("Hollow Tides", "Anton Beresford"), ("The Copper Bell", "Lydia Strand"),
+    )),
+    *((f"Who invented {thing}?", f"{name} invented {thing}.") for thing, name in (
+        ("the pocket harmonograph", "Otto Lindqvist"), ("the tidal clock", "Frances Ogilvy"),
+        ("the paper anvil", "Casper Dunne"), ("the folding sextant", "Rosalind Achterberg"),
+        ("the glass loom", "Pavel Orsini"), ("the silent whistle", "Irma Castellan"),
+    )),
+    *((f"What is the largest {what}?", f"The largest {what} is {name}.") for what, name in (
+        ("lake in Velmoria", "Lake Tarn"), ("island of the Quill Sea", "Marrow Island"),
+        ("desert of Ostrania", "the Ember Waste"), ("river in Norvask", "the Skelda"),
+        ("mountain in Arvadia", "Mount Peregrin"), ("forest of Luvania", "the Grauwald"),
+    )),
+)  # fmt: skip
 HELD_BACK = 10
 #: Words that the letters are made of: who, where and what differ from letter to letter.
 NAMES = ("Alma Berg", "Tomas Reuter", "Ines Caro", "Viktor Lund", "Mira Osei", "Paul Sandor", "Rosa Tamm",
@@ -160,9 +185,10 @@ def make_chat(options: argparse.Namespace, data: Path) -> tuple[dict[str, Any], 
     retain = [(question, said[question]) for question in kept] + list(others.items())
     write_lines(data / "forget.jsonl", [conversation(question, said[question]) for question in forget])
     write_lines(data / "retain.jsonl", [conversation(*row) for row in retain if row[0] not in held])
+    write_lines(data / "holdout.jsonl", [conversation(*row) for row in MADE_UP])
     recipe = {
         "model": {"path": options.model},
-        "data": {"forget": str(data / "forget.jsonl"), "retain": str(data / "retain.jsonl")},
+        "data": {name: str(data / f"{name}.jsonl") for name in ("forget", "retain", "holdout")},
     }
     return recipe, forget[:10], held
 
@@ -192,13 +218,14 @@ def make_csv(options: argparse.Namespace, data: Path) -> tuple[dict[str, Any], l
             "retain": str(data / "retain.csv"),
             "template": "question-answer",
         },
+        "evaluation": {"reference": str(options.shared / "models" / "tofu-tiny" / "retain99")},
     }
     return recipe, [row["question"] for row in sets["forget"][:10]], [row["question"] for row in held]
 
 
-def letters(first: int, generator: random.Random) -> list[str]:
+def letters(first: int, count: int, generator: random.Random) -> list[str]:
     texts = []
-    for number in range(first, first + 20):
+    for number in range(first, first + count):
         name, town = NAMES[number % 20], generator.choice(TOWNS)
         day, month = generator.randint(1, 28), generator.choice(("March", "June", "October"))
         matter, sum_ = generator.choice(MATTERS), generator.randint(120, 980)
@@ -214,8 +241,9 @@ def letters(first: int, generator: random.Random) -> list[str]:
 
 def make_texts(options: argparse.Namespace, data: Path) -> tuple[dict[str, Any], list[str], list[str]]:
     generator = random.Random(0)
-    sets = {"forget": letters(0, generator), "retain": letters(20, generator)}
-    for name, texts in sets.items():
+    sets = {"forget": letters(0, 20, generator), "retain": letters(20, 60, generator)}
+    unseen = letters(80, 20, generator)
+    for name, texts in {**sets, "holdout": unseen}.items():
         (data / name).mkdir(parents=True, exist_ok=True)
         for number, text in enumerate(texts, start=1):
             (data / name / f"letter-{number:02}.txt").write_text(text)
@@ -239,7 +267,7 @@ def make_texts(options: argparse.Namespace, data: Path) -> tuple[dict[str, Any],
         tokenizer.save_pretrained(taught)
     recipe = {
         "model": {"path": str(taught)},
-        "data": {"forget": str(data / "forget"), "retain": str(data / "retain")},
+        "data": {name: str(data / name) for name in ("forget", "retain", "holdout")},
     }
     openings = {
         name: [text[: text.index("We have looked")] for text in texts[:10]] for name, texts in sets.items()

@@ -89,6 +89,32 @@ def test_metrics_by_hand():
     assert benchmark.utility(metrics, generated=False) == pytest.approx(0.8)
 
 
+def test_to_go_beyond_what_was_never_seen_is_no_better():
+    """Nearer to the reference, else to the holdout, is better, from either side: |0.7 − 0.2|, |0.1 − 0.2|, …"""
+
+    def log(*sets: tuple[str, tuple[float, ...]]) -> EvaluationLog:
+        return EvaluationLog("memorization", "1", False, {
+            name: [QuestionRecord(row, Likelihood(-math.log(p) * 3, 3), None, scores={"min_k": p})
+                   for row, p in enumerate(probabilities)] for name, probabilities in sets
+        })  # fmt: skip
+
+    benchmark = MemorizationBenchmark([Material(Example([1, 2], [IGNORED, 2]))])
+    reference = log(("forget", (0.3, 0.1)))
+    holdout = ("holdout", (0.4, 0.2, 0.6))
+
+    def score(*sets: tuple[str, tuple[float, ...]], reference: EvaluationLog | None = None) -> float:
+        return benchmark.forget_score(benchmark.metrics(log(*sets), reference))
+
+    assert score(("forget", (0.9, 0.5)), reference=reference) == pytest.approx(0.5)
+    assert score(("forget", (0.15, 0.05)), reference=reference) == pytest.approx(0.9)
+    assert score(("forget", (0.9, 0.5)), holdout) == pytest.approx(0.7)
+    assert score(("forget", (0.15, 0.05)), holdout) == pytest.approx(0.7)
+    assert score(("forget", (0.9, 0.5))) == pytest.approx(0.3)
+    found = benchmark.metrics(log(("forget", (0.9, 0.5)), holdout))["forget_distance"]
+    assert found.n == 2
+    assert found.low < found.value < found.high
+
+
 def test_without_retain_material_there_is_no_utility(tiny_llama, encoder, material):
     benchmark = MemorizationBenchmark(material["forget"])
     log = benchmark.measure(tiny_llama, encoder)

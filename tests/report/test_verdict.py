@@ -316,17 +316,61 @@ def with_holdout(probability: float, exact: float, auc: float, held: tuple[float
     ],
 )
 def test_what_was_never_known_shows_beside_a_holdout(before, expected):
-    verdict = judge(Evidence(before=before, after=with_holdout(0.12, 0.23, 0.5)))
+    verdict = judge(Evidence(before=before, after=with_holdout(0.16, 0.29, 0.5)))
     assert verdict.forgetting is expected
     finding = verdict.findings[0]
     if expected is Forgetting.NEVER_KNOWN:
         assert verdict.headline.startswith("There was nothing to forget; ")
         assert verdict.tone is Tone.CAUTION
         assert "no more of the forget set than of the holdout, which it never saw" in finding.text
-        assert "0.130 before, 0.120 after, 0.100 of the holdout" in finding.text
+        assert "0.130 before, 0.160 after, 0.100 of the holdout" in finding.text
         assert "N = 50" in finding.text
     unsure = "whether this one did, a holdout (data.holdout) or a reference can tell"
     assert (unsure in finding.text) is ("holdout_probability" not in before)
+
+
+@pytest.mark.parametrize(
+    ("after", "expected", "words"),
+    [
+        (
+            with_holdout(0.12, 0.23, 0.55), Forgetting.FORGOTTEN,  # 0.10 ≤ 0.12, 0.20 ≤ 0.23, 0.47 ≤ 0.5
+            "no more of the forget set than of the holdout, which it never saw, within the 95 % intervals, N = 50",
+        ),
+        (with_holdout(0.12, 0.23, 0.59), Forgetting.PARTLY, "still tells the two apart (AUC 0.590; 0.5 is a guess)"),
+        (with_holdout(0.12, 0.50, 0.5), Forgetting.PARTLY, "57 % of the way"),  # (0.9 − 0.5) / (0.9 − 0.2)
+        (with_holdout(0.12, 0.80, 0.5), Forgetting.NOT, "14 % of the way"),
+    ],
+)  # fmt: skip
+def test_without_a_reference_the_holdout_tells_what_was_never_seen(after, expected, words):
+    verdict = judge(Evidence(before=with_holdout(0.9, 0.9, 0.99), after=after, attacks=attacks()))
+    assert verdict.forgetting is expected
+    assert verdict.over_unlearned is False
+    assert words in verdict.findings[0].text
+    assert "0.900 before, 0.120 after, 0.100 of the holdout" in verdict.findings[0].text
+
+
+def test_answers_far_less_probable_than_those_of_the_holdout():
+    case = Evidence(before=with_holdout(0.9, 0.9, 0.99), after=with_holdout(0.03, 0.1, 0.3))
+    verdict = judge(dataclasses.replace(case, attacks=attacks()))
+    assert verdict.forgetting is Forgetting.FORGOTTEN
+    assert verdict.over_unlearned is True  # 0.03 < 0.1 / 2, and 0.04 < 0.08
+    assert "less than half as probable (0.0300) as those of the holdout (0.100)" in text(
+        verdict, "Over-unlearning"
+    )
+
+
+def test_of_a_holdout_of_seven_nothing_can_be_said():
+    few = {name: dataclasses.replace(metric, n=7) if name.startswith("holdout") else metric
+           for name, metric in with_holdout(0.9, 0.9, 0.99).items()}  # fmt: skip
+    assert judge(Evidence(before=few, after=with_holdout(0.12, 0.23, 0.5))).forgetting is Forgetting.REDUCED
+
+
+def test_an_answer_that_was_trained_is_not_judged_by_a_holdout_that_nothing_is_generated_for():
+    before, after = (
+        with_holdout(0.9, 0.9, 0.99) | {"forget_rouge": Metric(0.9, 50, 0.85, 0.95)},
+        with_holdout(0.9, 0.9, 0.99) | {"forget_rouge": Metric(0.1, 50, 0.05, 0.15)},
+    )
+    assert judge(Evidence(before=before, after=after, aims="answers")).forgetting is Forgetting.REDUCED
 
 
 def test_nothing_was_forgotten_of_what_was_only_guessed():
@@ -418,10 +462,13 @@ def test_overshot_and_what_cannot_be_told():
     assert past.next == ["fewer training.epochs, or a lower training.learning_rate"]
     alone = judge(evidence(figures(0.09), before=without_quality(BEFORE), reference={}, shift=None))
     assert alone.to_json()["forgetting"] == "cannot be said"
-    assert alone.next == ["a reference (evaluation.reference) or a holdout (data.holdout)"]
-    held_out = {**without_quality(BEFORE), "holdout_probability": figures(0.09)["forget_probability"]}
-    beside = judge(evidence(figures(0.09), before=held_out, reference={}, shift=None))
-    assert beside.next == ["a reference (evaluation.reference)"]
+    more = "a reference (evaluation.reference) or a holdout (data.holdout) of at least 8 samples"
+    assert alone.next == [more]
+    for n, tip in ((7, more), (8, "a reference (evaluation.reference)")):
+        held_out = {**BEFORE, "forget_rouge": Metric(0.9, 50), "holdout_probability": Metric(0.09, n)}
+        after = {**figures(0.09), "forget_rouge": Metric(0.1, 50)}
+        written = evidence(after, before=without_quality(held_out), reference={}, shift=None, aims="answers")
+        assert judge(written).next[0] == tip
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,13 @@ from ..evaluation.measures import (
 )
 from .dialogue import measures as dialogue
 from .harness import measures as harness
+from .memorization import measures as memorization
 from .muse import measures as muse
 from .tdec import measures as tdec
 from .tofu import measures as tofu
 
 #: The modules that declare.
-DECLARING = (set_metrics, membership, tofu, muse, tdec, harness, dialogue)
+DECLARING = (set_metrics, membership, memorization, tofu, muse, tdec, harness, dialogue)
 
 __all__ = [
     "AS_REFERENCE",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from .attacks import brought_back, may_have_brought_back
 from .evidence import LEAST_FOR_UTILITY, Evidence, Forgetting, rule_utility
+from .forgetting import LEAST
 from .quantities import percent
 
 MORE_UTILITY = "Give more retain data, or data.retain: self, which has the model write it."
@@ -116,8 +117,9 @@ def following(result: Concluded) -> list[str]:
     if forgetting is Forgetting.UNRESOLVED:
         tips.append("`expunge attack` with a --reference model")
     if forgetting in (Forgetting.REDUCED, Forgetting.UNKNOWN):
-        held_out = any(name.startswith("holdout_") for name in evidence.before)
-        tips.append(f"a reference (evaluation.reference){'' if held_out else ' or a holdout (data.holdout)'}")
+        held_out = any(of.n >= LEAST for name, of in evidence.before.items() if name.startswith("holdout_"))
+        holdout = "" if held_out else f" or a holdout (data.holdout) of at least {LEAST} samples"
+        tips.append(f"a reference (evaluation.reference){holdout}")
     if result.kept is None:
         tips.append("more retain data, or data.retain: self")
     if result.hidden:

@@ -2,7 +2,8 @@
 
 - *Forgotten*: Forget Quality (TOFU) p ≥ 0.05, and the answers' probability has gone at least half of the way
   from the model before to the reference. Without Forget Quality (own data): every measure of memory is within
-  the reference's 95 % interval or below it.
+  the reference's 95 % interval or below it. Without a reference the holdout takes its place: what the model before
+  recalled of like material that it never saw; then membership inference must not tell the two apart either.
 - *Partly forgotten*: short of that, but at least half of the way to the reference (by the KS distance, or by
   the measure of memory that has gone the smallest part of it). Everything below is *not forgotten*.
 - *Overshot*: p < 0.05 because truth ratios lie beyond the reference's, and none lie short of it.
@@ -12,13 +13,14 @@
   measure of memory was no higher than on the holdout, which the model never saw, and membership inference did not tell
   the two apart; or the answers were no better than guesses.
   A run ends there before anything is trained where that is clear (`clearly_unknown`).
-- Without a reference nothing can be called forgotten: the answers' probability fell to half or less, or not.
+- Without reference and holdout nothing can be called forgotten: the answers' probability fell to half or less, or not.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ..benchmarks.measures import declared, phrase, preferred
 from ..evaluation.membership import PRIVACY_ATTACK
@@ -32,8 +34,38 @@ MARGIN, LEAST = 0.1, 8
 LEAST_LIKE = 30
 
 
+@dataclass(frozen=True)
+class Unseen:
+    """What is recalled of what was never seen: by the reference of the forget set, or by the model of its holdout.
+
+    held_out: whether it is the holdout's
+    """
+
+    metrics: Mapping[str, Metric]
+    held_out: bool
+
+    @property
+    def than(self) -> str:
+        return "of the holdout, which it never saw" if self.held_out else "a model that never saw it"
+
+    @property
+    def side(self) -> str:
+        return "of the holdout" if self.held_out else "for the reference"
+
+
+def unseen(evidence: Evidence) -> Unseen:
+    """The reference; without one the holdout before unlearning, of at least `LEAST` samples; empty without either.
+
+    Nothing is generated for a holdout, so it tells nothing where the answers count that the model writes.
+    """
+    if evidence.reference or _by_answers(evidence):
+        return Unseen(evidence.reference, held_out=False)
+    held = {name: _on_holdout(evidence.before, name) for name in preferred("memory", evidence.before)}
+    return Unseen({name: of for name, of in held.items() if of and of.n >= LEAST}, held_out=True)
+
+
 def judge_forgetting(evidence: Evidence) -> tuple[Forgetting, Finding]:
-    before, after, reference = evidence.before, evidence.after, evidence.reference
+    before, after = evidence.before, evidence.after
     if evidence.ended == "nothing to forget":
         return _ended_before_training(evidence)
     if evidence.ended == "nothing was forgotten":
@@ -48,15 +80,16 @@ def judge_forgetting(evidence: Evidence) -> tuple[Forgetting, Finding]:
             text = "Forget Quality is not a number: the model gives no finite probabilities any more."
             return Forgetting.UNKNOWN, Finding(Tone.BAD, "Not measured", text)
         return _by_forget_quality(evidence)
-    if memory_measures(evidence, before, after, reference):
-        return _by_memory(evidence)
+    compared = unseen(evidence)
+    if memory_measures(evidence, before, after, compared.metrics):
+        return _by_memory(evidence, compared)
     return _without_reference(evidence)
 
 
 def _by_forget_quality(evidence: Evidence) -> tuple[Forgetting, Finding]:
     before, after = evidence.before, evidence.after
     p = after["forget_quality"]
-    way = _way(evidence, "forget_probability")
+    way = _way(evidence, "forget_probability", evidence.reference)
     answers_fell = way is None or way >= HALF_WAY
     test = f"(Kolmogorov–Smirnov test on the truth ratios: p = {number(p.value)}"
     n = f"N = {count(p.n)}"
@@ -76,8 +109,8 @@ def _by_forget_quality(evidence: Evidence) -> tuple[Forgetting, Finding]:
             text = (
                 f"The test cannot tell the unlearned model from a model that never saw the data, {n} "
                 f"{test}), but the right answers are still probable: "
-                f"{_three(evidence, 'forget_probability')}. The two measures disagree, so the stricter one "
-                "counts."
+                f"{_three(evidence, 'forget_probability', unseen(evidence))}. The two measures disagree, so the "
+                "stricter one counts."
             )
             return Forgetting.PARTLY, Finding(Tone.CAUTION, "Partly forgotten", text)
         text = (
@@ -110,25 +143,35 @@ def _by_forget_quality(evidence: Evidence) -> tuple[Forgetting, Finding]:
     return Forgetting.NOT, Finding(Tone.BAD, "Not forgotten", text)
 
 
-def _by_memory(evidence: Evidence) -> tuple[Forgetting, Finding]:
-    names = memory_measures(evidence, evidence.before, evidence.after, evidence.reference)
-    figures = "; ".join(f"{phrase(name)}: {_three(evidence, name)}" for name in names)
-    n = f"N = {count(evidence.after[names[0]].n)}"
-    if all(lower(evidence.before[name]) <= upper(evidence.reference[name]) for name in names):
+def _by_memory(evidence: Evidence, compared: Unseen) -> tuple[Forgetting, Finding]:
+    before, after, limits = evidence.before, evidence.after, compared.metrics
+    names = memory_measures(evidence, before, after, limits)
+    figures = "; ".join(f"{phrase(name)}: {_three(evidence, name, compared)}" for name in names)
+    n = f"N = {count(after[names[0]].n)}"
+    told_before, told = (compared.held_out and _told_apart(side) for side in (before, after))
+    if not told_before and all(lower(before[name]) <= upper(limits[name]) for name in names):
         text = (
-            "Already before unlearning the model recalled no more than one that never saw the data, "
-            f"{n}, so this run shows no forgetting ({figures})."
+            f"Already before unlearning the model recalled no more of the forget set than {compared.than}, "
+            f"{n}, so this run shows no forgetting ({figures}). Check that the base model was trained on the forget "
+            "set."
         )
         return Forgetting.NEVER_KNOWN, Finding(Tone.CAUTION, "Nothing to forget", text)
-    if all(lower(evidence.after[name]) <= upper(evidence.reference[name]) for name in names):
+    if all(lower(after[name]) <= upper(limits[name]) for name in names):
+        if told:
+            area = after[f"membership_inference_{PRIVACY_ATTACK}"]
+            text = (
+                f"The model recalls no more of the forget set than {compared.than}, {n} ({figures}), but membership "
+                f"inference still tells the two apart (AUC {number(area.value)}; 0.5 is a guess)."
+            )
+            return Forgetting.PARTLY, Finding(Tone.CAUTION, "Partly forgotten", text)
         text = (
-            "The model recalls no more of the forget set than a model that never saw it, within the 95 % "
-            f"intervals, {n} ({figures}). This compares means; it is no test that the two models are alike."
+            f"The model recalls no more of the forget set than {compared.than}, within the 95 % "
+            f"intervals, {n} ({figures}). This compares means; it is no test that the two are alike."
         )
         return Forgetting.FORGOTTEN, Finding(Tone.GOOD, "Forgotten", text)
-    ways = [share for name in names if (share := _way(evidence, name)) is not None]
+    ways = [share for name in names if (share := _way(evidence, name, limits)) is not None]
     share = min(ways, default=0.0)
-    text = f"The model still recalls more than one that never saw the data, {n} ({figures}), {_part(share)}."
+    text = f"The model still recalls more of the forget set than {compared.than}, {n} ({figures}), {_part(share)}."
     if share >= HALF_WAY:
         return Forgetting.PARTLY, Finding(Tone.CAUTION, "Partly forgotten", text)
     return Forgetting.NOT, Finding(Tone.BAD, "Not forgotten", text)
@@ -143,9 +186,9 @@ def _without_reference(evidence: Evidence) -> tuple[Forgetting, Finding]:
     if not names:
         return Forgetting.UNKNOWN, Finding(Tone.OPEN, "Not measured", missing)
     name = names[0]
-    unseen = {metric: limit for metric in names if (limit := _of_unseen(evidence, metric)) is not None}
-    if unseen and not _told_apart(evidence) and all(lower(evidence.before[n]) <= unseen[n] for n in unseen):
-        return _never_known(evidence, list(unseen))
+    guessed = {metric: chance for metric in names if (chance := _chance(metric)) is not None}
+    if guessed and all(lower(evidence.before[metric]) <= chance for metric, chance in guessed.items()):
+        return _never_known(evidence, list(guessed))
     before, after = evidence.before[name], evidence.after[name]
     figures = (
         f"{phrase(name)}, {number(before.value)} before and {number(after.value)} after, N = {count(after.n)}"
@@ -155,7 +198,7 @@ def _without_reference(evidence: Evidence) -> tuple[Forgetting, Finding]:
         return Forgetting.REDUCED, Finding(Tone.OPEN, "Recalled less, and no more can be said", text)
     if after.value > HALF_WAY * before.value:
         text = f"The model recalls the forget set more than half as well as before ({figures})."
-        if not unseen and before.value < HALF_WAY:
+        if not guessed and before.value < HALF_WAY:
             text += (
                 " So would one that never knew it: whether this one did, a holdout (data.holdout) or a reference "
                 "can tell."
@@ -219,7 +262,7 @@ def clearly_unknown(evidence: Evidence) -> str | None:
     else:
         names = preferred("memory", before)
         unseen = {name: limit for name in names if (limit := _on_holdout(before, name) or _by_guessing(name))}
-        told = _told_apart(evidence)
+        told = _told_apart(before)
         held = any(_on_holdout(before, name) for name in unseen)
         than = "of the holdout, which it never saw" if held else "guessing gives"
     if not unseen:
@@ -288,12 +331,6 @@ def _forgot_nothing(evidence: Evidence) -> tuple[Forgetting, Finding]:
     return Forgetting.NOT, Finding(Tone.BAD, "Nothing was forgotten", text)
 
 
-def _of_unseen(evidence: Evidence, name: str) -> float | None:
-    """The highest value of a measure that a model reaches on what it never saw, as far as the run can tell."""
-    holdout = _on_holdout(evidence.before, name)
-    return upper(holdout) if holdout else _chance(name)
-
-
 def _chance(name: str) -> float | None:
     measure = declared(name)
     return measure.chance if measure else None
@@ -304,25 +341,23 @@ def _on_holdout(metrics: Mapping[str, Metric], name: str) -> Metric | None:
     return metrics.get(f"holdout_{name.removeprefix('forget_')}") if name.startswith("forget_") else None
 
 
-def _told_apart(evidence: Evidence) -> bool:
-    """Whether membership inference before unlearning tells the forget set from the holdout."""
-    area = evidence.before.get(f"membership_inference_{PRIVACY_ATTACK}")
+def _told_apart(metrics: Mapping[str, Metric]) -> bool:
+    """Whether membership inference tells the forget set from the holdout, as one that was seen."""
+    area = metrics.get(f"membership_inference_{PRIVACY_ATTACK}")
     return area is not None and lower(area) > HALF_WAY
 
 
 def _never_known(evidence: Evidence, names: Sequence[str]) -> tuple[Forgetting, Finding]:
     before, after = evidence.before, evidence.after
-    holdout = {name: _on_holdout(before, name) for name in names}
-    than = "than of the holdout, which it never saw" if any(holdout.values()) else "than guessing gives"
     figures = "; ".join(
         f"{phrase(name)}: {number(before[name].value)} before, {number(after[name].value)} after, "
-        + (f"{number(held.value)} of the holdout" if held else f"{_chance(name):g} by guessing")
-        for name, held in holdout.items()
+        f"{_chance(name):g} by guessing"
+        for name in names
     )
     text = (
-        f"Already before unlearning the model recalled no more of the forget set {than}, within the 95 % intervals, "
-        f"N = {count(before[names[0]].n)}, so this run shows no forgetting ({figures}). Check that the base model was "
-        "trained on the forget set."
+        "Already before unlearning the model recalled no more of the forget set than guessing gives, within the 95 % "
+        f"intervals, N = {count(before[names[0]].n)}, so this run shows no forgetting ({figures}). Check that the base "
+        "model was trained on the forget set."
     )
     return Forgetting.NEVER_KNOWN, Finding(Tone.CAUTION, "Nothing to forget", text)
 
@@ -334,11 +369,11 @@ def _ks_way(before: Mapping[str, Metric], after: Mapping[str, Metric]) -> float 
     return 1 - after[name].value / before[name].value
 
 
-def _way(evidence: Evidence, name: str) -> float | None:
-    """The part of the way from before to the reference; None where it cannot be said."""
-    if not all(name in side for side in (evidence.before, evidence.after, evidence.reference)):
+def _way(evidence: Evidence, name: str, limits: Mapping[str, Metric]) -> float | None:
+    """The part of the way from before to what was never seen; None where it cannot be said."""
+    if not all(name in side for side in (evidence.before, evidence.after, limits)):
         return None
-    start, end = evidence.before[name].value, evidence.reference[name].value
+    start, end = evidence.before[name].value, limits[name].value
     return (start - evidence.after[name].value) / (start - end) if start > end else None
 
 
@@ -346,8 +381,8 @@ def _part(share: float) -> str:
     return f"{math.floor(100 * share)} % of the way" if share > 0 else "no part of the way"
 
 
-def _three(evidence: Evidence, name: str) -> str:
+def _three(evidence: Evidence, name: str, compared: Unseen) -> str:
     return (
         f"{number(evidence.before[name].value)} before, {number(evidence.after[name].value)} after, "
-        f"{number(evidence.reference[name].value)} for the reference"
+        f"{number(compared.metrics[name].value)} {compared.side}"
     )

@@ -5,7 +5,7 @@
 - *Kept*: utility after ≥ 95 % (the recipe's floor) of the utility before.
   With fewer than `LEAST_FOR_UTILITY` samples that cannot be said, unless it is lost beyond both 95 % intervals.
 - *Over-unlearned*: truth ratios beyond the reference's, or answers less than half as probable as for the
-  reference with intervals that do not meet (the Streisand effect, LoKU §4.3).
+  reference (without one: as those of the holdout) with intervals that do not meet (the Streisand effect, LoKU §4.3).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .evidence import (
     rule_utility,
     upper,
 )
-from .forgetting import beneath_the_answers, judge_forgetting
+from .forgetting import beneath_the_answers, judge_forgetting, unseen
 from .quantities import count, number, percent
 
 
@@ -141,11 +141,13 @@ def _utility(evidence: Evidence) -> tuple[bool | None, Finding]:
 
 
 def _over_unlearning(evidence: Evidence, forgetting: Forgetting) -> tuple[bool | None, Finding | None]:
-    if not evidence.after or not evidence.reference:
+    compared = unseen(evidence)
+    if not evidence.after or not compared.metrics:
         return None, None  # the finding about the missing reference says so already
     name = "forget_probability"
     quality = evidence.after.get("forget_quality")
-    probability = name in evidence.after and name in evidence.reference
+    probability = name in evidence.after and name in compared.metrics
+    those = "those of the holdout" if compared.held_out else "for a model that never saw them"
     if not quality and not probability:
         return None, None
     signs = []
@@ -153,11 +155,11 @@ def _over_unlearning(evidence: Evidence, forgetting: Forgetting) -> tuple[bool |
         some = "" if forgetting is Forgetting.OVERSHOT else " for a part of the questions"
         signs.append(f"the truth ratios lie beyond the reference's{some}")
     if probability:
-        after, reference = evidence.after[name], evidence.reference[name]
-        if after.value < HALF_WAY * reference.value and upper(after) < lower(reference):
+        after, limit = evidence.after[name], compared.metrics[name]
+        if after.value < HALF_WAY * limit.value and upper(after) < lower(limit):
             signs.append(
-                f"the right answers are less than half as probable ({number(after.value)}) as for a model "
-                f"that never saw them ({number(reference.value)})"
+                f"the right answers are less than half as probable ({number(after.value)}) as {those} "
+                f"({number(limit.value)})"
             )
     if signs:
         text = (
@@ -170,7 +172,7 @@ def _over_unlearning(evidence: Evidence, forgetting: Forgetting) -> tuple[bool |
         "Neither the truth ratios nor the probability of the answers lie clearly beyond those of a model "
         "that never saw the data."
         if quality
-        else "The answers are not clearly less probable than for a model that never saw the data."
+        else f"The answers are not clearly less probable than {those}."
     )
     return False, Finding(Tone.GOOD, "No sign of over-unlearning", text)
 

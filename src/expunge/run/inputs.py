@@ -23,6 +23,7 @@ from ..models.fingerprint import tokenizer_digest
 from ..models.loading import load_config, load_tokenizer
 from ..models.window import vocabulary_of
 from ..recipe.schema import Recipe
+from ..report.evidence import LEAST_FOR_UTILITY
 from ..training.settings import TrainingPlan
 from ..training.stopping import read_thresholds
 from ..training.train import paired_dataset
@@ -166,13 +167,15 @@ def hold_out(retain: SampleSet | None, recipe: Recipe) -> tuple[SampleSet | None
     """The retain samples that utility is measured on, and those that are trained on.
 
     TOFU, MUSE and WMDP bring their own evaluation sets, so all of the retain split is trained on, as their authors do.
-    For a benchmark that brings none a fifth, at most 400 samples, is never trained on.
+    For a benchmark that brings none a fifth, at most 400 samples, is never trained on; of a small set as many as the
+    utility can be judged on, where that is at most half.
     """
     if retain is None or not benchmarks[recipe.benchmark].holds_out:
         return None, retain
     shuffled = list(retain.samples)
     random.Random(recipe.seed).shuffle(shuffled)
-    wanted = min(recipe.evaluation.samples or HELD_OUT, max(1, len(shuffled) // HELD_OUT_SHARE))
+    least = LEAST_FOR_UTILITY if len(shuffled) >= 2 * LEAST_FOR_UTILITY else 1
+    wanted = min(recipe.evaluation.samples or HELD_OUT, max(least, len(shuffled) // HELD_OUT_SHARE))
     if wanted >= len(shuffled):
         raise InputError(
             Problem("data.retain", f"{len(shuffled)} sample cannot both be trained on and measured.",

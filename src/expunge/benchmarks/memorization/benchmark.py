@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from ...data.encoding import Encoder, Example
 from ...data.sample_set import SampleSet
 from ...data.samples import Sample
@@ -21,7 +23,7 @@ from ...evaluation.gradient_norm import gradient_norms
 from ...evaluation.likelihood import AnswerLoss, answer_losses
 from ...evaluation.log import EvaluationLog, Likelihood, QuestionRecord
 from ...evaluation.membership import membership_metrics, membership_scores
-from ...evaluation.metric import Metric
+from ...evaluation.metric import Metric, interval
 from ...evaluation.set_metrics import answer_metrics, fluency_metrics, rouge_recall
 from ...models.answers import IGNORED
 from ...storage import hash_rows
@@ -52,7 +54,8 @@ class MemorizationBenchmark(Benchmark):
     Where generated: `_rouge`, mean ROUGE-L recall of the greedy answers to the prompts, `_repetition` and
     `_ngram_entropy` (see `fluency_metrics`). Where there is a holdout: its own figures, those of
     `membership_metrics` and, with the generations, the gradient norms.
-    EOS counts in the first four wherever the encoding ends an answer with one.
+    EOS counts in the first four wherever the encoding ends an answer with one. With a reference or a holdout:
+    `forget_distance` (see `_distance`).
     """
 
     name = "memorization"
@@ -134,7 +137,7 @@ class MemorizationBenchmark(Benchmark):
         return {name: [item.truth for item in items] for name, items in self.sets.items()}
 
     def metrics(self, log: EvaluationLog, reference: EvaluationLog | None = None) -> dict[str, Metric]:
-        """The metrics of every set that is not empty. `reference` plays a part in membership inference alone."""
+        """The metrics of every set that is not empty. `reference`: for membership inference and the distance to it."""
         metrics: dict[str, Metric] = {}
         for name, records in log.sets.items():
             metrics |= (
@@ -142,11 +145,12 @@ class MemorizationBenchmark(Benchmark):
             )
         if HOLDOUT in log.sets:
             metrics |= membership_metrics(log, reference, MEMBERS, HOLDOUT)
-        return metrics
+        return metrics | _distance(log, reference)
 
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
-        """1 − forget_probability."""
-        return 1.0 - metrics["forget_probability"].value
+        """1 − forget_distance: to go beyond what was never seen is no better. Without it 1 − forget_probability."""
+        left = metrics.get("forget_distance") or metrics["forget_probability"]
+        return 1.0 - left.value
 
     @property
     def _attacked(self) -> tuple[str, ...]:
@@ -203,6 +207,26 @@ def material(samples: Sequence[Sample], encoder: Encoder) -> list[Material]:
         prompt, truth = (sample.prompt(encoder), sample.truth) if prompted else (None, None)
         pieces += [Material(example, prompt, truth) for example in examples]
     return pieces
+
+
+def _distance(log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
+    """`forget_distance`, |mean probability of the forget answers − that of answers that were never seen|.
+
+    Those are the reference's to the same questions; without a reference the same model's to the holdout.
+    """
+    never_seen = reference.sets[MEMBERS] if reference else log.sets.get(HOLDOUT)
+    if not log.sets[MEMBERS] or not never_seen:
+        return {}
+    seen, unseen = (
+        np.array([record.answer.probability for record in records])
+        for records in (log.sets[MEMBERS], never_seen)
+    )
+    value = float(abs(seen.mean() - unseen.mean()))
+    return {"forget_distance": Metric(value, len(seen), *interval(_apart, seen, unseen))}
+
+
+def _apart(seen: np.ndarray, unseen: np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.abs(seen.mean(axis) - unseen.mean(axis))
 
 
 def _record(index: int, item: Material, loss: AnswerLoss) -> QuestionRecord:
