@@ -19,7 +19,7 @@ from ..models.processes import processes
 from ..progress import say
 from ..storage import atomic_file, recorded
 from ..training.learning_rates import typical_factor
-from ..training.selection import Candidate
+from ..training.selection import EQUAL, Candidate
 from ..training.settings import TrainingPlan
 from ..training.tuning import FIRST_RATE, LOST_SHARE, UNMOVED, Tried, next_rate
 from .epochs import candidates, original_utility, train_epochs
@@ -157,17 +157,20 @@ def _score(trial: Trial) -> float | None:
 
 
 def _best(trials: list[Trial]) -> int:
-    """The number of the trial to hand over: the best forgotten of those that keep the utility.
+    """The number of the trial to hand over: the best forgotten of those that keep the utility; of equals (`EQUAL`) the
+    one that keeps most.
 
     An epoch that keeps it counts whatever became of its trial afterwards. Where none does, the one that keeps most.
     """
+    numbers = range(1, len(trials) + 1)
+    scores = {number: score for number in numbers if (score := _score(trials[number - 1])) is not None}
+    equals = [number for number, score in scores.items() if score >= max(scores.values()) - EQUAL]
 
-    def merit(number: int) -> tuple[bool, float]:
-        trial = trials[number - 1]
-        value = trial.forget_score if trial.qualified else trial.utility
-        return trial.qualified, -math.inf if value is None else value
+    def utility(number: int) -> float:
+        kept = trials[number - 1].utility
+        return -math.inf if kept is None else kept
 
-    return max(range(1, len(trials) + 1), key=merit)
+    return max(equals or numbers, key=utility)
 
 
 def _record(job: Job, trials: list[Trial], chosen: int | None = None) -> None:
