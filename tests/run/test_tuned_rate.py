@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 import expunge
+from expunge.benchmarks.memorization.benchmark import MemorizationBenchmark
 from expunge.run.result import Run
 from expunge.storage import read_json, read_json_lines
 from expunge.training.selection import EQUAL
@@ -135,3 +136,11 @@ def test_without_a_utility_the_first_rate_is_used(auto: dict, capsys: pytest.Cap
     run = expunge.unlearn(auto, ["objective.retain=none", "evaluation.generate=never"])
     assert [trial["learning_rate"] for trial in run.state["tuning"]["trials"]] == [2e-3]
     assert "no rate can be found" in capsys.readouterr().err
+
+
+def test_the_search_ends_where_nothing_is_left_to_gain(auto: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If any score were the best there is, one trial would do; of any number, three are made (the first test)."""
+    monkeypatch.setattr(MemorizationBenchmark, "best_score", lambda *_: 0.0)
+    (trial,) = expunge.unlearn(auto, ["evaluation.generate=never"]).state["tuning"]["trials"]
+    assert trial["qualified"]
+    assert trial["forget_score"] > 0

@@ -115,6 +115,10 @@ class Benchmark(ABC):
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
         """A score of how well the model has forgotten the forget set; higher is better."""
 
+    def best_score(self, metrics: Mapping[str, Metric], aims: Aim) -> float:
+        """The highest value of `score` of metrics such as these: nothing is left to gain there."""
+        return 1.0
+
     def score(self, metrics: Mapping[str, Metric], aims: Aim) -> float:
         """A score of how well the model forgot by a loss that aims at answers or at probabilities; higher is better.
 

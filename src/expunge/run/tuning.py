@@ -27,7 +27,8 @@ from .job import Job
 
 
 def tuning(job: Job) -> None:
-    """Try learning rates until the best that keeps the utility is known closely enough, or the trials are spent.
+    """Try learning rates until the best that keeps the utility is known closely enough, until nothing is left to gain,
+    or the trials are spent.
 
     Importance, baseline and step 0 are those of the run. Where nothing measures the utility there is no such rate, and
     one trial at the first one is all.
@@ -41,7 +42,8 @@ def tuning(job: Job) -> None:
     if math.isnan(original_utility(job)):
         most = 1
         say("  Nothing measures the utility, so no rate can be found by it: the first one is used.")
-    while len(trials) < most:
+    best = job.benchmark.best_score(job.folder.metrics("before"), job.objective.aims)
+    while len(trials) < most and not any(_reaches(trial, best) for trial in trials):
         rate = next_rate(first, [Tried(trial.learning_rate, _score(trial)) for trial in trials])
         if rate is None:
             break
@@ -154,6 +156,11 @@ def _compared_score(job: Job, folder: EpochsFolder, epoch: Candidate) -> float:
 def _score(trial: Trial) -> float | None:
     """What the search goes by: the forget score of an epoch that keeps the utility; None where there is none."""
     return trial.forget_score if trial.qualified else None
+
+
+def _reaches(trial: Trial, best: float) -> bool:
+    score = _score(trial)
+    return score is not None and score >= best - EQUAL
 
 
 def _best(trials: list[Trial]) -> int:

@@ -57,7 +57,8 @@ def last(candidates: Sequence[Candidate], original_utility: float) -> Choice:
 def choose(candidates: Sequence[Candidate], original_utility: float) -> Choice:
     """The highest forget score among the epochs that keep `UTILITY_SHARE` of the utility.
 
-    Of scores within `EQUAL` of the highest the one with the highest utility, and the first of those. Where none does, the epoch with the highest utility, marked as not qualified: the report says so.
+    Of scores within `EQUAL` of the highest the one with the highest utility, and the first of those.
+    Where none keeps it, the epoch with the highest utility, marked as not qualified: the report says so.
     The epoch that reached the recipe's thresholds ends the training, and is the one that is asked for.
     An epoch that forgets nothing is never chosen.
     """
@@ -80,5 +81,6 @@ def _best(kept: Sequence[Candidate]) -> Candidate:
         return max(kept, key=lambda candidate: candidate.forget_score)
     enough = max(candidate.forget_score for candidate in kept) - EQUAL
     return max(
-        (candidate for candidate in kept if candidate.forget_score >= enough), key=lambda candidate: candidate.utility
+        (candidate for candidate in kept if candidate.forget_score >= enough),
+        key=lambda candidate: candidate.utility,
     )

@@ -119,6 +119,14 @@ def test_scores_for_choosing(benchmark):
     assert benchmark.utility(metrics, generated=False) == 0.6
 
 
+def test_the_best_there_is_to_reach(benchmark):
+    """A p-value of 1, or without a reference, and by answers, nothing that is recalled."""
+    quality = {"forget_quality_log10": Metric(-2.0, 4), "forget_rouge": Metric(0.4, 4)}
+    assert benchmark.best_score(quality, "probabilities") == 0.0
+    assert benchmark.best_score(quality, "answers") == 1.0
+    assert benchmark.best_score({"forget_probability": Metric(0.9, 4)}, "probabilities") == 1.0
+
+
 def test_the_hash_follows_the_content(tmp_path, benchmark):
     rows = tofu_rows()
     rows["retain_perturbed.json"][1]["perturbed_answer"][0] = "w9"

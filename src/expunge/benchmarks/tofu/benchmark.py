@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...data.encoding import Encoder, Example
 from ...errors import InputError, Problem
@@ -19,6 +19,9 @@ from ..benchmark import Benchmark, Wordings, Workload
 from .files import Question, load_questions, set_names
 from .logs import read_tofu_log
 from .metrics import COMPARED, METRIC_VERSION, tofu_metrics, wrong_log_probability
+
+if TYPE_CHECKING:
+    from ...objectives.loss import Aim
 
 #: Longest generated answer, in tokens, as the TOFU authors generate it.
 MAX_NEW_TOKENS = 200
@@ -149,6 +152,10 @@ class TofuBenchmark(Benchmark):
         if "forget_quality_log10" in metrics:
             return metrics["forget_quality_log10"].value
         return 1.0 - metrics["forget_probability"].value
+
+    def best_score(self, metrics: Mapping[str, Metric], aims: Aim) -> float:
+        by_answers = aims == "answers" and "forget_rouge" in metrics
+        return 1.0 if by_answers or "forget_quality_log10" not in metrics else 0.0
 
     def _check(self, examples: list[list[Example]], encoder: Encoder) -> None:
         groups = iter(examples)
