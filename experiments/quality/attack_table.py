@@ -370,7 +370,7 @@ def _half(seeds: Sequence[dict[str, Any]], course: str) -> str:
         variant["steps_to_half"].get("after")
         for row in seeds
         for outcome in row["attacks"].values()
-        if (variant := outcome["variants"].get(course))
+        if (variant := outcome["variants"].get(course)) and variant["curves"]
     ]
     return ", ".join("none" if step is None else str(step) for step in steps)
 
