@@ -43,11 +43,12 @@ from starts import Row
 from expunge.adapters.loading import load_model
 from expunge.attacks.attack import Attack
 from expunge.attacks.curves import steps_to_half
-from expunge.attacks.items import drawn
+from expunge.attacks.items import drawn, make_items
 from expunge.attacks.registry import attacks
 from expunge.attacks.relearn import Arm, Relearn
 from expunge.attacks.sample import Sample
 from expunge.attacks.settings import CHEAP_ITEMS, Budget
+from expunge.data.samples import QuestionAnswer
 from expunge.folder.attacks import AttackFolder
 from expunge.folder.run import RunFolder
 from expunge.folder.state import AttackFacts, AttackOutcome
@@ -56,7 +57,7 @@ from expunge.report.attacks import worst_first, worst_of
 from expunge.run.attack import Target, of_budget, run_attacks
 from expunge.run.inputs import Inputs
 from expunge.run.targets import IN_FULL, target_of_run
-from expunge.storage import read_json, write_json
+from expunge.storage import read_json, read_json_lines, write_json
 
 FORGET = "forget10"
 #: Its last questions are those of forget05.
@@ -159,13 +160,20 @@ def run_without(role: str, like: Row, output: Path, shared: Path, models: Path |
 
 
 def target_of(row: Row, output: Path, shared: Path, models: Path | None, sizes: Sizes) -> Target:
-    """The model of a row, with the questions that the seed draws."""
+    """The model of a row, with the questions that the seed draws, and a holdout: authors whom no model has seen."""
     folder = RunFolder(output / row.name)
     _, reference = starts.places(row, shared, models)
-    target = target_of_run(Inputs(folder.recipe), folder, str(reference))
+    inputs = Inputs(folder.recipe)
+    target = target_of_run(inputs, folder, str(reference))
+    unseen = [QuestionAnswer(**each) for each in read_json_lines(shared / "data" / "tofu" / "holdout01.json")]
     # The same for all rows of a seed, so that they may share what the reference and the original say.
     identity = {"bed": row.bed, "forget": row.forget, "seed": row.seed, "sizes": sizes.name}
-    return replace(target, forget=drawn(target.forget, sizes.questions, row.seed), identity=identity)
+    return replace(
+        target,
+        forget=drawn(target.forget, sizes.questions, row.seed),
+        holdout=make_items(unseen, inputs.encoder, {}),
+        identity=identity,
+    )
 
 
 def attack(target: Target, folder: Path, known: Path | None, sizes: Sizes) -> None:
