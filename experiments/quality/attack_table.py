@@ -69,7 +69,17 @@ WITHOUT_RUN = {
     "original": "the original itself",
     "second": "retain95, asked for forget05",
 }
-HOW_IT_WAS_MADE = "Made by `python experiments/quality/attack_table.py`."
+#: The beginning of the page; what the figures mean is written into it by hand.
+HOW_IT_WAS_MADE = """
+TOFU forget10, unlearned by `expunge.unlearn` from every start at a learning rate of its own (LoRA r 8, α 16), then
+attacked beside the reference, which never saw the forget set ([what is compared](../attacks.md)). Made by
+`python experiments/quality/attack_table.py`; `rows` of [attacks.json](attacks.json) has every variant with N, interval
+and raw values. The rate was searched for with the first seed and given to the others.
+
+A share is that of the lost knowledge which the worst variant of the attack brought back: the mean over the seeds, and in
+brackets the lowest and the highest end of the seeds' 95 % intervals (bootstrap over the questions). Attacks that do not
+count take the original model or teach the answers. Steps to half recovery are those of each seed.
+""".strip()
 
 
 class RelearnLight(Relearn):
