@@ -76,9 +76,9 @@ attacked beside the reference, which never saw the forget set ([what is compared
 `python experiments/quality/attack_table.py`; `rows` of [attacks.json](attacks.json) has every variant with N, interval
 and raw values. The rate was searched for with the first seed and given to the others.
 
-A share is that of the lost knowledge which the worst variant of the attack brought back: the mean over the seeds, and in
-brackets the lowest and the highest end of the seeds' 95 % intervals (bootstrap over the questions). Attacks that do not
-count take the original model or teach the answers. Steps to half recovery are those of each seed.
+A share is that of the lost knowledge which the worst variant of the attack brought back: the mean over the seeds, and
+in brackets the lowest and the highest end of the seeds' 95 % intervals (bootstrap over the questions). Attacks that do
+not count take the original model or teach the answers. Steps to half recovery are those of each seed.
 """.strip()
 
 
