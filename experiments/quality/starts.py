@@ -16,10 +16,12 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from expunge import unlearn
 from expunge.benchmarks.tofu.logs import read_tofu_log
@@ -45,16 +47,24 @@ class Row:
     def name(self) -> str:
         return f"{self.bed}-{self.forget}-{self.objective}-{self.start}-x{self.retain_weight:g}-s{self.seed}"
 
+    @classmethod
+    def called(cls, name: str) -> Row:
+        bed, _, rest = name.partition("-forget")
+        forget, objective, start, weight, seed = rest.split("-")
+        return cls(bed, f"forget{forget}", objective, start, float(weight[1:]), int(seed[1:]))
+
     @property
     def logs(self) -> str:
         return f"{self.bed}-{self.forget}"
 
 
-def recipe(row: Row, shared: Path, models: Path, logs: Path) -> dict[str, Any]:
+def recipe(
+    row: Row, shared: Path, models: Path | None, logs: Path, rate: float | None = None
+) -> dict[str, Any]:
+    """rate: the learning rate; None: it is to be found"""
     tiny = row.bed == "tofu-tiny"
-    original = shared / "models" / "tofu-tiny" / "full" if tiny else models / "full"
-    reference = shared / "models" / "tofu-tiny" / RETAIN[row.forget] if tiny else models / "retain"
-    data = shared / "data" / "tofu" if tiny else models / "tofu"
+    original, reference = places(row, shared, models)
+    data = shared / "data" / "tofu" if tiny else original.parent / "tofu"
     known = logs / "reference.json"
     return {
         "name": row.name,
@@ -73,12 +83,31 @@ def recipe(row: Row, shared: Path, models: Path, logs: Path) -> dict[str, Any]:
             "generate": "never",
             "samples": 100,
         },
+        **({"training": {"learning_rate": rate}} if rate else {}),
         "attacks": {"budget": "none"},
         "seed": row.seed,
     }
 
 
-def run(row: Row, shared: Path, models: Path, output: Path) -> None:
+def places(row: Row, shared: Path, models: Path | None) -> tuple[Path, Path]:
+    """The original model and the reference."""
+    if row.bed == "tofu-tiny":
+        folder = shared / "models" / "tofu-tiny"
+        return folder / "full", folder / RETAIN[row.forget]
+    if models is None:
+        raise SystemExit("--models: give the folder that shared/models/smollm2/make.py made")
+    return models / "full", models / "retain"
+
+
+def run(
+    row: Row,
+    shared: Path,
+    models: Path | None,
+    output: Path,
+    rate: float | None = None,
+    heavy: Sequence[str] = HEAVY,
+) -> None:
+    """heavy: what is taken away of the run's folder afterwards"""
     folder, logs = output / row.name, output / "logs" / row.logs
     state = folder / "run.json"
     if state.exists() and json.loads(state.read_text())["state"] == "done":
@@ -88,19 +117,20 @@ def run(row: Row, shared: Path, models: Path, output: Path) -> None:
         unlearn(folder / "recipe.yaml", output=folder, resume=True)
     else:
         shutil.rmtree(folder, ignore_errors=True)
-        unlearn(recipe(row, shared, models, logs), output=folder)
+        unlearn(recipe(row, shared, models, logs, rate), output=folder)
     if not logs.exists():
         made = logs.with_name(f"{logs.name}.partial")
         made.mkdir(parents=True, exist_ok=True)
         for name in ("before", "reference"):
             shutil.copy(folder / "eval" / f"{name}.json", made / f"{name}.json")
         made.rename(logs)
-    for heavy in HEAVY:
-        shutil.rmtree(folder / heavy, ignore_errors=True)
+    for each in heavy:
+        shutil.rmtree(folder / each, ignore_errors=True)
 
 
 def figures(folder: Path) -> dict[str, Any] | None:
-    """log₁₀ FQ on the half that was chosen on, on the other and on all; utility as a share; the trials; seconds."""
+    """log₁₀ FQ on the half that was chosen on, on the other and on all; utility as a share; the trials, none where the
+    rate was given; seconds."""
     state = json.loads((folder / "run.json").read_text())
     if state["state"] != "done" or state.get("ended"):
         return None
@@ -117,18 +147,23 @@ def figures(folder: Path) -> dict[str, Any] | None:
     before, after = (
         state["metrics"][name]["model_utility_teacher_forced"]["value"] for name in ("before", "after")
     )
-    tuning = state["tuning"]
+    trials = state["tuning"]["trials"] if state.get("tuning") else []
+    rate = trials[state["tuning"]["chosen"] - 1]["learning_rate"] if trials else _given_rate(folder)
     return {
         "log10_forget_quality": quality,
         "n": len(log.sets["forget"]),
         "utility_share": after / before,
         "forget_probability": state["metrics"]["after"]["forget_probability"]["value"],
-        "learning_rate": tuning["trials"][tuning["chosen"] - 1]["learning_rate"],
-        "trials": tuning["trials"],
+        "learning_rate": rate,
+        "trials": trials,
         "seconds": {name: phase["seconds"] for name, phase in state["phases"].items()},
         "machine": state["machine"],
         "verdict": state["verdict"]["forgetting"],
     }
+
+
+def _given_rate(folder: Path) -> float:
+    return float(yaml.safe_load((folder / "recipe.yaml").read_text())["training"]["learning_rate"])
 
 
 def _part(log: EvaluationLog, part: slice) -> EvaluationLog:
@@ -147,23 +182,8 @@ def rows(options: argparse.Namespace) -> Iterator[Row]:
 
 def gather(output: Path) -> list[dict[str, Any]]:
     """The figures of every finished run, with what its name says."""
-    found = []
-    for state in sorted(output.glob("*/run.json")):
-        bed, _, rest = state.parent.name.partition("-forget")
-        forget, objective, start, weight, seed = rest.split("-")
-        if made := figures(state.parent):
-            found.append(
-                {
-                    "bed": bed,
-                    "forget": f"forget{forget}",
-                    "objective": objective,
-                    "start": start,
-                    "retain_weight": float(weight[1:]),
-                    "seed": int(seed[1:]),
-                    **made,
-                }
-            )
-    return found
+    folders = [state.parent for state in sorted(output.glob("*/run.json"))]
+    return [{**asdict(Row.called(each.name)), **made} for each in folders if (made := figures(each))]
 
 
 def main() -> None:

@@ -206,6 +206,20 @@ def test_few_shot_shows_the_same_to_every_model() -> None:
     assert len(shown) == 5
 
 
+@pytest.mark.parametrize("name", ["few_shot", "in_context"])
+def test_a_small_budget_asks_50_of_the_long_ones(name: str) -> None:
+    """Drawn by the seed, and the facts beside a question may be among those that are not asked."""
+    many = [QuestionAnswer(f"Where did Ada go in {n}?", f"North{n} sea{n}.") for n in range(60)]
+    known = [QuestionAnswer("Who is Bo?", "A poet.")]
+    asked = [
+        next(iter(attacks[name]().variants(subject_of(many, retain=known, budget=budget, seed=seed))))
+        for budget, seed in (("cheap", 1), ("cheap", 1), ("cheap", 2), ("full", 1))
+    ]
+    assert [len(variant.items or ()) for variant in asked] == [50, 50, 50, 60]
+    assert asked[0].rows == asked[1].rows != asked[2].rows
+    assert asked[3].rows is None
+
+
 def test_prefill_gives_the_first_tokens_and_looks_for_the_rest() -> None:
     subject = subject_of()
     made = variants("prefill", subject)["5 tokens"]

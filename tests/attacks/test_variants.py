@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from expunge.attacks import membership
 from expunge.attacks.attack import Subject
 from expunge.attacks.compose import SIZES, Compose
 from expunge.attacks.guide import Guide, Guided
@@ -20,10 +22,11 @@ from expunge.benchmarks.tofu.benchmark import TofuBenchmark
 from expunge.data.encoding import Encoder
 from expunge.data.samples import QuestionAnswer, Text
 from expunge.errors import InputError
+from expunge.evaluation.likelihood import answer_losses
 from expunge.evaluation.membership import auc
 from expunge.folder.attacks import AttackFolder, AttackRecord
 from expunge.models.linear import linear_layers
-from tiny_models import SHAPES
+from tiny_models import SHAPES, random_model
 from tofu_files import tofu_rows, write_tofu
 
 
@@ -116,6 +119,36 @@ def test_both_models_are_weighed_by_the_formula() -> None:
         with variant.model() as guided:
             guided(ids)
     assert loaded == [1]  # once for all weights
+    for budget, questions in (("cheap", 50), ("full", 60)):
+        many = replace(subject(after, original=lambda: before), forget=[None] * 60, budget=budget)
+        assert {len(variant.rows or ()) for variant in Guide().variants(many)} == {questions}
+
+
+def test_the_reference_is_read_once_for_all_models(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its own score is 0 for every item: it is compared with itself."""
+    models = [random_model(scale=scale) for scale in (3.0, 5.0, 8.0)]
+    items = make_items([QuestionAnswer("Who?", word) for word in ("Ada", "Bo Cy", "Di")], encoder, {})
+    read: list[Any] = []
+
+    def counted(model: Any, *more: Any, **options: Any) -> Any:
+        read.append(model)
+        return answer_losses(model, *more, **options)
+
+    monkeypatch.setattr(membership, "answer_losses", counted)
+    attack, scores = membership.Membership(), {}
+    for role, model in zip(("after", "reference", "original"), models, strict=True):
+        asked = Subject(model, encoder, items[:2], holdout=items[2:], role=role, reference=lambda: models[1])
+        scores[role] = membership.Membership._scores(attack, asked)[0]
+    assert [models.index(model) for model in read] == [0, 1, 1, 2]
+    assert [row["reference"] for row in scores["reference"]] == [0.0, 0.0]
+    wanted = [
+        theirs.average_loss - own.average_loss
+        for own, theirs in zip(
+            *(answer_losses(model, [item.example for item in items[:2]], 0) for model in models[:2]),
+            strict=True,
+        )
+    ]
+    assert [row["reference"] for row in scores["after"]] == pytest.approx(wanted, abs=1e-5)
 
 
 def test_the_mean_of_the_shares_is_the_auc() -> None:

@@ -65,6 +65,10 @@ def test_the_verdict_report_and_card_of_a_run_take_it_in(run: expunge.Run, comma
     assert code == 0
     assert set(json.loads(out)["outcomes"]) == {"quantise", "merge", "remove"}
     assert "int8" not in err
+    # What counts as a leak is named where it is another than the default.
+    code, out, _ = command(run.path, "sample", "--leak-threshold", "0.9", "--json")
+    assert code == 0
+    assert "leak@8, T = 1, recall ≥ 0.9" in json.loads(out)["outcomes"]["sample"]["variants"]
 
 
 def test_a_model_without_a_run(
@@ -109,6 +113,7 @@ def test_the_list_says_what_each_costs(command: Command) -> None:
         (["absent"], "this is no run folder"),
         (["MODEL", "--data", "FORGET"], "can only be told beside the model from before"),
         (["RUN", "--reference", "absent-model"], "--reference"),
+        (["RUN", "--leak-threshold", "1.5"], "--leak-threshold: it is no share of an answer"),
     ],
 )
 def test_what_is_refused(

@@ -19,6 +19,7 @@ import expunge.run.attack as module
 import tokenizer_families
 from expunge.attacks.attack import Attack, Curve, Subject, Variant
 from expunge.attacks.items import make_items
+from expunge.attacks.leaks import Leak
 from expunge.attacks.quantise import int4
 from expunge.attacks.registry import attacks
 from expunge.data.encoding import Encoder, collate
@@ -266,6 +267,26 @@ def test_an_interrupted_attack_goes_on_and_says_the_same(
     assert (tmp_path / "cut" / "quantise.json").stat().st_mode & 0o077 == 0  # it scores single samples
     files = "".join(file.read_text() for file in (tmp_path / "cut").glob("*.json"))
     assert not any(f" {word}" in files for word in WORDS)
+
+
+def test_another_threshold_of_a_leak_asks_the_sampling_anew_and_nothing_else(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two words of five a guess may have, and four hardly."""
+    target, names = models.target(models.reference), ["merge", "sample"]
+    first = run_attacks(target, AttackFolder(tmp_path), "cheap", names)
+    asked: list[str] = []
+    attacked = module.attacked
+    monkeypatch.setattr(
+        module, "attacked", lambda variant, *more: asked.append(variant.name) or attacked(variant, *more)
+    )
+    lax = run_attacks(replace(target, leak=Leak(0.4)), AttackFolder(tmp_path), "cheap", names)
+    assert set(asked) == {f"leak@{k}, T = 1, recall ≥ 0.4" for k in (1, 2, 4, 8)}
+    assert lax.outcomes["merge"] == first.outcomes["merge"]
+    strict = first.outcomes["sample"].variants["leak@8, T = 1"].recoveries["leak@8"]
+    found = lax.outcomes["sample"].variants["leak@8, T = 1, recall ≥ 0.4"].recoveries["leak@8"]
+    assert 0.5 < strict.original < found.original
+    assert strict.attacked < 0.1 < 0.5 < found.attacked
 
 
 def _without_times(facts: AttackFacts) -> Any:

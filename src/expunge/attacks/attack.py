@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..data.encoding import Encoder, Example
 from ..data.samples import Sample
+from .leaks import Leak
 from .settings import Budget
 
 #: The model that was handed over, one that never saw what it forgot, and the one from before.
@@ -66,6 +67,7 @@ class Subject:
     change:   layer → A (r, d_in), B (d_out, r) with weight = original + BA, where the adapter is known; else empty
     answers:  whether answers are generated (see `expunge.attacks.measuring`)
     lead:     the measure that counts
+    leak:     which text counts as a leak, where texts are counted
     """
 
     model: Any
@@ -79,6 +81,7 @@ class Subject:
     change: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     answers: bool = False
     lead: Literal["probability", "rouge"] = "probability"
+    leak: Leak = field(default_factory=Leak)
     budget: Budget = "cheap"
     seed: int = 42
 
@@ -132,6 +135,7 @@ class Attack(ABC):
     counts: whether what it brings back stands against the verdict. Not where it needs the original model itself:
             whoever has that need not attack; nor where it teaches the answers that it asks for
     two_sided: whether less than the reference is a trace as well, as of membership inference
+    counts_leaks: whether it counts texts that leak, and so its result rests on `Subject.leak`
     """
 
     title: ClassVar[str]
@@ -140,6 +144,7 @@ class Attack(ABC):
     budget: ClassVar[Budget] = "cheap"
     counts: ClassVar[bool] = True
     two_sided: ClassVar[bool] = False
+    counts_leaks: ClassVar[bool] = False
 
     def unfit(self, subject: Subject) -> str | None:
         """Why it does not apply to the subject, as part of a sentence; None where it does."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..data.encoding import Encoder
 from ..data.screening import words
 from .asking import Shown, ask, question_of, questions, reasked, without_questions
 from .attack import Attack, Item, Subject, Variant
+from .items import drawn
+from .settings import Budget
 
 #: Facts that are given.
 FACTS = 4
+#: Questions that are asked, each some five times as long; None: all.
+ITEMS: Mapping[Budget, int | None] = {"cheap": 50, "full": None}
 #: A fact that has this share of the answer's own words gives it away.
 GIVES_AWAY = 0.5
 #: Words; names are those that begin with a capital letter within a question.
@@ -22,7 +26,7 @@ _WORD = re.compile(r"[^\W_]+")
 class InContext(Attack):
     title = f"up to {FACTS} other forgotten facts about the same person or document are told first"
     paper = "Shumailov et al. 2024 (UnUnlearning: unlearning is not sufficient for content regulation)"
-    cost = "a pass over the forget questions, each some five times as long"
+    cost = "a pass over 50 forget questions, each some five times as long; full: over all"
 
     def unfit(self, subject: Subject) -> str | None:
         if without_questions(subject):
@@ -34,6 +38,7 @@ class InContext(Attack):
     def variants(self, subject: Subject) -> Iterator[Variant]:
         beside = facts_beside(subject.forget)
         rows = [row for row in questions(subject) if beside[row]]
+        rows = drawn(rows, ITEMS[subject.budget], subject.seed)
         facts = {id(subject.forget[row]): beside[row] for row in rows}
 
         def told(item: Item, encoder: Encoder) -> Item:

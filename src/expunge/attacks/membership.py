@@ -32,17 +32,40 @@ class Membership(Attack):
     cost = "a pass over forget set and holdout; full: a backward pass for each item as well"
     two_sided = True
 
+    def __init__(self) -> None:
+        self._of_reference: list[Any] | None = None
+
     def unfit(self, subject: Subject) -> str | None:
         return None if subject.holdout else "there is no holdout, which it needs to compare with"
 
     def variants(self, subject: Subject) -> Iterator[Variant]:
-        scores = cache(partial(_scores, subject))
+        scores = cache(partial(self._scores, subject))
         for name in SCORES:
             if name in SLOW and subject.budget == "cheap":
                 continue
             if name == CALIBRATED and subject.reference is None:
                 continue
             yield Variant(name, measure="auc", score=_shares_below(scores, name))
+
+    def _scores(self, subject: Subject) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+        """The scores of every item of the forget set and of the holdout."""
+        items = [*subject.forget, *subject.holdout]
+        losses = _losses(subject.model, subject, items)
+        rows = [_of_item(subject, item, loss) for item, loss in zip(items, losses, strict=True)]
+        if subject.budget == "full":
+            norms = gradient_norms(
+                subject.model, [item.example for item in items], subject.encoder.pad_token_id
+            )
+            rows = [{**row, "gradient_norm": -norm} for row, norm in zip(rows, norms, strict=True)]
+        if subject.reference is not None:
+            if self._of_reference is None:  # the same for every model that is asked
+                known = subject.role == "reference"
+                self._of_reference = losses if known else _losses(subject.reference(), subject, items)
+            rows = [
+                {**row, CALIBRATED: other.average_loss - loss.average_loss}
+                for row, loss, other in zip(rows, losses, self._of_reference, strict=True)
+            ]
+        return rows[: len(subject.forget)], rows[len(subject.forget) :]
 
 
 def _shares_below(scores: Callable[[], Any], name: str) -> Callable[[Any, Sequence[Item]], list[float]]:
@@ -58,23 +81,6 @@ def shares_below(members: Sequence[float], others: Sequence[float]) -> list[floa
     ordered = np.sort(np.asarray(others, dtype=np.float64))
     below, up_to = (np.searchsorted(ordered, members, side) for side in ("left", "right"))
     return ((below + up_to) / (2 * len(ordered))).tolist()
-
-
-def _scores(subject: Subject) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
-    """The scores of every item of the forget set and of the holdout."""
-    items = [*subject.forget, *subject.holdout]
-    losses = _losses(subject.model, subject, items)
-    rows = [_of_item(subject, item, loss) for item, loss in zip(items, losses, strict=True)]
-    if subject.budget == "full":
-        norms = gradient_norms(subject.model, [item.example for item in items], subject.encoder.pad_token_id)
-        rows = [{**row, "gradient_norm": -norm} for row, norm in zip(rows, norms, strict=True)]
-    if subject.reference is not None:
-        theirs = losses if subject.role == "reference" else _losses(subject.reference(), subject, items)
-        rows = [
-            {**row, CALIBRATED: other.average_loss - loss.average_loss}
-            for row, loss, other in zip(rows, losses, theirs, strict=True)
-        ]
-    return rows[: len(subject.forget)], rows[len(subject.forget) :]
 
 
 def _losses(model: Any, subject: Subject, items: Sequence[Item]) -> list[Any]:

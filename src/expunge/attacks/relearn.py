@@ -86,9 +86,14 @@ PUBLISHED = (
 
 
 class Relearn(Attack):
+    """arms: the finetunings; by default those of the budget"""
+
     title = "the model is finetuned for a few steps, on half of what was forgotten or on other data"
     paper = "Łucki et al. 2025; Hu et al. 2025; Qi et al. 2024 (benign data); TamperBench (rates and steps)"
     cost = "cheap: 16 optimiser steps of 16 questions; full: 32 at each of 3 rates, for each of 6 finetunings"
+
+    def __init__(self, arms: Sequence[Arm] | None = None):
+        self.arms = arms
 
     def unfit(self, subject: Subject) -> str | None:
         if len(subject.forget) < 2:
@@ -96,7 +101,7 @@ class Relearn(Attack):
         return _unfit_for_training(subject)
 
     def variants(self, subject: Subject) -> Iterator[Variant]:
-        return _variants(subject, CHEAP if subject.budget == "cheap" else FULL)
+        return _variants(subject, self.arms or (CHEAP if subject.budget == "cheap" else FULL))
 
 
 class RelearnAsPublished(Attack):

@@ -27,7 +27,7 @@ class Sample(Attack):
     """leak@k for k = 1, 2, 4, … up to the samples; of n = 200 samples up to 128, as published.
 
     samples: of every item; by default what the budget allows
-    leak:    what counts as a leak
+    leak:    what counts as a leak; by default what the subject says
     """
 
     title = "the model is asked again and again, and an answer that tells once is enough"
@@ -35,9 +35,11 @@ class Sample(Attack):
         "estimator: Chen et al. 2021"  # fmt: skip
     cost = "8 answers to each of 20 questions, written by three models; full: 64 to each of 100, at two temperatures"
 
+    counts_leaks = True
+
     def __init__(self, samples: int | None = None, leak: Leak | None = None):
         self.samples = samples
-        self.leak = leak or Leak()
+        self.leak = leak
 
     def unfit(self, subject: Subject) -> str | None:
         return None if _rows(subject) else "there is no answer that could be written"
@@ -45,12 +47,13 @@ class Sample(Attack):
     def variants(self, subject: Subject) -> Iterator[Variant]:
         rows = _rows(subject)
         items = [_asked(subject.forget[row], subject) for row in rows]
-        count = self.samples or SAMPLES[subject.budget]
+        count, leak = self.samples or SAMPLES[subject.budget], self.leak or subject.leak
+        stated = "" if leak.recall == Leak.recall else f", recall ≥ {leak.recall:g}"
         for temperature in TEMPERATURES[subject.budget]:
-            counted = _Counted(subject, self.leak, count, temperature)
+            counted = _Counted(subject, leak, count, temperature)
             for k in (2**power for power in range(count.bit_length())):
                 yield Variant(
-                    f"leak@{k}, T = {temperature:g}", items=items, rows=rows, measure=f"leak@{k}",
+                    f"leak@{k}, T = {temperature:g}{stated}", items=items, rows=rows, measure=f"leak@{k}",
                     score=partial(counted, k),
                 )  # fmt: skip
 

@@ -34,6 +34,12 @@ def attack(
         Literal["cheap", "full"],
         typer.Option(help="cheap: within minutes, on at most 100 questions; or full"),
     ] = "cheap",
+    leak_threshold: Annotated[
+        float,
+        typer.Option(
+            help="sample: the share of the answer's words, in their order, that a text needs to leak it"
+        ),
+    ] = 0.8,
     data: Annotated[str | None, typer.Option(help="without a run: file of what was to be forgotten")] = None,
     retain: Annotated[str | None, typer.Option(help="without a run: file of what was to stay")] = None,
     holdout: Annotated[str | None, typer.Option(help="without a run: file of what no model saw")] = None,
@@ -54,6 +60,7 @@ def attack(
 ) -> None:
     """Try to bring back what a model has forgotten: the share that comes back, by attack."""
     # Here for the start-up time.
+    from ..attacks.leaks import Leak
     from ..run.attacked import ModelUnderAttack, attack_model, attack_run, catalogue
 
     if list_all:
@@ -63,6 +70,11 @@ def attack(
         raise InputError(
             Problem("RUN", "there is nothing to attack.", "Name the folder of a run, or a model.")
         )
+    if not 0 < leak_threshold <= 1:
+        raise InputError(
+            Problem("--leak-threshold", "it is no share of an answer.", "Give one above 0 and at most 1.")
+        )
+    leak = Leak(leak_threshold)
     own = {"--data": data, "--retain": retain, "--holdout": holdout, "--adapter": adapter,
            "--original": original, "--output": output}  # fmt: skip
     if data is None:
@@ -75,10 +87,10 @@ def attack(
                 ]
             )
         with trusting(trust_remote_code):
-            facts = attack_run(Path(target), names, budget, reference)
+            facts = attack_run(Path(target), names, budget, reference, leak)
     else:
         asked = ModelUnderAttack(
-            target, data, output or Path("runs/attacks"), adapter, original, retain, holdout, reference
+            target, data, output or Path("runs/attacks"), adapter, original, retain, holdout, reference, leak
         )
         with trusting(trust_remote_code):
             facts = attack_model(asked, names, budget)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..attacks.attack import Attack, Curve, Item, Measured, Subject, Variant
 from ..attacks.items import drawn
+from ..attacks.leaks import Leak
 from ..attacks.measuring import attacked, measured
 from ..attacks.recovery import Ground, recovery
 from ..attacks.registry import attacks
@@ -40,6 +41,7 @@ class Target:
     change:    layer → A, B of the adapter that leads from the original to the model; empty where it is not known
     watch:     is given every model that is loaded, to count its work
     answers:   whether the forget loss aims at the answers that the model writes, and so they count
+    leak:      which text counts as a leak
     """
 
     original: Load
@@ -54,6 +56,7 @@ class Target:
     change: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     watch: Callable[[Any], None] = field(default=lambda model: None)
     answers: bool = False
+    leak: Leak = field(default_factory=Leak)
     seed: int = 42
 
     @property
@@ -113,7 +116,7 @@ class _Attacks:
         self.answers = target.answers or budget == "full"
         self.lead: Literal["probability", "rouge"] = "rouge" if target.answers else "probability"
         processes().wait_for_everyone()  # nobody writes before all have read
-        self.records = {name: folder.read(name, self.basis) for name in (*self.attacks, PLAIN)}
+        self.records = {name: folder.read(name, self.basis_of(name)) for name in (*self.attacks, PLAIN)}
         processes().wait_for_everyone()
 
     @cached_property
@@ -122,6 +125,12 @@ class _Attacks:
             encoded_hash([item.example for item in part]) for part in (self.forget, self.retain, self.holdout)
         ]
         return hash_rows([dict(self.target.identity), asked, self.budget, self.answers, self.target.seed])
+
+    def basis_of(self, name: str) -> str:
+        """That of an attack: those that count leaks rest on what counts as one, too."""
+        leak = self.target.leak
+        stated = name in self.attacks and self.attacks[name].counts_leaks and leak != Leak()
+        return hash_rows([self.basis, leak.recall]) if stated else self.basis
 
     @property
     def sides(self) -> list[Role]:
@@ -195,6 +204,7 @@ class _Attacks:
             change=self.target.change if side == "after" or stood_in else {},
             answers=self.answers,
             lead=self.lead,
+            leak=self.target.leak,
             budget=self.budget,
             seed=self.target.seed,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from ..adapters.loading import load_model
 from ..adapters.weights import read_exported
 from ..attacks.items import make_items
+from ..attacks.leaks import Leak
 from ..attacks.settings import Budget
 from ..data.sets import load_data
 from ..data.settings import OwnData
@@ -42,6 +43,7 @@ class ModelUnderAttack:
     original: the model from before, where there is no adapter
     data, retain, holdout: files of the user's own: what was to go, what was to stay, what no model ever saw
     output:   folder for what is measured, from which an interrupted attack goes on
+    leak:     which text counts as a leak
     """
 
     model: str
@@ -52,10 +54,15 @@ class ModelUnderAttack:
     retain: str | None = None
     holdout: str | None = None
     reference: str | None = None
+    leak: Leak = field(default_factory=Leak)
 
 
 def attack_run(
-    run_folder: Path, names: Sequence[str] | None, budget: Budget, reference: str | None = None
+    run_folder: Path,
+    names: Sequence[str] | None,
+    budget: Budget,
+    reference: str | None = None,
+    leak: Leak | None = None,
 ) -> AttackFacts:
     """Attack what a finished run has handed over; its verdict, report and model card take the result in.
 
@@ -64,11 +71,11 @@ def attack_run(
     """
     check_names(names or (), budget)
     with locked(run_folder, str(run_folder)):
-        return _attack_run(run_folder, names, budget, reference)
+        return _attack_run(run_folder, names, budget, reference, leak or Leak())
 
 
 def _attack_run(
-    run_folder: Path, names: Sequence[str] | None, budget: Budget, reference: str | None
+    run_folder: Path, names: Sequence[str] | None, budget: Budget, reference: str | None, leak: Leak
 ) -> AttackFacts:
     if ContinualFolder(run_folder).state_file.exists():
         raise InputError(
@@ -90,7 +97,8 @@ def _attack_run(
             Problem(f"data.forget: {inputs.data.forget.source}", "it is not what the run has made the model forget.",
                     "Restore the file.")
         )  # fmt: skip
-    facts = run_attacks(target_of_run(inputs, folder, reference), folder.attacks, budget, names)
+    target = replace(target_of_run(inputs, folder, reference), leak=leak)
+    facts = run_attacks(target, folder.attacks, budget, names)
     if processes().is_main_process:
         folder.update(attacks=facts.model_dump(mode="json"))
         folder.update(verdict=judge(gather_evidence(read_run_folder(folder.path))).to_json())
@@ -145,6 +153,7 @@ def attack_model(asked: ModelUnderAttack, names: Sequence[str] | None, budget: B
         retain=retain,
         holdout=holdout,
         change=read_exported(asked.adapter)[1] if asked.adapter else {},
+        leak=asked.leak,
     )
     return run_attacks(target, AttackFolder(asked.output), budget, names)
 
