@@ -29,7 +29,7 @@ from expunge.report.quantities import number
 from expunge.run import continual
 from expunge.run.inputs import Inputs
 from expunge.run.single import run_recipe
-from expunge.storage import read_json, read_json_lines, write_json
+from expunge.storage import read_json, read_json_lines, write_record
 from small_recipe import small_recipe
 
 IDS = torch.arange(1, 30)[None]
@@ -292,7 +292,7 @@ def test_after_a_kill_between_requests_only_the_second_is_run(
     for name in ("requests/2", "adapter", "merged"):
         shutil.rmtree(folder / name)
     state = read_json(folder / "continual.json")
-    write_json(
+    write_record(
         folder / "continual.json",
         {**state, "state": "running", "adapter": None, "requests": state["requests"][:1]},
     )
@@ -328,10 +328,10 @@ def test_other_data_are_not_gone_on_with(
         shutil.copy(finished.path / name, folder / name)
     state = read_json(folder / "continual.json")
     state["data"]["forget"][1]["hash"] = "another"
-    write_json(folder / "continual.json", state)
+    write_record(folder / "continual.json", state)
     state["inputs"][0]["model"]["tokenizer"] = "another"
     state["inputs"][1]["data"]["encoded"]["retain"] = "another"
-    write_json(folder / "continual.json", state)
+    write_record(folder / "continual.json", state)
     with pytest.raises(InputError) as refused:
         expunge.unlearn(several, output=folder, resume=True)
     assert [problem.reason for problem in refused.value.problems] == [

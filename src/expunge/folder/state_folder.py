@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from ..errors import InputError, Problem, RunFailed, described
 from ..evaluation.checked import checked
 from ..intact import RESTORE, read_intact, read_object
-from ..storage import PARTIAL, no_room, write_json
+from ..storage import PARTIAL, no_room, write_record
 from .machine import now, versions
 from .state import Origin
 
@@ -46,7 +46,7 @@ class StateFolder(Generic[State]):
 
     @cached_property
     def document(self) -> dict[str, Any]:
-        """The record as JSON, key for key as it was written.
+        """The record as JSON, key for key as it was written, without its checksum.
 
         Raises `InputError` where it is missing, damaged, or another's.
         """
@@ -123,7 +123,7 @@ class StateFolder(Generic[State]):
 
     def _write(self, document: dict[str, Any]) -> None:
         state = self._checked(document)
-        write_json(self.state_file, document)
+        write_record(self.state_file, document)
         self.document, self.state = document, state
 
     def _checked(self, document: dict[str, Any]) -> State:

@@ -28,7 +28,7 @@ from ..models.processes import device, processes, refuse_shards
 from ..progress import say
 from ..recipe import Recipe, load_recipe
 from ..recipe.loading import naming_recipe
-from ..storage import atomic_folder, is_taken, write_json, write_json_lines
+from ..storage import atomic_folder, is_taken, write_json_lines, write_record
 from ..training.finetune import finetune
 from ..training.train import saved_steps
 from .checks import check_adapter, check_window, unreached_facts
@@ -157,7 +157,7 @@ class _Finetuning:
     def run(self) -> None:
         main_process = processes().is_main_process
         if main_process and not saved_steps(self.checkpoints):
-            write_json(
+            write_record(
                 self.work / RECORD,
                 {"schema": SCHEMA, **self.facts, "started": now(), "versions": versions()},
             )
@@ -223,7 +223,7 @@ class _Finetuning:
                 "machine": machine(device(), torch.get_num_threads()),
                 "command": ["expunge", *sys.argv[1:]],
             }
-            write_json(partial / RECORD, content)
+            write_record(partial / RECORD, content)
 
 
 def _check(recipe: Recipe, on: str, output: Path) -> tuple[dict[str, SampleSet], str]:
