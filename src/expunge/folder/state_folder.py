@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -98,6 +98,12 @@ class StateFolder(Generic[State]):
     def extend(self, section: str, **facts: Any) -> None:
         """Give keys of a section of the record another value, and leave its other keys as they are."""
         self.update(**{section: {**self.document[section], **facts}})
+
+    def record_network(self, asked: Sequence[str]) -> None:
+        """Add what the hub was asked for, where it was."""
+        known = self.document.get("network", [])
+        if new := [entry for entry in asked if entry not in known]:
+            self.update(network=[*known, *new])
 
     def reload(self) -> None:
         """Forget what is in memory: another process has written the files."""
