@@ -1,18 +1,19 @@
-"""Kills at random moments, resumed; bits that flip: what is lost, and what is found.
+"""Kills at random moments, disks that are full, bits that flip: what is lost, and what is found.
 
-    OMP_NUM_THREADS=1 python experiments/soak/soak.py --kills 30 --flips 100 --seed 0 --output /tmp/soak
+    OMP_NUM_THREADS=1 python experiments/soak/soak.py --kills 30 --disks 10 --flips 100 --seed 0 --output /tmp/soak
 
 The model is the quickstart's (0.9 million parameters), the data are a few of its invented people. Six kinds of work: a
 run, a run that looks for its learning rate (tuning), two requests one after another (continual), a finetuning, the
 attacks on a finished run, the second request of a ledger. Each is done once without interruption; then, for every kill,
 it is begun anew, ended by SIGKILL at a moment drawn from the time that it took, gone on with by --resume, and its
 result compared with that of the uninterrupted one. A work that was over before its moment came is thrown away, and
-drawn again, `DRAWS` times at the most. Then bits are flipped in finished files, one at a time, at places drawn at
-random, and whoever reads the file is asked.
+drawn again, `DRAWS` times at the most. Then runs are begun on disks that are too small (tmpfs, which root alone may
+mount: `--disks 0` leaves that out), of sizes drawn at random, and gone on with once the disk has grown. Then bits are
+flipped in finished files, one at a time, at places drawn at random, and whoever reads the file is asked.
 
 The work is done in processes that are forked from this one, which has loaded the libraries and nothing else: on a busy
 machine these take most of the time. Writes `soak.json` and prints the counts; ends with exit code 1 where a result
-differs or a flipped bit is not found.
+differs, a full disk is not told, or a flipped bit is not found.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -35,7 +37,7 @@ from typing import Any
 import yaml
 from safetensors.numpy import load_file
 
-from expunge.errors import InputError
+from expunge.errors import InputError, RunFailed
 from expunge.folder.attacks import AttackFolder
 from expunge.folder.checksums import check_finished
 from expunge.folder.ledger import LedgerFolder
@@ -55,6 +57,8 @@ from expunge.training.weights import check_state
 FORK = get_context("fork")
 #: How often a kill is drawn, until it finds its work running.
 DRAWS = 20
+#: The exit code of a work that says in a sentence that it cannot go on.
+SAID = 3
 #: Files of a checkpoint that no resume reads: the first is what the others are compared with.
 UNREAD = ("checksums.json", "adapter_config.json")
 WEIGHTS = "adapter_model.safetensors"
@@ -115,6 +119,7 @@ def works(folder: Path) -> dict[str, Work]:
         "run": recipe,
         "tuning": {**plain, "training": searching, "tuning": {"trials": 3}},
         "continual": {**plain, "data": {**recipe["data"], "forget": [data["one"], data["two"]]}},
+        "finetune": {**recipe, "training": {**recipe["training"], "epochs": 12}},
         "first": plain,
         "second": {**plain, "data": {**recipe["data"], "forget": data["two"]}},
     }
@@ -135,7 +140,9 @@ def works(folder: Path) -> dict[str, Work]:
             "continual", *(f"{place}adapter/{WEIGHTS}" for place in ("", "requests/1/", "requests/2/"))
         ),
         "finetune": Work(
-            lambda output, resume: finetune_recipe(files["run"], on="full", output=output, resume=resume),
+            lambda output, resume: finetune_recipe(
+                files["finetune"], on="full", output=output, resume=resume
+            ),
             lambda output: [(output / file).read_bytes() for file in ("model.safetensors", "steps.jsonl")],
         ),
         "attack": Work(lambda output, _: attack_run(output, None, "cheap"), attacked, folder / "run-whole"),
@@ -168,11 +175,11 @@ def entered(output: Path) -> Any:
     failed = [check.said for check in verify_ledger(output) if check.holds is False]
     entry = ledger.entries[-1].model_dump(mode="json")
     entry["facts"].pop("forget_set")
-    private = [file for file in entry.pop("private") if "checkpoints" not in file]
+    private = sorted(entry.pop("private"))
     weights = [
         (folder / WEIGHTS).read_bytes() for folder in (ledger.adapter, ledger.run(ledger.count).adapter)
     ]
-    return [without((*TIMES, "previous", "recipe"), entry), sorted(private), ledger.count, weights, failed]
+    return [without((*TIMES, "previous", "recipe"), entry), private, ledger.count, weights, failed]
 
 
 def without(keys: tuple[str, ...], value: Any) -> Any:
@@ -185,7 +192,11 @@ def start(work: Work, output: Path, resume: bool) -> Process:
     def child() -> None:
         with output.with_name(f"{output.name}.log").open("a") as log:
             os.dup2(log.fileno(), 2)
-            work.do(output, resume)
+            try:
+                work.do(output, resume)
+            except RunFailed as error:
+                print(error, file=sys.stderr, flush=True)
+                sys.exit(SAID)
 
     process = FORK.Process(target=child)
     process.start()
@@ -279,6 +290,41 @@ def soak(work: Work, kind: str, folder: Path, kills: int, seed: int) -> Tally:
     return tally
 
 
+def full_disks(work: Work, folder: Path, number: int, draw: random.Random) -> list[dict[str, Any]]:
+    """Runs on disks that are too small for them: how large each was, where the run ended, whether that was said and
+    recorded, and whether the result is that of the uninterrupted run once there is room."""
+    wanted = work.result(folder / "run-whole")
+    needed = sum(file.stat().st_size for file in (folder / "run-whole").rglob("*") if file.is_file())
+    ended: list[dict[str, Any]] = []
+    while len(ended) < number:
+        output = folder / f"disk-{len(ended)}"
+        output.mkdir(exist_ok=True)
+        size = round(draw.uniform(0.05, 1) * needed)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", output], check=True)
+        try:
+            process = start(work, output, resume=False)
+            process.join()
+            if process.exitcode == 0:  # it had room
+                continue
+            state = read_json(output / "run.json")
+            told = "No space left on device" in output.with_name(f"{output.name}.log").read_text()
+            place = where(output)
+            subprocess.run(["mount", "-o", f"remount,size={4 * needed}", output], check=True)
+            finish(start(work, output, resume=True), output)
+            ended.append(
+                {
+                    "kilobytes": size // 1000,
+                    "where": place,
+                    "said": process.exitcode == SAID and told and state["state"] == "failed",
+                    "equal": work.result(output) == wanted,
+                }
+            )
+            print(f"full disk: {ended[-1]}", flush=True)
+        finally:
+            subprocess.run(["umount", output], check=True)
+    return ended
+
+
 def readers(folder: Path) -> dict[str, tuple[list[Path], Callable[[Path], Any]]]:
     """{what: files, who reads them}, of the works that were done."""
     run, found = folder / "run-whole", {}
@@ -351,6 +397,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=30, help="over all kinds")
     parser.add_argument("--flips", type=int, default=100, help="for each kind of file")
+    parser.add_argument(
+        "--disks", type=int, default=10, help="that are too small for a run; 0 where nobody may mount"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--output", type=Path, required=True)
@@ -362,18 +411,22 @@ def main() -> None:
             whole(known[needed], given.output / f"{needed}-whole")
         kills = given.kills // len(given.kinds) + (place < given.kills % len(given.kinds))
         tallies[kind] = soak(known[kind], kind, given.output, kills, given.seed)
-    killed = time.monotonic()
+    disks = []
+    if given.disks and "run" in given.kinds:
+        disks = full_disks(known["run"], given.output, given.disks, random.Random(f"{given.seed} disks"))
     counts = flips(given.output, given.flips, random.Random(f"{given.seed} flips"))
     content = {
         "seed": given.seed,
-        "seconds": {"kills": round(killed - started), "flips": round(time.monotonic() - killed)},
+        "seconds": round(time.monotonic() - started),
         "kills": {kind: vars(tally) for kind, tally in tallies.items()},
+        "disks": disks,
         "flips": counts,
     }
     write_json(given.output / "soak.json", content)
     print(json.dumps({kind: f"{each.equal} of {each.kills}" for kind, each in tallies.items()}))
     whole_again = all(tally.equal == tally.kills for tally in tallies.values())
-    sys.exit(0 if whole_again and all(found == of for found, of in counts.values()) else 1)
+    told = all(disk["said"] and disk["equal"] for disk in disks)
+    sys.exit(0 if whole_again and told and all(found == of for found, of in counts.values()) else 1)
 
 
 if __name__ == "__main__":
