@@ -182,7 +182,7 @@ class Unlearning(Facts):
     proves: str
     request: Request
     earlier: dict[str, dict[str, Figure]] = {}
-    forget_sets: dict[str, dict[str, Figure]] = {}
+    forget_sets: dict[str, dict[str, Figure]] | None = None
     utility: Utility | None = None
     not_covered: dict[str, str]
     position: Position | None = None

@@ -26,6 +26,7 @@ _ROLES = ("quality", "memory", "utility", "privacy", "fluency")
 
 def certificate(stated: Unlearning, subjects: Mapping[str, str], signer: str) -> str:
     """The page, as HTML. subjects: name → SHA-256 of what was handed over; signer: the key's id"""
+    forget_sets = _of_requests(stated.forget_sets or {})
     shown = sorted(stated.figures, key=_place)[:FIGURES]
     listed = {attack.category: _executed(attack.by) for attack in stated.attacks}
     handed_over = [(name, digest) for name, digest in sorted(subjects.items()) if "/" in name]
@@ -46,8 +47,8 @@ def certificate(stated: Unlearning, subjects: Mapping[str, str], signer: str) ->
             else None,
             earlier=_of_requests(stated.earlier)[:EARLIER],
             further_earlier=max(0, len(stated.earlier) - EARLIER),
-            forget_sets=_of_requests(stated.forget_sets)[:FORGET_SETS],
-            further_forget_sets=max(0, len(stated.forget_sets) - FORGET_SETS),
+            forget_sets=forget_sets[:FORGET_SETS],
+            further_forget_sets=max(0, len(forget_sets) - FORGET_SETS),
             executed={category: by for category, by in listed.items() if by},
             not_run=[category for category in CATEGORIES if not listed.get(category)],
             files=handed_over[:FILES],

@@ -109,7 +109,7 @@ def _attest_run(
         raise InputError(missing)
     check_finished(run_folder)
     state, salt = folder.state, make_salt()
-    forget_sets: dict[str, dict[str, Figure]] = {}
+    forget_sets: dict[str, dict[str, Figure]] | None = None
     if isinstance(folder, RunFolder):
         recipe, samples = folder.recipe, forget_samples(folder)
         facts = facts_of(folder, len(samples), merkle_root(samples, salt))
