@@ -17,6 +17,8 @@ from expunge.hub import ask, is_hub_id, offline, recording
 from expunge.models import loading
 from expunge.models.loading import load_config
 from expunge.models.settings import Model
+from expunge.run.finetune import finetune_recipe
+from expunge.storage import read_json
 
 IDS = ["locuslab/TOFU", "meta-llama/Llama-3.2-1B", "muse-bench/MUSE-News", "a/b", "01-ai/Yi_6B.v2"]
 NO_IDS = [
@@ -86,6 +88,12 @@ def test_offline_is_named_and_what_was_asked_is_recorded(monkeypatch: pytest.Mon
             [] if value == "1" else ["model organisation/model", "data set organisation/data:train"]
         )
     assert offline() is None
+    with recording() as whole:
+        ask("model", "a/b")
+        with recording() as part:
+            ask("model", "c/d")
+            ask("model", "a/b")
+    assert (whole, part) == (["model a/b", "model c/d"], ["model c/d", "model a/b"])
     ask("model", "outside/of-a-run")  # nobody listens, and nothing is kept
 
 
@@ -103,7 +111,8 @@ def test_a_run_on_local_files_asks_nobody(recipe: dict[str, Any], monkeypatch: p
 def test_what_a_run_asked_for_is_in_its_record(
     recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A model that is had from the hub: here from a folder that stands for it."""
+    """A model that is had from the hub: here from a folder that stands for it. So with several requests, and with a
+    finetuning."""
     folder, place = recipe["model"]["path"], "organisation/model"
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
@@ -115,3 +124,12 @@ def test_what_a_run_asked_for_is_in_its_record(
         )  # fmt: skip
     recipe["model"] = {"path": place}
     assert expunge.unlearn(recipe, output=tmp_path / "run").state["network"] == [f"model {place}"]
+    rows = Path(recipe["data"]["forget"]).read_text().splitlines(keepends=True)
+    parts = [tmp_path / f"{part}.jsonl" for part in (1, 2)]
+    for part, lines in zip(parts, (rows[:2], rows[2:4]), strict=True):
+        part.write_text("".join(lines))
+    several = {**recipe, "data": {**recipe["data"], "forget": [str(part) for part in parts]}}
+    few = ["training.epochs=1", "evaluation.generate=never", "attacks.budget=none"]
+    assert expunge.unlearn(several, few, output=tmp_path / "several").state["network"] == [f"model {place}"]
+    tuned = finetune_recipe(recipe, few, on="retain", output=tmp_path / "model").path
+    assert read_json(tuned / "finetune.json")["network"] == [f"model {place}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,15 @@ from safetensors.torch import load_file, save_file
 
 from expunge.errors import InputError
 from expunge.intact import RESTORE, check_folder, check_writable, read_intact, read_object
-from expunge.storage import CHECKSUMS, atomic_folder, read_json, read_json_lines, recorded, write_json
+from expunge.storage import (
+    CHECKSUMS,
+    atomic_folder,
+    read_json,
+    read_json_lines,
+    recorded,
+    write_json,
+    write_record,
+)
 
 
 def said(refused: pytest.ExceptionInfo[InputError], file: Path) -> str:
@@ -81,6 +90,41 @@ def test_an_object_is_of_its_kind_and_whole(tmp_path: Path) -> None:
     with pytest.raises(InputError) as refused:
         read_object(file, "a thing", ())
     assert said(refused, file) == "it is not a thing."
+
+
+def test_every_flipped_bit_of_a_record_is_found(tmp_path: Path) -> None:
+    """Also one in the checksum, in its name, and in the last of 17 digits, which gives the same number."""
+    file = tmp_path / "thing.json"
+    record = {"schema": "expunge.thing/1", "a": 0.30000000000000004, "b": "é", "c": [1e-05]}
+    write_record(file, record)
+    whole = file.read_bytes()
+    assert read_object(file, "a thing", ("a",), schema="expunge.thing/1") == record
+    assert json.loads("0.30000000000000005") == record["a"]
+    for bit in range(8 * len(whole)):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(changed)
+        with pytest.raises(InputError) as refused:
+            read_object(file, "a thing", ("a",), schema="expunge.thing/1")
+        assert [problem.where for problem in refused.value.problems] == [str(file)]
+
+
+def test_a_record_that_was_changed_by_hand(tmp_path: Path) -> None:
+    """It is refused, with what to do where that was meant; a record of before there was a checksum is read."""
+    file = tmp_path / "thing.json"
+    write_record(file, {"schema": "expunge.thing/1", "a": 1})
+    first, checksum, *rest = file.read_text().splitlines(keepends=True)
+    assert checksum.split('"')[3] == hashlib.sha256("".join(rest).encode()).hexdigest()
+    by_hand = [line.replace("1,", "2,").replace(": 1", ": 2") for line in rest]
+    file.write_text("".join([first, checksum, *by_hand]))
+    with pytest.raises(InputError) as refused:
+        read_object(file, "a thing", (), schema="expunge.thing/1")
+    assert str(refused.value.problems[0]) == (
+        f"{file}: it is not as it was written: its SHA-256 is not the one that it begins with. {RESTORE} "
+        "Who has changed it by hand, and means it, deletes the line 'checksum'."
+    )
+    file.write_text("".join([first, *by_hand]))
+    assert read_object(file, "a thing", (), schema="expunge.thing/1")["a"] == 2
 
 
 def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:

@@ -13,11 +13,14 @@ against what retain90 makes of the authors that it never saw. One that was inter
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from continual import MODELS, encoder_of, make_data
+from pages import take
 
 from expunge.adapters.loading import load_model
 from expunge.benchmarks.tofu.benchmark import TofuBenchmark
@@ -25,6 +28,7 @@ from expunge.evaluation.set_metrics import answer_metrics
 from expunge.evidence.keys import make_key
 from expunge.folder.ledger import LedgerFolder
 from expunge.ledger.add import add
+from expunge.ledger.entry import sign_entry
 from expunge.ledger.rollback import rollback
 from expunge.ledger.verify import verify_ledger
 from expunge.models.settings import Model
@@ -32,7 +36,20 @@ from expunge.storage import read_json, write_json
 
 AUTHORS, FIRST = 5, 150
 ROLLED_BACK = 3
-BEGIN, END = "<!-- tables -->\n", "<!-- end of tables -->"
+BEGIN, END = "<!-- tables -->\n", "<!-- end of tables -->\n"
+#: The page, until somebody has written more words around its table.
+PAGE = """# Ten deletion requests in a ledger, on the laptop test bed
+
+Each request is five authors of TOFU (100 questions), the authors 150 to 199 in turn. `expunge ledger add` runs it on
+the model that the last one left ([a ledger](../ledger.md)), with the settings of
+[requests in sequence](continual.md); then request 3 is rolled back. The references saw the authors 150 to 179, so the
+forget sets are held against what retain90 makes of authors that it never saw. A cell is the probability of the set's
+answers.
+
+    python experiments/quality/ledger.py --shared ../shared --output runs/ledger
+    python experiments/quality/ledger.py --output runs/ledger --write docs/results/ledger.md
+
+"""
 
 
 def recipe(options: argparse.Namespace, number: int) -> dict[str, Any]:
@@ -68,12 +85,15 @@ def show(options: argparse.Namespace) -> None:
     seconds = read_json(seconds_file) if seconds_file.exists() else {}
     for number in range(1, options.requests + 1):
         begun = time.perf_counter()
+        if ledger.count:
+            sign_entry(ledger, ledger.count, key, None)  # where a kill came between the two
         if ledger.count < number:
             add(ledger.path, recipe(options, number), key=key, resume=True)
             seconds[str(number)] = time.perf_counter() - begun
             write_json(seconds_file, seconds)
     if options.requests >= ROLLED_BACK and ledger.count == options.requests:
         rollback(ledger.path, str(ROLLED_BACK), key=key)
+    sign_entry(ledger, ledger.count, key, None)
     unseen = options.output / "unseen.json"
     if not unseen.exists():
         write_json(unseen, {"probability": never_seen(options.shared)})
@@ -129,10 +149,12 @@ def tables(options: argparse.Namespace) -> list[str]:
 
 
 def write(options: argparse.Namespace) -> None:
-    """Put the tables between the page's markers."""
-    before, _, rest = options.write.read_text(encoding="utf-8").partition(BEGIN)
+    """Put the tables between the page's markers, and their cells into the JSON beside it."""
+    page = options.write
+    before, _, rest = (page.read_text(encoding="utf-8") if page.exists() else PAGE).partition(BEGIN)
     text = before + BEGIN + "\n".join(tables(options)) + "\n" + END + rest.partition(END)[2]
-    options.write.write_text(text, encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
+    take(page)
 
 
 def main() -> None:
@@ -144,7 +166,9 @@ def main() -> None:
     parser.add_argument("--requests", type=int, choices=range(1, 11), default=10, metavar="1…10")
     parser.add_argument("--rate", type=float, default=5e-3)
     parser.add_argument("--weight", type=float, default=2.0, help="of the retain loss")
-    parser.add_argument("--write", type=Path, help="the page whose tables are made anew; runs nothing")
+    parser.add_argument(
+        "--write", type=Path, help="the page whose tables are made anew, and its JSON; runs nothing"
+    )
     options = parser.parse_args()
     options.shared, options.output = options.shared.resolve(), options.output.resolve()
     if options.write:

@@ -67,10 +67,12 @@ def ask(what: str, name: str) -> None:
 
 @contextmanager
 def recording() -> Iterator[list[str]]:
-    """Within the block the list grows by what the hub is asked for."""
+    """Within the block the list grows by what the hub is asked for; a block around it has that too once it is over."""
     asked: list[str] = []
     token = _asked.set(asked)
     try:
         yield asked
     finally:
         _asked.reset(token)
+        if (around := _asked.get()) is not None:
+            around += [entry for entry in asked if entry not in around]

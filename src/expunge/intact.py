@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from yaml import YAMLError
 
 from .errors import InputError, Problem
-from .storage import CHECKSUMS, file_checksum, read_json
+from .storage import CHECKSUM, CHECKSUMS, file_checksum, is_as_recorded, read_json
 
 #: The way out where a file of a run is broken: nothing else can tell what stood in it.
 RESTORE = "Restore the file, or run the recipe again with another --output."
@@ -44,13 +44,14 @@ def _read(reader: Callable[[Path], Content], file: Path, remedy: str) -> Content
 def read_object(
     file: Path, what: str, keys: Sequence[str], remedy: str = RESTORE, *, schema: str | None = None
 ) -> dict[str, Any]:
-    """The JSON object in `file`.
+    """The JSON object in `file`, without the checksum that `write_record` puts before it.
 
     what:   what messages call the object
     keys:   the keys that it has at least
     schema: the value of its key `schema`, where it has one
 
-    Raises `InputError` as `read_intact` does, and where the file holds something else or the object lacks a key.
+    Raises `InputError` as `read_intact` does, where the file holds something else or the object lacks a key, and where
+    a record is not as it was written. A record that begins with its schema passes: version 0.1.0 wrote such.
     """
     content = read_intact(read_json, file, remedy)
     if not isinstance(content, dict):
@@ -58,6 +59,13 @@ def read_object(
     if schema is not None and content.get("schema") != schema:
         other = reprlib.repr(content.get("schema"))
         raise broken(file, f"it is not {what}: its schema is {other}, not {schema!r}", remedy)
+    if schema is not None and next(iter(content)) != "schema" and not is_as_recorded(file):
+        raise broken(
+            file,
+            "it is not as it was written: its SHA-256 is not the one that it begins with",
+            f"{remedy} Who has changed it by hand, and means it, deletes the line {CHECKSUM!r}.",
+        )
+    content.pop(CHECKSUM, None)
     missing = [key for key in keys if key not in content]
     if missing:
         raise broken(file, f"it lacks {', '.join(missing)}", remedy)

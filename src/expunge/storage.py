@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 LEAST_ROOM = 2**16
 #: Records the SHA-256 of a folder's files, by their path in it, at the time of writing.
 CHECKSUMS = "checksums.json"
+#: The first key of a record that holds its own: the SHA-256 of the lines after that one.
+CHECKSUM = "checksum"
 
 
 def sync(path: Path) -> None:
@@ -147,11 +149,34 @@ def write_text(path: Path, text: str, private: bool = False) -> None:
 
 
 def write_json(path: Path, value: Any, private: bool = False) -> None:
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", private)
+    write_text(path, _json(value), private)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_record(path: Path, record: Mapping[str, Any], private: bool = False) -> None:
+    """Write a JSON object that changes too often for a checksum beside it: its checksum is its first key.
+
+    record: begins with its schema, and has more keys; a checksum that it holds already is another one's, and left out
+    """
+    lines = _json({key: value for key, value in record.items() if key != CHECKSUM}).removeprefix("{\n")
+    write_text(path, _with_checksum(lines), private)
+
+
+def is_as_recorded(path: Path) -> bool:
+    """Whether a file is, byte for byte, what `write_record` wrote."""
+    text = path.read_bytes().decode("utf-8")  # line ends as they are
+    return text == _with_checksum(text.split("\n", 2)[-1])
+
+
+def _with_checksum(lines: str) -> str:
+    return f'{{\n  "{CHECKSUM}": "{hashlib.sha256(lines.encode()).hexdigest()}",\n{lines}'
 
 
 def write_json_lines(path: Path, rows: Iterable[dict[str, Any]], private: bool = False) -> None:

@@ -25,7 +25,7 @@ from expunge.errors import InputError
 from expunge.models.fingerprint import fingerprint
 from expunge.run import finetune as module
 from expunge.run.finetune import finetune_recipe
-from expunge.storage import read_json, read_json_lines, write_json
+from expunge.storage import read_json, read_json_lines, write_json, write_record
 from expunge.training.finetune import finetune
 
 
@@ -153,7 +153,7 @@ def test_it_is_gone_on_with_by_the_same_tokenizer_encoding_and_data_alone(
     write_json(folder / "tokenizer_config.json", settings)
     # A record of version 0.1.0 says neither, and other versions are said.
     del record["data"]["encoded"], record["model"]["tokenizer"]
-    write_json(work / "finetune.json", {**record, "versions": {**record["versions"], "torch": "1.0"}})
+    write_record(work / "finetune.json", {**record, "versions": {**record["versions"], "torch": "1.0"}})
     shutil.rmtree(work / "checkpoints")
     monkeypatch.setattr(module, "saved_steps", lambda checkpoints: {1: checkpoints})
     finetune_recipe(quick, on="full", output=tmp_path / "out", resume=True)

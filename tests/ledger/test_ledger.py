@@ -35,7 +35,7 @@ from expunge.ledger.verify import verify_ledger
 from expunge.models.settings import Model
 from expunge.run.attest import attest
 from expunge.run.export import export_run
-from expunge.storage import file_checksum, read_json, write_json
+from expunge.storage import file_checksum, read_json, write_json, write_record
 from small_recipe import small_recipe
 
 IDS = torch.arange(1, 30)[None]
@@ -356,7 +356,7 @@ def test_a_run_of_its_own_is_attested(finished: LedgerFolder, key: Path, tmp_pat
         "relearn": {**said, "variants": {"a": {"lead": "rouge", "recoveries": {"rouge": none}}}},
         "rephrase": {**said, "unfit": "the benchmark has no rewordings", "variants": {}},
     }}  # fmt: skip
-    write_json(run / "run.json", state)
+    write_record(run / "run.json", state)
     private = key.with_suffix("")
     output = attest(run, private, request="B-7", operator="<b>Example & Sons</b>")
     assert output == run / "attestation"

@@ -27,7 +27,7 @@ from expunge.methods import method_of
 from expunge.methods.catalogue import catalogue
 from expunge.recipe import load_recipe
 from expunge.run.export import export_run
-from expunge.storage import read_json, read_json_lines, write_json, write_json_lines
+from expunge.storage import read_json, read_json_lines, write_json, write_json_lines, write_record
 from expunge.training.selection import Candidate, Choice
 from small_recipe import small_recipe
 
@@ -353,7 +353,7 @@ def test_a_run_that_broke_off_after_its_first_epoch_is_gone_on_with(
         shutil.rmtree(folder / part, ignore_errors=True)
     for phase in ("training", "evaluation", "export", "report"):
         del state["phases"][phase]
-    write_json(folder / "run.json", {**state, "state": "running"})
+    write_record(folder / "run.json", {**state, "state": "running"})
     again = expunge.unlearn(whole.path / "recipe.yaml", output=folder, resume=True)
     for file in (whole.path / form).rglob("*.safetensors"):
         assert (folder / file.relative_to(whole.path)).read_bytes() == file.read_bytes(), file.name

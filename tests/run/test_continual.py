@@ -21,15 +21,19 @@ from expunge.adapters.loading import load_model
 from expunge.cli import main
 from expunge.data.encoding import collate
 from expunge.errors import InputError
+from expunge.evidence import merkle_root, verify_statement
+from expunge.evidence.keys import make_key
+from expunge.folder.run import RunFolder
 from expunge.folder.state import ContinualState
 from expunge.models.settings import Model
 from expunge.recipe import load_recipe
 from expunge.report.continual import forget_tables
 from expunge.report.quantities import number
 from expunge.run import continual
+from expunge.run.attest import attest, forget_samples
 from expunge.run.inputs import Inputs
 from expunge.run.single import run_recipe
-from expunge.storage import read_json, read_json_lines, write_json
+from expunge.storage import read_json, read_json_lines, write_record
 from small_recipe import small_recipe
 
 IDS = torch.arange(1, 30)[None]
@@ -119,6 +123,80 @@ def test_one_adapter_for_the_untouched_original_holds_both(finished: expunge.Run
     assert (
         finished.state["adapter"]["bytes"] == (finished.adapter / "adapter_model.safetensors").stat().st_size
     )
+
+
+def test_both_are_attested_as_one(finished: expunge.Run, tmp_path: Path) -> None:
+    """The commitment is to both forget sets in their order; each one's figures are those after the last request."""
+    key = make_key(tmp_path / "operator")
+    folder = shutil.copytree(finished.path, tmp_path / "run")
+    first = read_json(folder / "requests" / "1" / "run.json")
+    share = {"n": 6, "original": 0.9, "after": 0.4, "attacked": 0.5, "share": 0.25, "low": 0.1, "high": 0.4}
+    sample = {
+        "title": "Asks again",
+        "counts": True,
+        "variants": {"one": {"lead": "rouge", "recoveries": {"rouge": share}}},
+    }
+    first["attacks"] = {
+        "budget": "cheap",
+        "ground": "reference",
+        "items": 6,
+        "of": 6,
+        "outcomes": {"sample": sample},
+    }
+    write_record(folder / "requests" / "1" / "run.json", first)
+    output = attest(folder, key.with_suffix(""), request="B-7")
+    assert output == folder / "attestation"
+    for form in ("adapter", "merged"):
+        verified = verify_statement(output / "attestation.json", key, folder / form)
+        assert [check.holds for check in verified.checks] == [True] * 4
+    assert verified.predicate is not None
+    stated = verified.predicate.model_dump(mode="json")
+    runs = finished.requests
+    samples = [sample for run in runs for sample in forget_samples(RunFolder(run.path))]
+    root = merkle_root(samples, (output / "salt").read_text().strip())
+    assert stated["forget_set"] == {"samples": 12, "merkle_root": root}
+    assert stated["base"]["fingerprint"] == runs[0].state["model"]["fingerprint"]
+    assert stated["request"]["id"] == "B-7"
+    assert stated["request"]["done"] == finished.state["finished"]
+    assert stated["verdict"]["forgetting"] == finished.state["verdict"]["forgetting"]
+    for place, run in enumerate(runs, start=1):
+        figures = stated["forget_sets"][str(place)]
+        left = finished.state["requests"][1]["forget_sets"][str(place)]
+        assert "forget_probability" in figures
+        assert not [name for name in figures if name.startswith("retain")]
+        for name, figure in figures.items():
+            assert figure["before"]["value"] == run.metrics["before"][name]["value"]
+            assert figure["after"]["value"] == left[name]["value"]
+    kept = stated["figures"]["retain_probability"]
+    assert kept["before"]["value"] == runs[0].metrics["before"]["retain_probability"]["value"]
+    assert kept["after"]["value"] == runs[1].metrics["after"]["retain_probability"]["value"]
+    assert not [name for name in stated["figures"] if name.startswith("forget")]
+    by = {attack["category"]: attack["by"] for attack in stated["attacks"]}["regurgitation"]
+    came_back = {"value": 0.25, "n": 6, "low": 0.1, "high": 0.4}
+    assert by == [{"name": "request 1: sample", "came_back": came_back}]
+    assert f"1: {figures['forget_probability']['label']}" in (output / "certificate.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("forgetting", "outcome"),
+    [
+        (["forgotten", "forgotten"], "passed"),
+        (["forgotten", "partly"], "warned"),
+        (["partly", "not forgotten"], "failed"),
+    ],
+)
+def test_all_forget_sets_have_to_be_forgotten_for_the_test_result(
+    finished: expunge.Run, tmp_path: Path, forgetting: list[str], outcome: str
+) -> None:
+    folder = shutil.copytree(finished.path, tmp_path / "run")
+    state = finished.state
+    write_record(
+        folder / "continual.json", {**state, "verdict": {**state["verdict"], "forgetting": forgetting}}
+    )
+    key = make_key(tmp_path / "operator")
+    result = verify_statement(attest(folder, key.with_suffix("")) / "test-result.json", key).predicate
+    assert result is not None
+    assert "the forget set is forgotten" in result.model_dump()[f"{outcome}Tests"]
 
 
 def test_the_run_of_both_gives_its_model_its_figures_and_its_verdict(
@@ -292,7 +370,7 @@ def test_after_a_kill_between_requests_only_the_second_is_run(
     for name in ("requests/2", "adapter", "merged"):
         shutil.rmtree(folder / name)
     state = read_json(folder / "continual.json")
-    write_json(
+    write_record(
         folder / "continual.json",
         {**state, "state": "running", "adapter": None, "requests": state["requests"][:1]},
     )
@@ -328,10 +406,10 @@ def test_other_data_are_not_gone_on_with(
         shutil.copy(finished.path / name, folder / name)
     state = read_json(folder / "continual.json")
     state["data"]["forget"][1]["hash"] = "another"
-    write_json(folder / "continual.json", state)
+    write_record(folder / "continual.json", state)
     state["inputs"][0]["model"]["tokenizer"] = "another"
     state["inputs"][1]["data"]["encoded"]["retain"] = "another"
-    write_json(folder / "continual.json", state)
+    write_record(folder / "continual.json", state)
     with pytest.raises(InputError) as refused:
         expunge.unlearn(several, output=folder, resume=True)
     assert [problem.reason for problem in refused.value.problems] == [

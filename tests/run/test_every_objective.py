@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load, load_file
+from safetensors.torch import load, load_file, save
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM
 
@@ -26,7 +26,7 @@ from expunge.objectives import forget_losses
 from expunge.recipe import load_recipe
 from expunge.run import job as job_module
 from expunge.run import phases
-from expunge.run.importance import RedrawnBatches, measure_and_store, stored_file
+from expunge.run.importance import RedrawnBatches, measure_and_store, read_stored, stored_file
 from expunge.run.inputs import Inputs
 from expunge.run.job import Job
 from expunge.storage import read_json_lines
@@ -332,6 +332,30 @@ def test_another_version_measures_anew(recipe: dict, tmp_path: Path, monkeypatch
     assert stored_file(job) == before
     monkeypatch.setattr("expunge.run.importance.__version__", "another")
     assert stored_file(job) != before
+
+
+def test_two_processes_that_store_the_same_importance_leave_one_whole_file(
+    recipe: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one begins and ends while the first one's file is half written."""
+    recipe["importance"] = {"folder": str(tmp_path / "store")}
+    stored = []
+
+    def write_slowly(rows: dict, place: Path, metadata: dict) -> None:
+        content = save(rows, metadata)
+        with open(place, "wb") as handle:
+            handle.write(content[:100])
+            handle.flush()
+            monkeypatch.undo()
+            stored.append(measure_and_store(recipe))
+            assert read_stored(stored[0]) is not None
+            handle.write(content[100:])
+
+    monkeypatch.setattr("expunge.run.importance.save_file", write_slowly)
+    file = measure_and_store(recipe)
+    assert stored == [file]
+    assert list((tmp_path / "store").iterdir()) == [file]
+    assert read_stored(file) is not None
 
 
 def test_importance_is_measured_once(recipe: dict, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -15,7 +15,7 @@ import expunge
 from expunge.errors import InputError
 from expunge.folder.lock import locked
 from expunge.run.export import export_run
-from expunge.storage import CHECKSUMS, LOCK, read_json, write_json
+from expunge.storage import CHECKSUMS, LOCK, read_json, write_record
 from small_recipe import small_recipe
 
 WEIGHTS, CONFIG, ORIGIN = "adapter_model.safetensors", "adapter_config.json", "base_fingerprint.json"
@@ -72,7 +72,7 @@ def changed_weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Call
         # The stranger has thought of the record as well.
         state = read_json(file.parents[1] / "run.json")
         state["adapter"]["bytes"] = file.stat().st_size
-        write_json(file.parents[1] / "run.json", state)
+        write_record(file.parents[1] / "run.json", state)
 
     return apply
 

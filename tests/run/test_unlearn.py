@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 import expunge
 from expunge.cli import main
 from expunge.errors import InputError
-from expunge.storage import read_json, read_json_lines, write_json, write_json_lines
+from expunge.storage import read_json, read_json_lines, write_json_lines, write_record
 from small_recipe import small_recipe
 
 PHASES = ["baseline", "importance", "adapter", "training", "evaluation", "export", "report"]
@@ -299,7 +299,7 @@ def without_phases(run: expunge.Run, folder: Path, *phases: str) -> dict[str, An
     state = read_json(folder / "run.json")
     for phase in phases:
         del state["phases"][phase]
-    write_json(folder / "run.json", state)
+    write_record(folder / "run.json", state)
     return dict(state)
 
 
@@ -441,7 +441,7 @@ def test_an_earlier_run_gives_the_same(finished: expunge.Run, tmp_path: Path) ->
     shutil.copytree(finished.path, tmp_path / "run")
     state = read_json(tmp_path / "run" / "run.json")
     del state["training"]["utility_metric"], state["training"]["original_utility"]
-    write_json(tmp_path / "run" / "run.json", state)
+    write_record(tmp_path / "run" / "run.json", state)
     old = expunge.Run(tmp_path / "run")
     assert (old.score, old.utility, old.original_utility) == (
         finished.score, finished.utility, finished.original_utility,
@@ -473,6 +473,6 @@ def test_a_run_gives_the_model_that_was_handed_over(finished: expunge.Run, tmp_p
     shutil.copytree(finished.path, tmp_path / "run")
     state = read_json(tmp_path / "run" / "run.json")
     del state["phases"]["export"]
-    write_json(tmp_path / "run" / "run.json", state)
+    write_record(tmp_path / "run" / "run.json", state)
     with pytest.raises(InputError, match="has not got to its export"):
         expunge.Run(tmp_path / "run").model()

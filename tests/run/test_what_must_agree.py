@@ -21,7 +21,7 @@ from expunge.folder.run import RunFolder
 from expunge.recipe import load_recipe
 from expunge.run import phases
 from expunge.run.job import Job
-from expunge.storage import read_json, write_json
+from expunge.storage import read_json, write_json, write_record
 from tofu_files import tofu_rows, write_tofu
 
 Change = Callable[[Path, pytest.MonkeyPatch], Any]
@@ -31,7 +31,7 @@ def rewritten(name: str, change: Callable[[Any], Any]) -> Change:
     def apply(folder: Path, _: pytest.MonkeyPatch) -> None:
         content = read_json(folder / name)
         change(content)
-        write_json(folder / name, content)
+        (write_record if name == "run/run.json" else write_json)(folder / name, content)
 
     return apply
 
@@ -227,7 +227,7 @@ def test_the_model_that_training_starts_from_is_compared(here: Path) -> None:
 def test_other_versions_are_said_and_recorded(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = read_json(Path("run/run.json"))
     torch_here = state["versions"]["torch"]
-    write_json(Path("run/run.json"), {**state, "versions": {**state["versions"], "torch": "1.0"}})
+    write_record(Path("run/run.json"), {**state, "versions": {**state["versions"], "torch": "1.0"}})
     run = expunge.unlearn("recipe.yaml", output="run", resume=True)
     changed = f"torch 1.0, now {torch_here}"
     assert capsys.readouterr().err.count(f"so the last digits may differ: {changed}.") == 1
@@ -244,5 +244,5 @@ def test_a_run_that_recorded_none_of_it_is_gone_on_with(here: Path) -> None:
         del state[key]
     del state["model"]["tokenizer"], state["data"]["encoded"]
     state["model"]["fingerprint"] = state["model"]["fingerprint"].partition("-")[0]
-    write_json(Path("run/run.json"), state)
+    write_record(Path("run/run.json"), state)
     assert expunge.unlearn("recipe.yaml", output="run", resume=True).state["state"] == "done"

@@ -173,6 +173,8 @@ class Unlearning(Facts):
     """The predicate `UNLEARNING_TYPE`.
 
     earlier:  figures of the forget sets of earlier requests before and after this one, by the request's id
+    forget_sets: of a run of several requests, the figures of each one's forget set before that request and after all,
+              by its number; `figures` are then those of the rest, before all and after all
     utility:  of an entry of a ledger
     previous: SHA-256 of the envelope of the ledger's entry before this one
     """
@@ -180,6 +182,7 @@ class Unlearning(Facts):
     proves: str
     request: Request
     earlier: dict[str, dict[str, Figure]] = {}
+    forget_sets: dict[str, dict[str, Figure]] | None = None
     utility: Utility | None = None
     not_covered: dict[str, str]
     position: Position | None = None

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..evaluation.checked import checked
 from ..intact import read_object
-from ..storage import write_json
+from ..storage import write_record
 from .state import Amount, Record
 
 SCHEMA = "expunge.attack/1"
@@ -71,4 +71,4 @@ class AttackFolder:
 
     def write(self, name: str, record: AttackRecord) -> None:
         """Write it, for its owner alone: it scores single samples."""
-        write_json(self.file(name), {"schema": SCHEMA, **record.model_dump(mode="json")}, private=True)
+        write_record(self.file(name), {"schema": SCHEMA, **record.model_dump(mode="json")}, private=True)

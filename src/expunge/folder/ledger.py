@@ -22,7 +22,7 @@ from ..errors import InputError, Problem
 from ..evaluation.checked import checked
 from ..evidence.statement import Digest, Facts, Measured, Utility
 from ..intact import broken, read_intact, read_object
-from ..storage import CHECKSUMS, file_checksum, read_json, recorded, write_json, write_text
+from ..storage import CHECKSUMS, file_checksum, read_json, recorded, write_json, write_record, write_text
 from .run import RunFolder
 from .state import Record
 
@@ -192,11 +192,11 @@ class LedgerFolder:
         return file_checksum(self.entry_file(number) if number else self.identity_file)
 
     def create(self, identifier: str, created: str) -> None:
-        write_json(self.identity_file, {"schema": self.schema, "id": identifier, "created": created})
+        write_record(self.identity_file, {"schema": self.schema, "id": identifier, "created": created})
 
     def begin(self, pending: Pending, salt: str) -> None:
         write_text(self.salt_file(pending.number), salt + "\n", private=True)
-        write_json(self.pending_file, {"schema": self.pending_schema, **pending.model_dump(mode="json")})
+        write_record(self.pending_file, {"schema": self.pending_schema, **pending.model_dump(mode="json")})
 
     def salt(self, number: int) -> str:
         """Raises `InputError` where it is missing or damaged."""

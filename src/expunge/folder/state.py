@@ -444,10 +444,11 @@ class CombinedAdapter(Record):
 
 
 class ContinualState(Origin):
-    """`continual.json`. inputs: of every request; version 0.1.0 had none"""
+    """`continual.json`. inputs: of every request; version 0.1.0 had none; network: as of a run, by all requests"""
 
     state: Literal["running", "done", "failed"]
     finished: str | None
+    network: list[str] = []
     data: RequestsData
     inputs: list[InputFacts] = []
     utility: Utility

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from ..errors import InputError, Problem, RunFailed, described
 from ..evaluation.checked import checked
 from ..intact import RESTORE, read_intact, read_object
-from ..storage import PARTIAL, no_room, write_json
+from ..storage import PARTIAL, no_room, write_record
 from .machine import now, versions
 from .state import Origin
 
@@ -46,7 +46,7 @@ class StateFolder(Generic[State]):
 
     @cached_property
     def document(self) -> dict[str, Any]:
-        """The record as JSON, key for key as it was written.
+        """The record as JSON, key for key as it was written, without its checksum.
 
         Raises `InputError` where it is missing, damaged, or another's.
         """
@@ -99,6 +99,12 @@ class StateFolder(Generic[State]):
         """Give keys of a section of the record another value, and leave its other keys as they are."""
         self.update(**{section: {**self.document[section], **facts}})
 
+    def record_network(self, asked: Sequence[str]) -> None:
+        """Add what the hub was asked for, where it was."""
+        known = self.document.get("network", [])
+        if new := [entry for entry in asked if entry not in known]:
+            self.update(network=[*known, *new])
+
     def reload(self) -> None:
         """Forget what is in memory: another process has written the files."""
         for name in [
@@ -123,7 +129,7 @@ class StateFolder(Generic[State]):
 
     def _write(self, document: dict[str, Any]) -> None:
         state = self._checked(document)
-        write_json(self.state_file, document)
+        write_record(self.state_file, document)
         self.document, self.state = document, state
 
     def _checked(self, document: dict[str, Any]) -> State:

@@ -6,18 +6,27 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ..benchmarks.measures import declared
-from ..evidence.statement import CATEGORIES, CERTIFICATE_FILE, STATEMENT_FILE, Executed, Measured, Unlearning
+from ..evidence.statement import (
+    CATEGORIES,
+    CERTIFICATE_FILE,
+    STATEMENT_FILE,
+    Executed,
+    Figure,
+    Measured,
+    Unlearning,
+)
 from . import quantities
 from .page import templates
 
 #: Figures and files that a page has room for; the statement has all of them.
-FIGURES, FILES, EARLIER, EXECUTED = 6, 5, 3, 4
+FIGURES, FILES, EARLIER, FORGET_SETS, EXECUTED = 6, 5, 3, 6, 4
 #: Which figures a reader asks for first.
 _ROLES = ("quality", "memory", "utility", "privacy", "fluency")
 
 
 def certificate(stated: Unlearning, subjects: Mapping[str, str], signer: str) -> str:
     """The page, as HTML. subjects: name → SHA-256 of what was handed over; signer: the key's id"""
+    forget_sets = _of_requests(stated.forget_sets or {})
     shown = sorted(stated.figures, key=_place)[:FIGURES]
     listed = {attack.category: _executed(attack.by) for attack in stated.attacks}
     handed_over = [(name, digest) for name, digest in sorted(subjects.items()) if "/" in name]
@@ -36,8 +45,10 @@ def certificate(stated: Unlearning, subjects: Mapping[str, str], signer: str) ->
             utility=quantities.percent(stated.utility.after / stated.utility.original)
             if stated.utility and stated.utility.original
             else None,
-            earlier=_earlier(stated)[:EARLIER],
+            earlier=_of_requests(stated.earlier)[:EARLIER],
             further_earlier=max(0, len(stated.earlier) - EARLIER),
+            forget_sets=forget_sets[:FORGET_SETS],
+            further_forget_sets=max(0, len(forget_sets) - FORGET_SETS),
             executed={category: by for category, by in listed.items() if by},
             not_run=[category for category in CATEGORIES if not listed.get(category)],
             files=handed_over[:FILES],
@@ -79,10 +90,10 @@ def _place(name: str) -> tuple[int, int, int]:
     return _ROLES.index(measure.role) + (0 if counts else len(_ROLES)), preference, measure.place
 
 
-def _earlier(stated: Unlearning) -> list[tuple[str, str, str, str]]:
-    """(request, what, before, after) of the figure of each earlier forget set that is judged first."""
+def _of_requests(figures_of: Mapping[str, Mapping[str, Figure]]) -> list[tuple[str, str, str, str]]:
+    """(request, what, before, after) of the figure of each one's forget set that is judged first."""
     rows = []
-    for request, figures in stated.earlier.items():
+    for request, figures in figures_of.items():
         if figures:
             figure = figures[min(figures, key=_place)]
             rows.append((request, figure.label, _cell(figure.before)[0], _cell(figure.after)[0]))

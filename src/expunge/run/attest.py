@@ -53,6 +53,8 @@ from ..report.tables import method
 from ..report.verdict import Verdict
 from ..storage import atomic_folder, file_checksum, is_taken, write_json, write_text
 
+#: What a verdict says of a forget set, as a test that it has passed or failed.
+FORGETTING = {"forgotten": True, "not forgotten": False}
 #: Attacks of a run → the category of the European Data Protection Board's that they belong to.
 ATTACKS = {
     "membership": "membership inference",
@@ -74,7 +76,7 @@ def attest(
 ) -> Path:
     """Write the folder of an attestation and return its path: the signed statement, a test result and a certificate.
 
-    what:    the folder of a finished run, or the file of a ledger's entry
+    what:    the folder of a finished run, of one request or of several, or the file of a ledger's entry
     output:  `RUN/attestation` if None, of an entry the ledger's `attestations/NNNN`, and nowhere else
     request: the operator's name for a run's request; the run's name if None. An entry has its own
 
@@ -101,27 +103,82 @@ def attest(
 def _attest_run(
     run_folder: Path, signer: Any, output: Path, request: str | None, operator: str | None
 ) -> Path:
-    if ContinualFolder(run_folder).state_file.exists():
-        raise InputError(
-            Problem(str(run_folder), "it holds several requests.",
-                    "Attest each of them: its run is in requests/. `expunge ledger` chains them as well.")
-        )  # fmt: skip
-    folder = RunFolder(run_folder)
+    several = ContinualFolder(run_folder)
+    folder = several if several.state_file.exists() else RunFolder(run_folder)
     if (missing := folder.without_export) is not None:
         raise InputError(missing)
     check_finished(run_folder)
-    samples = forget_samples(folder)
-    salt = make_salt()
-    facts = facts_of(folder, len(samples), merkle_root(samples, salt))
-    state = folder.state
+    state, salt = folder.state, make_salt()
+    forget_sets: dict[str, dict[str, Figure]] | None = None
+    if isinstance(folder, RunFolder):
+        recipe, samples = folder.recipe, forget_samples(folder)
+        facts = facts_of(folder, len(samples), merkle_root(samples, salt))
+    else:
+        recipe = folder.requests.whole
+        facts, forget_sets = _facts_of_several(folder, salt)
     stated = Unlearning(
         **facts.model_dump(),
         proves=PROVES,
         request=Request(id=request or state.name or "run", done=state.finished, operator=operator),
+        forget_sets=forget_sets,
         not_covered=NOT_COVERED,
     )
-    forms = METHODS[folder.recipe.method.name].forms
-    return _write(output, signer, stated, _subjects({form: folder.path / form for form in forms}), salt)
+    forms = {form: folder.path / form for form in METHODS[recipe.method.name].forms}
+    return _write(output, signer, stated, _subjects(forms), salt)
+
+
+def _facts_of_several(folder: ContinualFolder, salt: str) -> tuple[Facts, dict[str, dict[str, Figure]]]:
+    """What a finished run of several requests says of itself, and of each forget set, by the request's number.
+
+    The forget set is that of all in their order, the base what the first one started from; the attacks are those that
+    each made on the model that it left. The other figures are of what is no request's own.
+    """
+    state = folder.state
+    runs = [folder.request(number) for number in range(1, len(state.requests) + 1)]
+    asked = [forget_samples(run) for run in runs]
+    samples = [sample for own in asked for sample in own]
+    each = [facts_of(run, len(own), merkle_root(own, salt)) for run, own in zip(runs, asked, strict=True)]
+    first, last = each[0], each[-1]
+    forget_sets = {
+        str(number): {
+            name: figure(name, facts.figures[name].before, after, facts.figures[name].reference)
+            for name, after in state.requests[-1].forget_sets[str(number)].items()
+            if _of_forget_set(name) and name in facts.figures
+        }
+        for number, facts in enumerate(each, start=1)
+    }
+    whole = last.model_copy(
+        update={
+            "forget_set": ForgetSet(samples=len(samples), merkle_root=merkle_root(samples, salt)),
+            "base": first.base,
+            "recipe": file_checksum(folder.recipe_file),
+            "figures": {
+                name: figure(name, found.before, last.figures[name].after, last.figures[name].reference)
+                for name, found in first.figures.items()
+                if not _of_forget_set(name) and name in last.figures
+            },
+            "verdict": judgement(state.verdict) if state.verdict else None,
+            "attacks": [
+                Attack(
+                    category=category,
+                    by=[
+                        executed.model_copy(update={"name": f"request {number}: {executed.name}"})
+                        for number, facts in enumerate(each, start=1)
+                        for attack in facts.attacks
+                        if attack.category == category
+                        for executed in attack.by
+                    ],
+                )
+                for category in dict.fromkeys(attack.category for facts in each for attack in facts.attacks)
+            ],
+        }
+    )
+    return whole, forget_sets
+
+
+def _of_forget_set(name: str) -> bool:
+    measure = declared(name)
+    return measure is not None and measure.of_forget_set
 
 
 def attest_entry(ledger: LedgerFolder, number: int, signer: Any, operator: str | None = None) -> Path:
@@ -300,7 +357,11 @@ def _write(
 def _test_result(stated: Unlearning) -> TestResult:
     """The verdict in in-toto's words: what cannot be said is a warning."""
     verdict = stated.verdict
-    forgetting = {"forgotten": True, "not forgotten": False}.get(str(verdict.forgetting)) if verdict else None
+    words = verdict.forgetting if verdict else []
+    outcomes = {FORGETTING.get(word) for word in ([words] if isinstance(words, str) else words)}
+    forgetting = next(
+        (outcome for outcome in (False, None) if outcome in outcomes), True if outcomes else None
+    )
     kept = verdict.utility_kept if verdict else None
     tests = {"the forget set is forgotten": forgetting, "the utility is kept": kept}
     passed, warned, failed = (

@@ -19,6 +19,7 @@ from ..evaluation.metric import Metric
 from ..folder.lock import locked
 from ..folder.machine import now
 from ..folder.requests import ContinualFolder
+from ..hub import recording
 from ..methods import method_of
 from ..models.loading import load_tokenizer
 from ..models.processes import processes
@@ -48,13 +49,18 @@ def run_requests(
     Raises `InputError` for wrong input of any request, before anything is written, and `RunFailed` where one fails.
     """
     folder = ContinualFolder(requests.output)
-    with locked(folder.path, f"output: {folder.path}"), prepared:
-        return _run(requests, folder, resume, callbacks)
+    with locked(folder.path, f"output: {folder.path}"), prepared, recording() as asked:
+        return _run(requests, folder, resume, callbacks, asked)
 
 
 def _run(
-    requests: Requests, folder: ContinualFolder, resume: bool, callbacks: Sequence[TrainerCallback]
+    requests: Requests,
+    folder: ContinualFolder,
+    resume: bool,
+    callbacks: Sequence[TrainerCallback],
+    asked: Sequence[str],
 ) -> ContinualRun:
+    """asked: grows by what the hub is asked for"""
     exists = is_begun(folder.path, folder.state_file, resume)
     inputs = check_requests(requests)
     each_facts = [each.facts for each in inputs]
@@ -67,14 +73,18 @@ def _run(
     if exists:
         folder.check_same(requests, facts)
     elif main_process:
-        folder.create(requests, facts)
+        folder.create(requests, {**facts, "network": list(asked)})
     processes().wait_for_everyone()
     if main_process:
         folder.update(state="running", error=None)
     with folder.recording_failure(main_process):
-        for number in range(1, len(inputs) + 1):
-            _run_request(requests, inputs, folder, number, callbacks)
-            gc.collect()  # the trainer's cycles hold the model of the request that is over
+        try:
+            for number in range(1, len(inputs) + 1):
+                _run_request(requests, inputs, folder, number, callbacks)
+                gc.collect()  # the trainer's cycles hold the model of the request that is over
+        finally:
+            if main_process:
+                folder.record_network(asked)
     if main_process:
         _deliver(requests, folder)
     processes().wait_for_everyone()

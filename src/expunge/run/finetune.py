@@ -21,6 +21,7 @@ from ..errors import InputError, Problem, nearest
 from ..folder.agreement import FINETUNING, check_agreement
 from ..folder.lock import locked
 from ..folder.machine import changed_versions, machine, now, say_changed_versions, versions
+from ..hub import recording
 from ..intact import check_writable, read_object
 from ..models.fingerprint import fingerprint, tokenizer_digest
 from ..models.loading import load_config, load_tokenizer
@@ -28,7 +29,7 @@ from ..models.processes import device, processes, refuse_shards
 from ..progress import say
 from ..recipe import Recipe, load_recipe
 from ..recipe.loading import naming_recipe
-from ..storage import atomic_folder, is_taken, write_json, write_json_lines
+from ..storage import atomic_folder, is_taken, write_json_lines, write_record
 from ..training.finetune import finetune
 from ..training.train import saved_steps
 from .checks import check_adapter, check_window, unreached_facts
@@ -74,13 +75,13 @@ def finetune_recipe(
     The weights are trained in fp32, on an accelerator with bf16 arithmetic where the checkpoint is bf16.
     Raises `InputError` for wrong input before anything is written, and `RunFailed` where training diverges.
     """
-    with naming_recipe(source):
+    with naming_recipe(source), recording() as asked:
         job = _Finetuning(source, overrides, on, Path(output), lora)
     with locked(job.work, str(output)):
         finished = job.finished(resume)
         processes().wait_for_everyone()  # all have looked at the folders before one is made
         if not finished:
-            job.run()
+            job.run(asked)
         if processes().is_main_process:
             shutil.rmtree(job.work, ignore_errors=True)
     return Finetuned(job.output, PURPOSES[on].format(path=job.output))
@@ -154,12 +155,19 @@ class _Finetuning:
             check_agreement((record, "the input", FINETUNING, _read_record(record), self.facts))
         return left[self.output]
 
-    def run(self) -> None:
+    def run(self, asked: Sequence[str]) -> None:
+        """asked: what the hub was asked for"""
         main_process = processes().is_main_process
         if main_process and not saved_steps(self.checkpoints):
-            write_json(
+            write_record(
                 self.work / RECORD,
-                {"schema": SCHEMA, **self.facts, "started": now(), "versions": versions()},
+                {
+                    "schema": SCHEMA,
+                    **self.facts,
+                    "network": list(asked),
+                    "started": now(),
+                    "versions": versions(),
+                },
             )
         processes().wait_for_everyone()
         say_changed_versions(_read_record(self.work / RECORD).get("versions", {}))
@@ -177,7 +185,7 @@ class _Finetuning:
         if main_process:
             if self.lora:
                 model = model.merge_and_unload()
-            self._write(model.to(self.own_dtype).eval(), steps)
+            self._write(model.to(self.own_dtype).eval(), steps, asked)
         processes().wait_for_everyone()
 
     def _trained_model(self) -> Any:
@@ -199,7 +207,7 @@ class _Finetuning:
             return given
         return "bf16" if self.own_dtype == torch.bfloat16 and device().type != "cpu" else "fp32"
 
-    def _write(self, model: Any, steps: Sequence[dict[str, Any]]) -> None:
+    def _write(self, model: Any, steps: Sequence[dict[str, Any]], asked: Sequence[str]) -> None:
         begun = _read_record(self.work / RECORD)
         changed = changed_versions(begun.get("versions", {}))
         with atomic_folder(self.output) as partial:
@@ -216,6 +224,7 @@ class _Finetuning:
                     "steps": len(steps),
                     "loss": steps[-1]["loss"],
                 },
+                "network": list(dict.fromkeys([*begun.get("network", []), *asked])),
                 "started": begun["started"],
                 "finished": now(),
                 **({"changed_versions": changed} if changed else {}),
@@ -223,7 +232,7 @@ class _Finetuning:
                 "machine": machine(device(), torch.get_num_threads()),
                 "command": ["expunge", *sys.argv[1:]],
             }
-            write_json(partial / RECORD, content)
+            write_record(partial / RECORD, content)
 
 
 def _check(recipe: Recipe, on: str, output: Path) -> tuple[dict[str, SampleSet], str]:

@@ -7,9 +7,11 @@ model, data and settings give the same hash takes it over.
 from __future__ import annotations
 
 import math
+import os
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from safetensors.torch import load_file, save_file
@@ -31,7 +33,7 @@ from ..models.seeds import seed_for
 from ..progress import say
 from ..recipe import Recipe, load_recipe
 from ..recipe.loading import naming_recipe
-from ..storage import atomic_file, hash_rows
+from ..storage import PARTIAL, hash_rows, sync
 from .inputs import Inputs
 from .job import Job
 
@@ -61,8 +63,13 @@ def store_importance(recipe: Recipe) -> Path:
     rows = measure(job)
     if job.main_process:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(file) as partial:
-            save_file(rows, partial, metadata={"estimator": chosen, "model": recipe.model.path})
+        # In a folder of its own: another process may be storing the same importance. The later one's file stays.
+        with TemporaryDirectory(prefix=f"{file.stem}.", suffix=PARTIAL, dir=file.parent) as own:
+            staged = Path(own) / file.name
+            save_file(rows, staged, metadata={"estimator": chosen, "model": recipe.model.path})
+            sync(staged)
+            os.replace(staged, file)
+            sync(file.parent)
     return file
 
 

@@ -68,8 +68,8 @@ def _run(
         try:
             run_phases(job)
         finally:
-            if job.main_process and asked:
-                job.folder.update(network=list(dict.fromkeys([*job.folder.state.network, *asked])))
+            if job.main_process:
+                job.folder.record_network(asked)
     say(f"Report: {job.folder.report_file}")
     return Run(folder)
 
