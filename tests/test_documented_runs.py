@@ -36,11 +36,11 @@ from tofu_files import tofu_rows, write_tofu
 
 #: What lies in the folder before a page's first command.
 GIVEN = {
-    "README.md": "my-org/my-model MODEL forget.jsonl retain.jsonl request.yaml tasks",
+    "README.md": "my-org/my-model forget.jsonl retain.jsonl request.yaml",
     "docs/attacks.md": "runs/mine MODEL BASE DIR forget.jsonl",
     "docs/attacks-relearning.md": "runs/mine",
     "docs/benchmarks.md": "my-org/my-model runs/mine forget.jsonl retain.jsonl locuslab/TOFU reference.json "
-    "muse-bench/MUSE-News data/tdec data/unseen.jsonl data/dialogue",
+    "muse-bench/MUSE-News data/tdec data/unseen.jsonl data/dialogue MODEL tasks",
     "docs/comparing.md": "runs/mine runs/other",
     "docs/continual.md": "recipe.yaml",
     "docs/evidence.md": "my-org/my-model runs/mine forget.jsonl operator operator.pub ledger",
