@@ -105,8 +105,11 @@ def wizard_of_internet(source: Path) -> Rows:
 
 
 def _dialogue(turns: Iterable[str]) -> dict[str, Any]:
-    """The turns as `expunge eval --benchmark dialogue` reads them: the last is the reply that is asked for."""
-    return {"text": [" ".join(turn.split()) for turn in turns]}
+    """The turns as `expunge eval --benchmark dialogue` reads them: the last is the reply that is asked for.
+
+    A turn without a word is left out: in the Wizard of the Internet some are empty.
+    """
+    return {"text": [spoken for turn in turns if (spoken := " ".join(turn.split()))]}
 
 
 def _lines(source: Path) -> Rows:

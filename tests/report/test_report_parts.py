@@ -141,7 +141,7 @@ def test_trials_from_the_lowest_rate_to_the_highest(tmp_path: Path) -> None:
         "learning_rate": 0.002,
         "state": "lost",
         "left": True,
-        "stopped": "left: the utility fell",
+        "stopped": "the utility fell",
         "epochs": 2,
     }
     kept = {"learning_rate": 0.001, "state": "kept", "left": False, "stopped": None, "epochs": 5, "best_epoch": 4,
@@ -154,7 +154,7 @@ def test_trials_from_the_lowest_rate_to_the_highest(tmp_path: Path) -> None:
     assert (high.number, high.utility.value, high.end, high.chosen) == (
         1,
         None,
-        "lost (left: the utility fell)",
+        "lost (the utility fell)",
         False,
     )
     page = write_report(folder.path).read_text(encoding="utf-8")

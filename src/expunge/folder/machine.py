@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -16,6 +17,13 @@ from ..progress import say
 
 def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def command() -> list[str]:
+    """The words that started this process: `expunge` and its arguments, or those of the script that calls it."""
+    program = Path(sys.argv[0])
+    ours = program.stem == "expunge" or program.parts[-2:] == ("expunge", "__main__.py")
+    return ["expunge" if ours else program.name or "python", *sys.argv[1:]]
 
 
 def versions() -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -14,7 +13,7 @@ from ..errors import InputError, Problem, RunFailed, described
 from ..evaluation.checked import checked
 from ..intact import RESTORE, read_intact, read_object
 from ..storage import PARTIAL, no_room, write_record
-from .machine import now, versions
+from .machine import command, now, versions
 from .state import Origin
 
 State = TypeVar("State", bound=Origin)
@@ -120,7 +119,7 @@ class StateFolder(Generic[State]):
                 "state": "running",
                 "versions": versions(),
                 "seed": seed,
-                "command": ["expunge", *sys.argv[1:]],
+                "command": command(),
                 "started": now(),
                 "finished": None,
                 **content,

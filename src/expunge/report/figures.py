@@ -95,8 +95,8 @@ def utility_against_forgetting(folder: RunFolder) -> Markup | None:
         else:
             meaning = "1 − mean probability of the forget answers:\nfurther right is less recalled"
         axes.set_xlabel(f"{meaning} (N = {count(before[forgetting].n)})")
-        height = _first_capital(phrase(utility).replace(" without generated answers", "\n"))
-        axes.set_ylabel(f"{height} (N = {count(before[utility].n)})")
+        height = _first_capital(phrase(utility).replace(" without generated answers", ""))
+        axes.set_ylabel(f"{height}\n(N = {count(before[utility].n)})")
         legend(
             figure,
             [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from ..data.sets import load_data
 from ..errors import InputError, Problem, nearest
 from ..folder.agreement import FINETUNING, check_agreement
 from ..folder.lock import locked
-from ..folder.machine import changed_versions, machine, now, say_changed_versions, versions
+from ..folder.machine import changed_versions, command, machine, now, say_changed_versions, versions
 from ..hub import recording
 from ..intact import check_writable, read_object
 from ..models.fingerprint import fingerprint, tokenizer_digest
@@ -230,7 +229,7 @@ class _Finetuning:
                 **({"changed_versions": changed} if changed else {}),
                 "versions": versions(),
                 "machine": machine(device(), torch.get_num_threads()),
-                "command": ["expunge", *sys.argv[1:]],
+                "command": command(),
             }
             write_record(partial / RECORD, content)
 

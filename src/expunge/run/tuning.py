@@ -132,12 +132,12 @@ def _reason_to_leave(job: Job, plan: TrainingPlan, epoch: Candidate) -> str | No
         return None
     original = original_utility(job)
     if epoch.utility < LOST_SHARE * original:
-        return f"left: the utility fell to {epoch.utility / original:.0%} of the original's"
+        return f"the utility fell to {epoch.utility / original:.0%} of the original's"
     if (
         abs(epoch.forget_score - job.benchmark.score(job.folder.metrics("before"), job.objective.aims))
         < UNMOVED
     ):
-        return "left: the forget score had not moved"
+        return "the forget score had not moved"
     return None
 
 

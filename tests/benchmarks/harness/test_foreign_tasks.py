@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from task_files import questions, write_task
 
 from expunge.benchmarks.harness.declaration import HARNESS, HarnessOptions
 from expunge.data.encoding import Encoder
 from expunge.errors import InputError
 from expunge.trust import trusting
+from task_files import questions, write_task
 
 FUNCTION = """
 from pathlib import Path

@@ -14,7 +14,6 @@ import pytest
 import torch
 import yaml
 from peft import LoraConfig, get_peft_model
-from task_files import CHOICES
 from torch import Tensor
 
 from expunge.benchmarks.harness.declaration import HARNESS, WMDP, HarnessOptions, TaskOptions
@@ -22,6 +21,7 @@ from expunge.data.encoding import Encoder
 from expunge.errors import InputError
 from expunge.evaluation.log import EvaluationLog, QuestionRecord
 from expunge.trust import trusting
+from task_files import CHOICES
 
 
 def harness(task_folder: Path, encoder: Encoder, names: str, samples: int | None = None) -> Any:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from task_files import questions, write_group, write_task
 
 from expunge.benchmarks.harness.declaration import REASONING as REASONING_SETS
 from expunge.benchmarks.harness.declaration import WMDP, TaskOptions
 from expunge.cli import main
 from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord, read_log
 from expunge.models.fingerprint import fingerprint
+from task_files import questions, write_group, write_task
 
 HAZARDOUS, KEPT = ("wmdp_bio", "wmdp_cyber"), "mmlu"
 REASONING = [

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from task_files import questions, write_task
 
 from expunge import unlearn
 from expunge.data.sets import load_data
 from expunge.data.settings import OwnData
 from expunge.errors import InputError
 from expunge.run.inputs import make_encoder
+from task_files import questions, write_task
 
 
 def write_corpus(file: Path, lengths: list[int], seed: int) -> str:
