@@ -27,14 +27,14 @@ from ..evaluation.generation import TOKENS_PER_BATCH as TOKENS_WHILE_GENERATING
 from ..evaluation.inference import batches_by_length
 from ..evaluation.likelihood import TOKENS_PER_BATCH
 from ..importance.directions import MOMENTS_BYTES
-from ..models.half_precision import LEAST_SPEEDUP, bf16_speedup, may_gain
+from ..models.half_precision import LEAST_SPEEDUP, bf16_speedup, may_gain, mixed_precision
 from ..models.linear import linear_layers, matrix_shape, target_layers
 from ..models.loading import dtype, load_config
 from ..models.processes import device
 from ..run.importance import batches_of, drawn_samples
 from ..run.inputs import Inputs
 from ..run.meter import resident_memory
-from ..training.train import mixed_precision, paired_dataset
+from ..training.objective import paired_dataset
 from .device_speed import DeviceSpeed, decomposition_seconds, free_memory, measure_speed
 from .operations import Work
 from .passes import Batches, Passes
