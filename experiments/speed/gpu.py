@@ -39,8 +39,9 @@ from expunge.data.sets import load_data
 from expunge.importance import measure_importance
 from expunge.models.answers import IGNORED
 from expunge.objectives.settings import ObjectiveSettings
+from expunge.training.objective import build_objective
 from expunge.training.settings import Training
-from expunge.training.train import build_objective, build_trainer
+from expunge.training.train import build_trainer
 
 LLAMA_2_7B = {
     "hidden_size": 4096,

@@ -26,8 +26,9 @@ from expunge.data.encoding import Example
 from expunge.importance import measure_importance
 from expunge.models.answers import IGNORED
 from expunge.objectives.settings import ObjectiveSettings
+from expunge.training.objective import build_objective
 from expunge.training.settings import Training
-from expunge.training.train import build_objective, build_trainer
+from expunge.training.train import build_trainer
 
 BASE = {"samples": 8, "length": 64, "width": 256, "layers": 2, "rank": 8, "vocabulary": 2048}
 SIZES = {

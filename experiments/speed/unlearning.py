@@ -36,8 +36,9 @@ from workload import Workload, add_workload_options, load_workload, workload_arg
 
 from expunge.adapters.attach import attach_adapter, uniform_importance
 from expunge.objectives.settings import ObjectiveSettings
+from expunge.training.objective import build_objective
 from expunge.training.settings import Training
-from expunge.training.train import build_objective, build_trainer
+from expunge.training.train import build_trainer
 
 OBJECTIVES = ("ihl", "npo", "gd")
 COLUMNS = ["variant", "seconds", "samples/s", "tokens/s", "reference ÷ it", "share of peak", "peak memory",

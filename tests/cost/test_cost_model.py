@@ -307,16 +307,30 @@ class TestPhases:
         assert longer["training"].seconds == pytest.approx(start + 3 * once)
 
     def test_the_search_for_a_rate_is_a_range(self, recipe: dict) -> None:
-        """Of 6 trials of 6 epochs 2 are whole and 4 are left after 2 epochs: 3⅓ trainings; 2⅔ at least, 6 at most."""
+        """Of 6 trials of 6 epochs 2 are whole and 4 are left after 2 epochs: 3⅓ trainings; 2⅔ at least, 6 at most.
+
+        What they go by needs no answers, so none are written before the evaluation of the chosen epoch.
+        """
         recipe["training"]["epochs"] = 6
-        training = self.model(recipe).phases()["training"]
+        chosen = self.model(recipe, **{"evaluation.generate": "chosen"}).phases()
+        training = chosen["training"]
         del recipe["training"]["learning_rate"]
-        tuning = self.model(recipe).phases()["tuning"]
+        phases = self.model(recipe).phases()
+        assert phases["evaluation"].seconds == chosen["evaluation"].seconds > 0
+        tuning = phases["tuning"]
         assert tuning.seconds == pytest.approx(10 / 3 * training.seconds)
         assert tuning.flops == pytest.approx(10 / 3 * training.flops)
         assert tuning.seconds - tuning.sooner == pytest.approx(8 / 3 * training.seconds)
         assert tuning.seconds + tuning.later == pytest.approx(6 * training.seconds)
         assert (tuning + training).later == tuning.later
+
+    def test_trials_that_are_judged_by_answers_write_them(self, recipe: dict) -> None:
+        del recipe["training"]["learning_rate"]
+        unseen = self.model(recipe).phases()
+        recipe["stopping"] = {"thresholds": {"forget_rouge": 0.3}}
+        seen = self.model(recipe).phases()
+        assert "evaluation" not in seen
+        assert seen["tuning"].flops > unseen["tuning"].flops
 
     def test_a_loss_that_asks_for_the_original_pays_for_its_pass(self, recipe: dict) -> None:
         """NPO: the forget rows, half of a micro-batch, pass the original as well."""

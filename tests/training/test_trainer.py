@@ -23,8 +23,9 @@ from expunge.objectives import Objective, Outputs, StepTotals
 from expunge.objectives.settings import ObjectiveSettings
 from expunge.storage import read_json
 from expunge.training import trainer as trainer_module
+from expunge.training.objective import build_objective
 from expunge.training.settings import Training
-from expunge.training.train import build_objective, build_trainer, saved_steps
+from expunge.training.train import build_trainer, saved_steps
 from expunge.training.trainer import WEIGHTS_FILE, UnlearningTrainer
 from tiny_models import random_batch, random_model
 

@@ -26,11 +26,13 @@ class Workload:
     scored:    the examples of the teacher-forced pass
     generated: (tokens of the prompt, tokens of the true answer) of every answer that is written
     longest:   the most tokens that are written
+    utility_generated: whether the utility rests on the written answers where there are any
     """
 
     scored: Sequence[Example]
     generated: Sequence[tuple[int, int]]
     longest: int
+    utility_generated: bool = False
 
 
 @dataclass(frozen=True)

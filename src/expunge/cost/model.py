@@ -27,14 +27,14 @@ from ..evaluation.generation import TOKENS_PER_BATCH as TOKENS_WHILE_GENERATING
 from ..evaluation.inference import batches_by_length
 from ..evaluation.likelihood import TOKENS_PER_BATCH
 from ..importance.directions import MOMENTS_BYTES
-from ..models.half_precision import LEAST_SPEEDUP, bf16_speedup, may_gain
+from ..models.half_precision import LEAST_SPEEDUP, bf16_speedup, may_gain, mixed_precision
 from ..models.linear import linear_layers, matrix_shape, target_layers
 from ..models.loading import dtype, load_config
 from ..models.processes import device
 from ..run.importance import batches_of, drawn_samples
 from ..run.inputs import Inputs
 from ..run.meter import resident_memory
-from ..training.train import mixed_precision, paired_dataset
+from ..training.objective import paired_dataset
 from .device_speed import DeviceSpeed, decomposition_seconds, free_memory, measure_speed
 from .operations import Work
 from .passes import Batches, Passes
@@ -180,7 +180,11 @@ class CostModel:
             costs["tuning"] = self._tuning(workload)
         else:
             costs["training"] = self._training(workload)
-        if workload and recipe.evaluation.generate == "chosen":
+        if (
+            workload
+            and recipe.evaluation.generate != "never"
+            and not self._generates_between_epochs(workload)
+        ):
             costs["evaluation"] = self._generation(workload)
         if device().type == "cpu":  # what is freed stays with the process
             highest = accumulate((cost.peak_memory_bytes for cost in costs.values()), max)
@@ -269,9 +273,13 @@ class CostModel:
         if workload is None:
             return cost
         evaluations = math.ceil(settings.epochs / self.recipe.epochs_between_evaluations)
-        return cost + self._evaluation(workload, self.recipe.evaluation.generate == "every").times(
-            evaluations
-        )
+        return cost + self._evaluation(workload, self._generates_between_epochs(workload)).times(evaluations)
+
+    def _generates_between_epochs(self, workload: Workload) -> bool:
+        """As `Job.generates_between_epochs`, before a log shows what the utility is."""
+        looked_at = self.inputs.thresholds or self.inputs.objective.aims == "answers"
+        needed = not self.method.finds_rate or looked_at or workload.utility_generated
+        return self.recipe.evaluation.generate == "every" and bool(needed)
 
     def _tuning(self, workload: Workload | None) -> Cost:
         """The trials of learning rates: one in `TRIALS_PER_WHOLE` goes on to its last epoch, at least one, at most all;

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..folder.begun import is_begun
 from ..folder.run import RunFolder
 from ..models.linear import matrix_shape
 from ..models.loading import empty_model
@@ -16,9 +17,7 @@ from ..recipe import Recipe, dump_recipe
 from ..recipe.loading import naming_recipe
 from ..recipe.requests import load_requests
 from ..run.checks import check_adapter, check_objective, unreached_facts
-from ..run.continual import check_requests
-from ..run.inputs import Inputs
-from ..run.single import is_begun
+from ..run.inputs import Inputs, check_requests
 from ..run.surrogate import surrogate_size
 from .model import Cost, CostModel
 

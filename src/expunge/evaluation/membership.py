@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy  # its parts are loaded when they are first used
 
 from ..errors import InputError, Problem
 from .log import EvaluationLog, QuestionRecord
@@ -107,7 +107,7 @@ def auc(members: Sequence[float], others: Sequence[float]) -> Metric:
 
 def _auc(members: np.ndarray, others: np.ndarray, axis: int = -1) -> np.ndarray:
     n = members.shape[axis]
-    ranks = rankdata(np.concatenate([members, others], axis=axis), axis=axis)
+    ranks = scipy.stats.rankdata(np.concatenate([members, others], axis=axis), axis=axis)
     above = np.take(ranks, range(n), axis=axis).sum(axis) - n * (n + 1) / 2
     return above / (n * others.shape[axis])
 

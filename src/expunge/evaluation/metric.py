@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import numpy as np
+import scipy  # its parts are loaded when they are first used
 from pydantic import Field, StrictFloat, StrictInt
-from scipy.stats import bootstrap
 
 #: Indices drawn at once while resampling: bounds the memory to a few tens of megabytes.
 DRAWS_AT_ONCE = 4_000_000
@@ -69,7 +69,7 @@ def interval(
     observed = tuple(np.asarray(sample, dtype=np.float64) for sample in samples)
     if min(len(sample) for sample in observed) < 2 or not np.isfinite(statistic(*observed, axis=-1)):
         return None, None
-    bounds = bootstrap(
+    bounds = scipy.stats.bootstrap(
         observed,
         statistic,
         n_resamples=1000,

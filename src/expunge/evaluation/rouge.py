@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
-
-from rouge_score.rouge_scorer import RougeScorer
+from typing import TYPE_CHECKING
 
 from .log import QuestionRecord
+
+if TYPE_CHECKING:
+    from rouge_score.rouge_scorer import RougeScorer
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ def rouge_scores(pairs: Iterable[tuple[str, str]]) -> list[Rouge]:
 
 @cache
 def _scorer() -> RougeScorer:
+    from rouge_score.rouge_scorer import RougeScorer  # here for the start-up time: it loads nltk
+
     return RougeScorer(["rouge1", "rougeL"], use_stemmer=True)
 
 

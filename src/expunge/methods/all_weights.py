@@ -8,8 +8,8 @@ from ..errors import Problem
 from ..folder.run import RunFolder
 from ..models.settings import Model
 from ..objectives import Objective
+from ..training.objective import build_objective
 from ..training.settings import Training
-from ..training.train import build_objective
 from .method import Method
 from .whole_weights import computed, own_dtype, trained_dtype, write_whole
 

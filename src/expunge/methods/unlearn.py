@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..objectives import Objective
-from ..training.train import build_objective
+from ..training.objective import build_objective
 from .method import Method
 
 

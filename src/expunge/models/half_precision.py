@@ -28,6 +28,13 @@ def may_gain(dtype: torch.dtype, parameters: int) -> bool:
     return alone and dtype == torch.float32 and parameters >= LEAST_PARAMETERS
 
 
+def mixed_precision(precision: str, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `training.precision` means bf16 for a model with weights of this dtype on this device."""
+    if precision != "auto":
+        return precision == "bf16"
+    return device.type == "cuda" and dtype == torch.bfloat16
+
+
 @cache
 def bf16_speedup(width: int) -> float:
     """How many times faster a feed-forward layer's product of this width is in bf16, its inputs' cast included.

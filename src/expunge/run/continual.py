@@ -13,14 +13,12 @@ from transformers import TrainerCallback
 from ..adapters.loading import write_merged
 from ..adapters.stack import combine_adapters
 from ..adapters.weights import CONFIG_FILE, WEIGHTS_FILE
-from ..data.sample_set import SampleSet
-from ..errors import InputError, Problem
 from ..evaluation.metric import Metric
+from ..folder.begun import is_begun
 from ..folder.lock import locked
 from ..folder.machine import now
 from ..folder.requests import ContinualFolder
 from ..hub import recording
-from ..methods import method_of
 from ..models.loading import load_tokenizer
 from ..models.processes import processes
 from ..progress import say
@@ -29,9 +27,9 @@ from ..report import write_continual_card, write_continual_report
 from ..report.continual import overall
 from ..storage import read_json
 from .earlier import measure_earlier
-from .inputs import Inputs
+from .inputs import Inputs, check_requests
 from .result import ContinualRun
-from .single import is_begun, run_recipe
+from .single import run_recipe
 
 
 def run_requests(
@@ -90,47 +88,6 @@ def _run(
     processes().wait_for_everyone()
     say(f"Report: {folder.report_file}")
     return ContinualRun(folder.path)
-
-
-def check_requests(requests: Requests) -> list[Inputs]:
-    """The inputs of every request. Raises `InputError` with all that is wrong with them, or between them."""
-    inputs: list[Inputs] = []
-    problems: list[Problem] = []
-    if "adapter" not in method_of(requests.whole).forms:
-        raise InputError(
-            Problem("method", f"{requests.whole.method.name!r} hands over no adapter, which the next request could go "
-                    "on from.", "Give one forget set at a time.")
-        )  # fmt: skip
-    for recipe in requests.recipes:
-        try:
-            inputs.append(Inputs(recipe))
-        except InputError as error:
-            problems += error.problems
-    problems += _overlaps([each.data.forget for each in inputs])
-    if problems:
-        raise InputError(list(dict.fromkeys(problems)))
-    return inputs
-
-
-def _overlaps(forget: Sequence[SampleSet]) -> list[Problem]:
-    """Samples that an earlier request has forgotten already."""
-    seen: dict[str, str] = {}
-    problems = []
-    for each in forget:
-        shared = [
-            (row, seen[repr(sample)])
-            for row, sample in enumerate(each.samples, start=1)
-            if repr(sample) in seen
-        ]
-        if shared:
-            row, earlier = shared[0]
-            problems.append(
-                Problem("data.forget", f"{len(shared)} samples of {each.source!r} are in {earlier!r} as well, first "
-                        f"row {row}.", "Take them out of the later one: they will be forgotten by then.")
-            )  # fmt: skip
-        for sample in each.samples:
-            seen.setdefault(repr(sample), each.source)
-    return problems
 
 
 def _run_request(

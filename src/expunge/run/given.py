@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from ..data.settings import OwnData
 from ..errors import InputError, Problem
+from ..folder.begun import is_begun
 from ..folder.requests import ContinualFolder
 from ..folder.run import RunFolder
 from ..models.comparison import difference
@@ -29,7 +30,6 @@ from ..recipe import Recipe
 from ..recipe.loading import read_content
 from ..recipe.requests import Requests, load_requests
 from ..storage import atomic_folder, hash_rows, read_json_lines, write_json_lines
-from .single import is_begun
 
 #: A row is a dict as a line of a jsonl file would be; a `datasets.Dataset` gives such.
 Rows = Iterable[Mapping[str, Any]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from ..benchmarks.benchmark import Benchmark
@@ -22,11 +23,12 @@ from ..methods import method_of
 from ..models.fingerprint import tokenizer_digest
 from ..models.loading import load_config, load_tokenizer
 from ..models.window import vocabulary_of
+from ..recipe.requests import Requests
 from ..recipe.schema import Recipe
 from ..report.evidence import LEAST_FOR_UTILITY
+from ..training.objective import paired_dataset
 from ..training.settings import TrainingPlan
 from ..training.stopping import read_thresholds
-from ..training.train import paired_dataset
 from .checks import check_inputs, check_window, procedure_of
 from .given_logs import given_hash, read_given_log
 
@@ -109,6 +111,47 @@ class Inputs:
         return examples
 
 
+def check_requests(requests: Requests) -> list[Inputs]:
+    """The inputs of every request. Raises `InputError` with all that is wrong with them, or between them."""
+    inputs: list[Inputs] = []
+    problems: list[Problem] = []
+    if "adapter" not in method_of(requests.whole).forms:
+        raise InputError(
+            Problem("method", f"{requests.whole.method.name!r} hands over no adapter, which the next request could go "
+                    "on from.", "Give one forget set at a time.")
+        )  # fmt: skip
+    for recipe in requests.recipes:
+        try:
+            inputs.append(Inputs(recipe))
+        except InputError as error:
+            problems += error.problems
+    problems += _overlaps([each.data.forget for each in inputs])
+    if problems:
+        raise InputError(list(dict.fromkeys(problems)))
+    return inputs
+
+
+def _overlaps(forget: Sequence[SampleSet]) -> list[Problem]:
+    """Samples that an earlier request has forgotten already."""
+    seen: dict[str, str] = {}
+    problems = []
+    for each in forget:
+        shared = [
+            (row, seen[repr(sample)])
+            for row, sample in enumerate(each.samples, start=1)
+            if repr(sample) in seen
+        ]
+        if shared:
+            row, earlier = shared[0]
+            problems.append(
+                Problem("data.forget", f"{len(shared)} samples of {each.source!r} are in {earlier!r} as well, first "
+                        f"row {row}.", "Take them out of the later one: they will be forgotten by then.")
+            )  # fmt: skip
+        for sample in each.samples:
+            seen.setdefault(repr(sample), each.source)
+    return problems
+
+
 def encode_sets(
     data: UnlearningData, encoder: Encoder, recipe: Recipe
 ) -> tuple[SampleSet | None, list[Example], list[Example]]:
@@ -117,9 +160,8 @@ def encode_sets(
     Raises `InputError` for samples whose answer is cut off, and for fewer forget samples than the estimator needs.
     """
     forget = data.forget.encode(encoder)
-    if data.retain:
-        # Messages name a row by its place in the file: before the samples are shuffled.
-        data.retain.encode(encoder)
+    # Messages name a row by its place in the file: before the samples are shuffled.
+    retain = data.retain.encode(encoder) if data.retain else []
     held_out, trained = hold_out(data.retain, recipe)
     estimator = recipe.adapter.initialization
     if estimator in estimators:
@@ -130,7 +172,9 @@ def encode_sets(
                 Problem("adapter.initialization", f"{estimator!r} measures a variance, which {there} forget sample "
                         "does not have.", "Use 'fila', 'default' or 'pissa'.")
             )  # fmt: skip
-    return held_out, forget, trained.encode(encoder) if trained else []
+    if held_out and trained:
+        retain = trained.encode(encoder)
+    return held_out, forget, retain
 
 
 def make_encoder(tokenizer: Any, data: Data, config: Any = None) -> Encoder:

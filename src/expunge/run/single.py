@@ -8,15 +8,14 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from ..errors import InputError, Problem
+from ..folder.begun import is_begun
 from ..folder.checksums import check_finished
-from ..folder.lock import check_place, locked
+from ..folder.lock import locked
 from ..folder.run import RunFolder
 from ..hub import recording
 from ..models.processes import processes
 from ..progress import say
 from ..recipe import Recipe
-from ..storage import LOCK, is_taken
 from .job import Job
 from .phases import run_phases
 from .result import Run
@@ -72,30 +71,3 @@ def _run(
                 job.folder.record_network(asked)
     say(f"Report: {job.folder.report_file}")
     return Run(folder)
-
-
-def is_begun(folder: Path, state_file: Path, resume: bool) -> bool:
-    """Whether the run is there already, to be gone on with.
-
-    Raises `InputError` for a folder that holds something else, or a run where none is to be resumed.
-    """
-    check_place(folder, f"output: {folder}")
-    exists = state_file.exists()
-    if exists and not resume:
-        raise InputError(
-            Problem(f"output: {folder}", "there is a run in this folder already.",
-                    "Go on with it by --resume, or choose another --output.")
-        )  # fmt: skip
-    if not exists and is_taken(folder) and not _only_recipe(folder, state_file):
-        raise InputError(
-            Problem(f"output: {folder}", "the folder is not empty and holds no run.", "Choose another --output.")
-        )  # fmt: skip
-    return exists
-
-
-def _only_recipe(folder: Path, state_file: Path) -> bool:
-    """Whether there is only what was given in memory, what other processes lock, or what a kill left of creating it."""
-    return {entry.name for entry in folder.iterdir()} <= {
-        LOCK, "recipe.yaml", "recipe.yaml.partial", f"{state_file.name}.partial", f"{state_file.stem}.lock",
-        "data", "base", "base.partial",
-    }  # fmt: skip

@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 
 from ..benchmarks.registry import benchmarks
 from ..errors import Diverged, InputError, Problem
+from ..folder.begun import is_begun
 from ..folder.machine import now
 from ..folder.run import RunFolder
 from ..folder.sweep import SweepFolder, SweepTrial, TrialResult
@@ -32,7 +33,7 @@ from ..report.sweep import shown, write_sweep_report
 from ..run.baseline import measure_baseline
 from ..run.importance import store_importance
 from ..run.inputs import Inputs
-from ..run.single import is_begun, run_recipe
+from ..run.single import run_recipe
 from ..storage import atomic_folder, hash_rows
 from .checking import Searched
 from .choice import Scores, best, result_of, with_front, worth

@@ -11,13 +11,13 @@ import torch
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 
 from ..data.encoding import Example
-from ..data.pairs import PairedDataset
 from ..errors import InputError, Problem
 from ..models.blocks import transformer_blocks
+from ..models.half_precision import mixed_precision
 from ..models.processes import cpu_only, processes
-from ..objectives import Objective, Weight
-from ..objectives.settings import ObjectiveSettings
+from ..objectives import Objective
 from .learning_rates import learning_rate_factors
+from .objective import paired_dataset
 from .settings import Training, TrainingPlan, largest_divisor
 from .trainer import UnlearningTrainer
 
@@ -110,27 +110,6 @@ def build_trainer(
     return trainer
 
 
-def build_objective(settings: ObjectiveSettings) -> Objective:
-    """The objective that the recipe's section describes."""
-    weight = Weight(settings.retain_weight, settings.retain_bound, settings.retain_rate)
-    return Objective.named(settings.forget, settings.retain, weight, settings.hyperparameters)
-
-
-def paired_dataset(
-    objective: Objective,
-    forget: Sequence[Example],
-    retain: Sequence[Example],
-    substitutes: Sequence[Example],
-) -> PairedDataset:
-    """The pairs that an epoch of this objective walks through."""
-    if objective.walked == "retain":
-        return PairedDataset(retain, [])
-    kept = retain if objective.sees("retain") else []
-    if objective.instead:
-        return PairedDataset(substitutes, kept)
-    return PairedDataset(forget, kept, substitutes if objective.substitute else ())
-
-
 def saved_steps(checkpoints: Path) -> dict[int, Path]:
     """Optimiser step → its complete checkpoint."""
     matches = {
@@ -150,10 +129,3 @@ def _micro_batches(training: TrainingPlan) -> tuple[int, int]:
         )  # fmt: skip
     micro = largest_divisor(share, training.micro_batch_size)
     return micro, share // micro
-
-
-def mixed_precision(precision: str, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether `training.precision` means bf16 for a model with weights of this dtype on this device."""
-    if precision != "auto":
-        return precision == "bf16"
-    return device.type == "cuda" and dtype == torch.bfloat16

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,20 @@ def test_every_answer_is_in_its_place(tiny_llama, encoder, benchmark):
                 alone = measured_alone(tiny_llama, encoder, row["question"], text)
                 assert (ours.loss, ours.tokens) == (pytest.approx(alone.loss, rel=1e-5), alone.tokens)
             assert (record.generation, record.truth) == (None, row["answer"])
+
+
+def test_questions_are_encoded_once_for_an_encoder_and_a_part(tiny_llama, encoder, benchmark):
+    """Another encoder reads them anew, and the forget set's part measures what is its own."""
+    first = benchmark.workload(encoder).scored
+    again = benchmark.workload(encoder).scored
+    assert all(one is other for one, other in zip(first, again, strict=True))
+    short = replace(encoder, max_length=encoder.max_length - 1)
+    assert benchmark.workload(short).scored[0] is not first[0]
+    part, whole = benchmark.forget_part().measure(tiny_llama, encoder), benchmark.measure(tiny_llama, encoder)
+    assert [record.answer.tokens for record in part.sets["forget"]] == [
+        record.answer.tokens for record in whole.sets["forget"]
+    ]
+    assert not part.sets["retain"]
 
 
 def test_generations_are_those_of_the_prompts(tiny_llama, encoder, benchmark):

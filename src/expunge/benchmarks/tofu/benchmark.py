@@ -74,16 +74,17 @@ class TofuBenchmark(Benchmark):
             "names": self.names,
             "truth_ratio": truth_ratio,
         }
+        self._encoded: tuple[Encoder, list[list[Example]]] | None = None
 
     def forget_part(self) -> TofuBenchmark:
         part = copy.copy(self)
         part.sets = {name: items if name == "forget" else [] for name, items in self.sets.items()}
+        part._encoded = None
         return part
 
     def measure(self, model: Any, encoder: Encoder) -> EvaluationLog:
         """Measure every answer of every set in one teacher-forced pass."""
-        questions = [question for part in self.sets.values() for question in part]
-        examples = [_encode(encoder, question) for question in questions]
+        examples = self._examples(encoder)
         self._check(examples, encoder)
         flat = [example for group in examples for example in group]
         measured = iter(answer_losses(model, flat, encoder.pad_token_id, description="Evaluating TOFU"))
@@ -101,7 +102,7 @@ class TofuBenchmark(Benchmark):
                 model,
                 encoder,
                 [encoder.prompt(question.question) for question in questions],
-                [encoder.answer(question.question, question.answer) for question in questions],
+                [answer for answer, *_ in self._examples(encoder)],
                 [record for part in log.sets.values() for record in part],
                 self.max_new_tokens,
             )
@@ -113,11 +114,12 @@ class TofuBenchmark(Benchmark):
         return replace(log, sets=sets, generated=True)
 
     def workload(self, encoder: Encoder) -> Workload:
-        groups = [_encode(encoder, question) for part in self.sets.values() for question in part]
+        groups = self._examples(encoder)
         return Workload(
             [example for group in groups for example in group],
             [(len(true) - true.label_count, true.label_count) for true, *_ in groups],
             self.max_new_tokens,
+            utility_generated=True,
         )
 
     def wordings(self) -> dict[str, Wordings]:
@@ -156,6 +158,13 @@ class TofuBenchmark(Benchmark):
     def best_score(self, metrics: Mapping[str, Metric], aims: Aim) -> float:
         by_answers = aims == "answers" and "forget_rouge" in metrics
         return 1.0 if by_answers or "forget_quality_log10" not in metrics else 0.0
+
+    def _examples(self, encoder: Encoder) -> list[list[Example]]:
+        """Of every question, its answers: encoded once for all epochs that are measured with this encoder."""
+        if self._encoded is None or self._encoded[0] is not encoder:
+            questions = (question for part in self.sets.values() for question in part)
+            self._encoded = encoder, [_encode(encoder, question) for question in questions]
+        return self._encoded[1]
 
     def _check(self, examples: list[list[Example]], encoder: Encoder) -> None:
         groups = iter(examples)

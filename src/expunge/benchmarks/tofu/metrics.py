@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp
-from scipy.stats import hmean, ks_2samp
+import scipy  # its parts are loaded when they are first used
 
 from ...errors import InputError, Problem, nearest
 from ...evaluation.log import EvaluationLog, QuestionRecord
@@ -30,7 +29,7 @@ COMPARED = ("forget",)
 #: Average losses of a question's wrong answers, (k,) → log p(wrong).
 TRUTH_RATIOS: Mapping[str, Callable[[np.ndarray], float]] = {
     "geometric": lambda losses: float(-losses.mean()),
-    "arithmetic": lambda losses: float(logsumexp(-losses) - math.log(len(losses))),
+    "arithmetic": lambda losses: float(scipy.special.logsumexp(-losses) - math.log(len(losses))),
 }
 
 #: Sets whose probability is normalised over the right and the wrong answers.
@@ -83,8 +82,8 @@ def shift(log_ratios: np.ndarray, reference: np.ndarray) -> Shift | None:
     if not len(ours) or not len(theirs):
         return None
     # scipy's `greater`: the distribution function of the first lies above, so its values are smaller.
-    short = ks_2samp(ours, theirs, alternative="greater").pvalue
-    beyond = ks_2samp(ours, theirs, alternative="less").pvalue
+    short = scipy.stats.ks_2samp(ours, theirs, alternative="greater").pvalue
+    beyond = scipy.stats.ks_2samp(ours, theirs, alternative="less").pvalue
     return Shift(float(short), float(beyond))
 
 
@@ -93,7 +92,7 @@ def probabilities(name: str, records: Sequence[QuestionRecord]) -> np.ndarray:
     if name not in MULTIPLE_CHOICE:
         return np.array([record.answer.probability for record in records])
     choices = (np.array([record.answer.average_loss, *_average_losses(record)]) for record in records)
-    return np.array([math.exp(log_softmax(-losses)[0]) for losses in choices])
+    return np.array([math.exp(scipy.special.log_softmax(-losses)[0]) for losses in choices])
 
 
 def truth_ratio_scores(name: str, log_ratios: np.ndarray) -> np.ndarray:
@@ -133,7 +132,7 @@ def forget_quality(
             Problem("forget quality", reason, "Evaluate both models on the same files of forget questions.")
         )
     # The test sees only the order of the values, so log R serves as well as R.
-    test = ks_2samp(ours, theirs)
+    test = scipy.stats.ks_2samp(ours, theirs)
     p = float(test.pvalue)
     # A p-value under the smallest float is given that float's logarithm, −307.65.
     logarithm = math.log10(max(p, sys.float_info.min)) if not math.isnan(p) else math.nan
@@ -207,7 +206,7 @@ def _harmonic_mean(name: str, values: Mapping[str, np.ndarray], kinds: Sequence[
     def utility(*questions: np.ndarray, axis: int = -1) -> np.ndarray:
         """questions: for every set the numbers of the questions that are drawn, (…, n)"""
         drawn = (table[:, chosen.astype(int)] for table, chosen in zip(tables, questions, strict=True))
-        return hmean(np.concatenate([answers.mean(axis) for answers in drawn]), axis=0)
+        return scipy.stats.hmean(np.concatenate([answers.mean(axis) for answers in drawn]), axis=0)
 
     questions = [np.arange(table.shape[1]) for table in tables]
     return {
