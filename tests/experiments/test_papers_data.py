@@ -16,7 +16,7 @@ import pytest
 from expunge.benchmarks.dialogue.files import Reply, read_dialogues
 
 PAGE = Path(__file__).parents[2] / "docs" / "papers-before.md"
-#: A row of each published file with every field that it has there.
+#: A row of each published file with the fields that readers of it name (ParlAI's, and others on GitHub).
 BLENDED = {
     "personas": [["I ski.", "I read."], ["I cook.", "I sing."]], "context_dataset": "wizard_of_wikipedia",
     "free_turker_utterance": "Hi!", "guided_turker_utterance": "Hello.", "additional_context": "Skiing",
@@ -35,7 +35,7 @@ WIKIPEDIA = {
         {"speaker": "1_Apprentice", "text": "Bees?", "retrieved_passages": [{"Bee": ["Bees are insects."]}],
          "retrieved_topics": ["Bee"]},
         {"speaker": "0_Wizard", "text": "They fly.", "checked_sentence": {"chosen_Bee_0": "Bees are insects."},
-         "checked_passage": {"chosen_topic_0_Bee": "Bee"}, "candidate_responses": [],
+         "checked_passage": {"chosen_topic_0_Bee": "Bee"},
          "retrieved_passages": [{"Bee": ["Bees are insects."]}], "retrieved_topics": ["Bee"]},
     ],
 }  # fmt: skip
@@ -43,13 +43,13 @@ PAGE_FOUND = {"url": "https://example.org", "title": "Bee", "content": ["Bees fl
 NOTHING = {"contents": [], "selected_contents": [[True]]}
 INTERNET = {
     "7": {
-        "apprentice_persona": "I like bees.\nI like honey.", "start_timestamp": 1.5,
+        "apprentice_persona": "I like bees.\nI like honey.",
         "dialog_history": [
-            {"action": "Wizard => Apprentice", "text": "", "context": NOTHING, "timestamp": 1.5},
-            {"action": "Apprentice => Wizard", "text": "Bees?", "context": {}, "timestamp": 2.5},
-            {"action": "Wizard => SearchAgent", "text": "bees", "context": NOTHING, "timestamp": 3.5},
-            {"action": "SearchAgent => Wizard", "text": "", "context": {"contents": [PAGE_FOUND]}, "timestamp": 4.5},
-            {"action": "Wizard => Apprentice", "text": "They fly.", "timestamp": 5.5,
+            {"action": "Wizard => Apprentice", "text": "", "context": NOTHING},
+            {"action": "Apprentice => Wizard", "text": "Bees?", "context": {}},
+            {"action": "Wizard => SearchAgent", "text": "bees", "context": NOTHING},
+            {"action": "SearchAgent => Wizard", "text": "", "context": {"contents": [PAGE_FOUND]}},
+            {"action": "Wizard => Apprentice", "text": "They fly.",
              "context": {"contents": [PAGE_FOUND], "selected_contents": [[False], [True]]}},
         ],
     }
