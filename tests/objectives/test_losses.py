@@ -322,5 +322,16 @@ def test_the_dual_variable_grows_while_the_constraint_is_broken() -> None:
     weight.after_step(0.0)
     assert weight.value == 0.0
     fixed = Weight(1.5)
+    fixed.before_step(0.5)
     fixed.after_step(100.0)
     assert fixed.value == 1.5
+
+
+def test_a_weight_that_rises_goes_evenly_from_the_first_step_to_the_last() -> None:
+    weight = Weight(1.0, rising=8.0)
+    course = []
+    for step in range(6):
+        weight.before_step(step / 5)
+        weight.after_step(3.0)
+        course.append(weight.value)
+    assert course == pytest.approx([1.0, 2.4, 3.8, 5.2, 6.6, 8.0])

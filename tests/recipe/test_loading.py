@@ -77,6 +77,19 @@ def test_overrides_reach_into_sections_and_presets_can_be_refined() -> None:
         1.5,
     )
     assert recipe.adapter.targets == ["q_proj"]
+    assert load_recipe(TOFU).objective.retain_weights == (1.0, 8.0)
+    assert recipe.objective.retain_weights == (1.5, 1.5)
+    assert load_recipe(TOFU, ["objective.retain_weight=[1, 2]"]).objective.retain_weights == (1.0, 2.0)
+    assert load_recipe({**TOFU, "objective": "gd"}).objective.retain_weights == (1.0, 1.0)
+    assert load_recipe(TOFU, ["objective.retain_bound=0.3"]).objective.retain_weights == (1.0, 1.0)
+    with pytest.raises(
+        InputError, match="retain_weight has two numbers, and with retain_bound λ moves by itself"
+    ):
+        load_recipe(TOFU, ["objective.retain_bound=0.3", "objective.retain_weight=[1, 2]"])
+    with pytest.raises(
+        InputError, match=r"λ is a number from 0 on, or two, at the first step and at the last"
+    ):
+        load_recipe(TOFU, ["objective.retain_weight=[1, -2]"])
     with pytest.raises(InputError, match=r"Write key\.sub=value"):
         load_recipe(TOFU, ["training.epochs"])
 

@@ -335,6 +335,29 @@ def test_the_dual_variable_follows_its_recursion(tmp_path: Path) -> None:
     assert course[-1] > 3
 
 
+def test_a_rising_weight_goes_on_where_a_checkpoint_was(tmp_path: Path) -> None:
+    """Three epochs of two steps, in one go and resumed after the first: λ = 1 + 7·k/5, and the same adapter."""
+
+    def train(folder: Path, resume: Path | None = None):
+        model = adapted()
+        trainer = build_trainer(
+            model, FORGET, RETAIN, objective=build_objective(ObjectiveSettings(retain_weight=(1.0, 8.0))),
+            training=Training(epochs=3, batch_size=16, micro_batch_size=4, learning_rate=1e-2, warmup=0), seed=3,
+            pad_token_id=0, checkpoints=folder, callbacks=[],
+        )  # fmt: skip
+        trainer.train(resume_from_checkpoint=resume and str(resume))
+        weights = [entry["retain_weight"] for entry in trainer.state.log_history if "retain_loss" in entry]
+        return weights, {
+            name: p.detach().clone() for name, p in model.named_parameters() if f".{UNLEARN}." in name
+        }
+
+    weights, whole = train(tmp_path / "whole")
+    assert weights == pytest.approx([1.0, 2.4, 3.8, 5.2, 6.6, 8.0])
+    again, resumed = train(tmp_path / "resumed", saved_steps(tmp_path / "whole")[2])
+    assert again == weights  # the first two from the checkpoint's log
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
 def test_what_is_logged_changes_no_weight(tmp_path: Path) -> None:
     """Every fifth step in the log, with that step's own losses: the same course of λ, the same adapter."""
     course, trained, every = train_dual(tmp_path / "every")

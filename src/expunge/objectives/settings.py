@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from ..errors import nearest
 from ..settings import Location, Section, is_written, one_of
@@ -26,6 +26,20 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def _one_or_two(given: Any) -> Any:
+    numbers = given if isinstance(given, (list, tuple)) and len(given) == 2 else [given]
+    if any(
+        isinstance(number, bool) or not isinstance(number, (int, float)) or number < 0 for number in numbers
+    ):
+        raise ValueError(
+            f"retain_weight is {given!r}: λ is a number from 0 on, or two, at the first step and at the last"
+        )
+    return given
+
+
+RetainWeight = Annotated[float | tuple[float, float], BeforeValidator(_one_or_two)]
+
+
 class ObjectiveSettings(Section):
     """forget loss + retain_weight · retain loss. `objective: gd` names one of the papers' combinations.
 
@@ -36,9 +50,10 @@ class ObjectiveSettings(Section):
 
     forget: str = "ihl"
     retain: str = "nll"
-    # Where forgetting is complete, this much lets the rest of the training win the utility back; the papers' 1 does not
-    # (docs/results/default-requests.md).
-    retain_weight: float = Field(4.0, ge=0, description="λ")
+    retain_weight: RetainWeight = Field(
+        (1.0, 8.0),
+        description="λ; of two numbers the first at the first step, rising evenly to the second at the last",
+    )
     retain_bound: float | None = Field(
         None,
         ge=0,
@@ -49,6 +64,12 @@ class ObjectiveSettings(Section):
         None,
         description="idk, dpo: a file of refusals, one a line; altpo: the forget questions, each with another answer",
     )
+
+    @property
+    def retain_weights(self) -> tuple[float, float]:
+        """λ at the first and at the last step."""
+        weight = self.retain_weight
+        return weight if isinstance(weight, tuple) else (weight, weight)
 
     @property
     def hyperparameters(self) -> dict[str, float]:
@@ -64,6 +85,13 @@ class ObjectiveSettings(Section):
             return given
         return {**PRESETS[name], **given, "forget": PRESETS[name]["forget"]}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _dual_variable(cls, value: Any) -> Any:
+        """A dual variable moves by itself, from 1 where the recipe does not say."""
+        bounded = isinstance(value, dict) and value.get("retain_bound") is not None
+        return {"retain_weight": 1.0, **value} if bounded else value
+
     @model_validator(mode="after")
     def _hyperparameters(self, info: ValidationInfo) -> ObjectiveSettings:
         if is_written(info):
@@ -72,6 +100,11 @@ class ObjectiveSettings(Section):
             raise ValueError(
                 f"retain_bound is {self.retain_bound:g}, but with retain: none there is no retain loss to hold under "
                 "it. Give one (nll, kl), or leave retain_bound out."
+            )
+        if self.retain_bound is not None and not isinstance(self.retain_weight, float):
+            raise ValueError(
+                "retain_weight has two numbers, and with retain_bound λ moves by itself. Give the one that it begins "
+                "with."
             )
         if self.substitutes is not None and forget_losses[self.forget].substitute is None:
             losses, _ = forget_losses.loadable()

@@ -7,14 +7,24 @@ from dataclasses import dataclass
 
 @dataclass
 class Weight:
-    """λ. With a `bound` it is a dual variable: raised while the loss exceeds the bound, lowered below it.
+    """λ. With `rising` to a value it goes there evenly from the first optimiser step to the last.
 
-    After every optimiser step λ ← max(0, λ + rate · (loss − bound)) (dual ascent on loss ≤ bound).
+    With a `bound` it is a dual variable: raised while the loss exceeds the bound, lowered below it. After every
+    optimiser step λ ← max(0, λ + rate · (loss − bound)) (dual ascent on loss ≤ bound).
     """
 
     value: float = 1.0
     bound: float | None = None
     rate: float = 1.0
+    rising: float | None = None
+
+    def __post_init__(self) -> None:
+        self.first = self.value
+
+    def before_step(self, progress: float) -> None:
+        """progress: 0 at the first optimiser step, 1 at the last."""
+        if self.rising is not None:
+            self.value = self.first + progress * (self.rising - self.first)
 
     def after_step(self, loss: float) -> None:
         """loss: the term's mean loss of the whole step, over all processes."""

@@ -193,10 +193,9 @@ def method(folder: RunFolder) -> str:
         objective = recipe.objective
         parts.append(f"forget loss {objective.forget}")
         if objective.retain:
-            weight = objective.retain_weight
-            parts.append(
-                f"retain loss {objective.retain}" + (f" with weight {weight:g}" if weight is not None else "")
-            )
+            first, last = objective.retain_weights
+            weight = f"{first:g}" if first == last else f"{first:g} rising to {last:g}"
+            parts.append(f"retain loss {objective.retain} with weight {weight}")
     return "; ".join(parts)
 
 

@@ -12,7 +12,10 @@ from ..objectives.settings import ObjectiveSettings
 
 def build_objective(settings: ObjectiveSettings) -> Objective:
     """The objective that the recipe's section describes."""
-    weight = Weight(settings.retain_weight, settings.retain_bound, settings.retain_rate)
+    first, last = settings.retain_weights
+    weight = Weight(
+        first, settings.retain_bound, settings.retain_rate, rising=last if last != first else None
+    )
     return Objective.named(settings.forget, settings.retain, weight, settings.hyperparameters)
 
 

@@ -133,6 +133,8 @@ class UnlearningTrainer(Trainer):
         self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Tensor | None = None
     ) -> Tensor:
         """Train on a micro-batch; after the last one of an optimiser step its losses move the weights of the terms."""
+        for term in self.objective.terms:
+            term.weight.before_step(self.state.global_step / max(self.state.max_steps - 1, 1))
         loss = super().training_step(model, inputs, num_items_in_batch)
         if self.accelerator.sync_gradients:
             losses = self.accelerator.reduce(self._sums, reduction="sum").tolist()
