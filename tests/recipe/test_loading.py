@@ -77,7 +77,7 @@ def test_overrides_reach_into_sections_and_presets_can_be_refined() -> None:
         1.5,
     )
     assert recipe.adapter.targets == ["q_proj"]
-    assert load_recipe(TOFU).objective.retain_weights == (1.0, 8.0)
+    assert load_recipe(TOFU).objective.retain_weights == (1.0, 6.0)
     assert recipe.objective.retain_weights == (1.5, 1.5)
     assert load_recipe(TOFU, ["objective.retain_weight=[1, 2]"]).objective.retain_weights == (1.0, 2.0)
     assert load_recipe({**TOFU, "objective": "gd"}).objective.retain_weights == (1.0, 1.0)
