@@ -76,7 +76,7 @@ def uld(start) -> expunge.Run:
 @pytest.fixture(scope="module")
 def all_weights(start) -> expunge.Run:
     # Two steps an epoch: the first takes the forget set away, the others the rest with it.
-    return start("all_weights", "adapter={}", "objective.forget=ga", "objective.retain=nll", "stopping.choose=last",
+    return start("all_weights", "adapter={}", "objective=gd", "stopping.choose=last",
                  "stopping.utility_floor=0")  # fmt: skip
 
 
