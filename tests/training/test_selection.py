@@ -19,17 +19,6 @@ def test_the_best_forgotten_of_those_that_keep_the_utility() -> None:
     assert choose(epochs, original_utility=0.50) == Choice(3, qualified=True)
 
 
-def test_of_scores_within_a_hundredth_the_most_useful() -> None:
-    epochs = [
-        Candidate(1, 0.98, 0.99),
-        Candidate(2, 0.991, 0.96),
-        Candidate(3, 0.992, 0.97),
-        Candidate(4, 1.0, 0.95),
-    ]
-    assert choose(epochs, original_utility=1.0) == Choice(3, qualified=True)
-    assert choose(epochs[:2], original_utility=1.0) == Choice(2, qualified=True)
-
-
 def test_exactly_95_percent_is_kept() -> None:
     assert Candidate(1, 0.0, 0.95).qualifies(1.0)
     assert not Candidate(1, 0.0, 0.9499999).qualifies(1.0)

@@ -51,7 +51,7 @@ class ObjectiveSettings(Section):
     forget: str = "ihl"
     retain: str = "nll"
     retain_weight: RetainWeight = Field(
-        (1.0, 8.0),
+        (1.0, 6.0),
         description="λ; of two numbers the first at the first step, rising evenly to the second at the last",
     )
     retain_bound: float | None = Field(
@@ -81,16 +81,13 @@ class ObjectiveSettings(Section):
     def _preset(cls, value: Any) -> Any:
         given = {"forget": value} if isinstance(value, str) else value
         name = given.get("forget") if isinstance(given, dict) else None
+        if isinstance(given, dict) and given.get("retain_bound") is not None:
+            given = (
+                {"retain_weight": 1.0, **given} if name not in PRESETS else given
+            )  # λ moves by itself, from 1
         if not isinstance(name, str) or name not in PRESETS:
             return given
         return {**PRESETS[name], **given, "forget": PRESETS[name]["forget"]}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _dual_variable(cls, value: Any) -> Any:
-        """A dual variable moves by itself, from 1 where the recipe does not say."""
-        bounded = isinstance(value, dict) and value.get("retain_bound") is not None
-        return {"retain_weight": 1.0, **value} if bounded else value
 
     @model_validator(mode="after")
     def _hyperparameters(self, info: ValidationInfo) -> ObjectiveSettings:

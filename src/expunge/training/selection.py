@@ -10,7 +10,7 @@ from typing import Literal
 #: Share of the original's utility that the chosen model must keep (VILA §5).
 UTILITY_SHARE = 0.95
 
-#: Scores that are no further apart are equally good: a hundredth of a probability, 2 % of a p-value.
+#: Trials whose scores are no further apart are equally good: a hundredth of a probability, 2 % of a p-value.
 EQUAL = 0.01
 
 #: Why an epoch forgets nothing: its change is lost in rounding, or no less is left of the forget set than before.
@@ -55,9 +55,8 @@ def last(candidates: Sequence[Candidate], original_utility: float) -> Choice:
 
 
 def choose(candidates: Sequence[Candidate], original_utility: float) -> Choice:
-    """The highest forget score among the epochs that keep `UTILITY_SHARE` of the utility.
+    """The highest forget score among the epochs that keep `UTILITY_SHARE` of the utility; the first of equals.
 
-    Of scores within `EQUAL` of the highest the one with the highest utility, and the first of those.
     Where none keeps it, the epoch with the highest utility, marked as not qualified: the report says so.
     The epoch that reached the recipe's thresholds ends the training, and is the one that is asked for.
     An epoch that forgets nothing is never chosen.
@@ -72,15 +71,5 @@ def choose(candidates: Sequence[Candidate], original_utility: float) -> Choice:
             return Choice(candidate.epoch, qualified=candidate.qualifies(original_utility))
     kept = [candidate for candidate in candidates if candidate.qualifies(original_utility)]
     if kept:
-        return Choice(_best(kept).epoch, qualified=True)
+        return Choice(max(kept, key=lambda candidate: candidate.forget_score).epoch, qualified=True)
     return Choice(max(candidates, key=lambda candidate: candidate.utility).epoch, qualified=False)
-
-
-def _best(kept: Sequence[Candidate]) -> Candidate:
-    if any(math.isnan(candidate.utility) for candidate in kept):
-        return max(kept, key=lambda candidate: candidate.forget_score)
-    enough = max(candidate.forget_score for candidate in kept) - EQUAL
-    return max(
-        (candidate for candidate in kept if candidate.forget_score >= enough),
-        key=lambda candidate: candidate.utility,
-    )
