@@ -59,7 +59,7 @@ def recipe(shared: Path, forget: str, objective: str, initialization: str, rate:
         "data": {"format": "tofu", "path": str(shared / "data" / "tofu"), "forget": forget},
         "adapter": {"initialization": initialization, "rank": 8, "alpha": 16},
         "importance": {"batch_size": 16},
-        "objective": objective,
+        "objective": {"forget": objective, "retain_weight": 1.0},
         "training": {
             "epochs": EPOCHS[forget],
             "batch_size": 32,

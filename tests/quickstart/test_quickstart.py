@@ -21,13 +21,11 @@ def test_the_quickstart_forgets_and_keeps(monkeypatch, capsys, tmp_path: Path) -
     before, after = state["metrics"]["before"], state["metrics"]["after"]
     assert before["forget_probability"]["value"] >= 0.8
     assert before["forget_quality"]["value"] < 1e-3
-    # The defaults find a rate of their own: 0.045 on the machine that the bound was set on, "partly" by the verdict.
-    assert after["forget_quality"]["value"] >= 1e-2
+    assert after["forget_quality"]["value"] >= 0.05
     assert after["model_utility"]["value"] >= 0.95 * before["model_utility"]["value"]
     assert state["training"]["qualified"]
-    assert state["verdict"]["forgetting"] in ("partly", "forgotten")
     page = report.read_text()
-    assert "orgotten, and the model" in page
+    assert "Forgotten, and the model" in page
     for person in invent_people().forgotten:
         assert person.name not in page
     # A second call shows the run again and repeats nothing.

@@ -81,13 +81,11 @@ class ObjectiveSettings(Section):
     def _preset(cls, value: Any) -> Any:
         given = {"forget": value} if isinstance(value, str) else value
         name = given.get("forget") if isinstance(given, dict) else None
+        if isinstance(name, str) and name in PRESETS:
+            return {**PRESETS[name], **given, "forget": PRESETS[name]["forget"]}
         if isinstance(given, dict) and given.get("retain_bound") is not None:
-            given = (
-                {"retain_weight": 1.0, **given} if name not in PRESETS else given
-            )  # λ moves by itself, from 1
-        if not isinstance(name, str) or name not in PRESETS:
-            return given
-        return {**PRESETS[name], **given, "forget": PRESETS[name]["forget"]}
+            return {"retain_weight": 1.0, **given}  # λ moves by itself, and from one value
+        return given
 
     @model_validator(mode="after")
     def _hyperparameters(self, info: ValidationInfo) -> ObjectiveSettings:
