@@ -431,7 +431,7 @@ def main() -> None:
     parser.add_argument("--objectives", nargs="+", default=["ihl", "npo", "gd"])
     parser.add_argument("--starts", nargs="+", default=["default", "fila", "vila", "factored", "directions"])
     parser.add_argument("--seeds", nargs="+", type=int, default=starts.SEEDS)
-    parser.add_argument("--retain-weight", type=float, default=1.0)
+    parser.add_argument("--retain-weight", default="1to6", help="λ; 1to6 rises")
     parser.add_argument(
         "--rates", type=Path, help='JSON, as {"ihl default": 0.004}: these are not searched for'
     )

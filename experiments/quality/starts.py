@@ -36,22 +36,24 @@ HEAVY = ("checkpoints", "initial_adapter", "trials", "adapter")
 
 @dataclass(frozen=True)
 class Row:
+    """retain_weight: λ, such as "2"; "1to6" rises"""
+
     bed: str
     forget: str
     objective: str
     start: str
-    retain_weight: float
+    retain_weight: str
     seed: int
 
     @property
     def name(self) -> str:
-        return f"{self.bed}-{self.forget}-{self.objective}-{self.start}-x{self.retain_weight:g}-s{self.seed}"
+        return f"{self.bed}-{self.forget}-{self.objective}-{self.start}-x{self.retain_weight}-s{self.seed}"
 
     @classmethod
     def called(cls, name: str) -> Row:
         bed, _, rest = name.partition("-forget")
         forget, objective, start, weight, seed = rest.split("-")
-        return cls(bed, f"forget{forget}", objective, start, float(weight[1:]), int(seed[1:]))
+        return cls(bed, f"forget{forget}", objective, start, weight[1:], int(seed[1:]))
 
     @property
     def logs(self) -> str:
@@ -74,7 +76,7 @@ def recipe(
         "objective": {
             "forget": "ga" if row.objective == "gd" else row.objective,
             "retain": "nll",
-            "retain_weight": row.retain_weight,
+            "retain_weight": _weight(row.retain_weight),
         },
         "evaluation": {
             "reference": str(known if known.exists() else reference),
@@ -87,6 +89,11 @@ def recipe(
         "attacks": {"budget": "none"},
         "seed": row.seed,
     }
+
+
+def _weight(text: str) -> float | list[float]:
+    first, _, last = text.partition("to")
+    return [float(first), float(last)] if last else float(first)
 
 
 def places(row: Row, shared: Path, models: Path | None) -> tuple[Path, Path]:
@@ -197,7 +204,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=tuple(RETAIN), default=["forget05"])
     parser.add_argument("--objectives", nargs="+", default=["ihl"])
     parser.add_argument("--starts", nargs="+", default=STARTS)
-    parser.add_argument("--retain-weights", nargs="+", type=float, default=[1.0])
+    parser.add_argument("--retain-weights", nargs="+", default=["1to6"], help="of the retain loss; 1to6 rises")
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--only", default="0/1", help="K/N: every N-th run, beginning with the K-th")
     parser.add_argument("--write", type=Path, help="the JSON file of all figures; no run is started")
