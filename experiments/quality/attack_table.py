@@ -431,6 +431,7 @@ def main() -> None:
     parser.add_argument("--objectives", nargs="+", default=["ihl", "npo", "gd"])
     parser.add_argument("--starts", nargs="+", default=["default", "fila", "vila", "factored", "directions"])
     parser.add_argument("--seeds", nargs="+", type=int, default=starts.SEEDS)
+    parser.add_argument("--rank", type=int, default=32)
     parser.add_argument("--retain-weight", default="1to6", help="λ; 1to6 rises")
     parser.add_argument(
         "--rates", type=Path, help='JSON, as {"ihl default": 0.004}: these are not searched for'
@@ -451,7 +452,7 @@ def main() -> None:
     for seed in options.seeds:
         # Of every seed the same rows, so that a rate is found before it is asked for.
         made = [
-            Row(options.bed, FORGET, objective, start, options.retain_weight, seed)
+            Row(options.bed, FORGET, objective, start, options.rank, options.retain_weight, seed)
             for objective, start in pairs[first::step]
         ]
         for row in made:

@@ -36,24 +36,26 @@ HEAVY = ("checkpoints", "initial_adapter", "trials", "adapter")
 
 @dataclass(frozen=True)
 class Row:
-    """retain_weight: λ, such as "2"; "1to6" rises"""
+    """rank: of the adapter, whose α is twice that; retain_weight: λ, such as "2"; "1to6" rises"""
 
     bed: str
     forget: str
     objective: str
     start: str
+    rank: int
     retain_weight: str
     seed: int
 
     @property
     def name(self) -> str:
-        return f"{self.bed}-{self.forget}-{self.objective}-{self.start}-x{self.retain_weight}-s{self.seed}"
+        adapter = f"{self.start}-r{self.rank}"
+        return f"{self.bed}-{self.forget}-{self.objective}-{adapter}-x{self.retain_weight}-s{self.seed}"
 
     @classmethod
     def called(cls, name: str) -> Row:
         bed, _, rest = name.partition("-forget")
-        forget, objective, start, weight, seed = rest.split("-")
-        return cls(bed, f"forget{forget}", objective, start, weight[1:], int(seed[1:]))
+        forget, objective, start, rank, weight, seed = rest.split("-")
+        return cls(bed, f"forget{forget}", objective, start, int(rank[1:]), weight[1:], int(seed[1:]))
 
     @property
     def logs(self) -> str:
@@ -72,7 +74,7 @@ def recipe(
         "name": row.name,
         "model": {"path": str(original)},
         "data": {"format": "tofu", "path": str(data), "forget": row.forget, "template": "question-answer"},
-        "adapter": {"initialization": row.start, "rank": 8, "alpha": 16},
+        "adapter": {"initialization": row.start, "rank": row.rank, "alpha": 2 * row.rank},
         "objective": {
             "forget": "ga" if row.objective == "gd" else row.objective,
             "retain": "nll",
@@ -184,7 +186,7 @@ def rows(options: argparse.Namespace) -> Iterator[Row]:
             for weight in options.retain_weights:
                 for objective in options.objectives:
                     for start in options.starts:
-                        yield Row(options.bed, forget, objective, start, weight, seed)
+                        yield Row(options.bed, forget, objective, start, options.rank, weight, seed)
 
 
 def gather(output: Path) -> list[dict[str, Any]]:
@@ -204,7 +206,10 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=tuple(RETAIN), default=["forget05"])
     parser.add_argument("--objectives", nargs="+", default=["ihl"])
     parser.add_argument("--starts", nargs="+", default=STARTS)
-    parser.add_argument("--retain-weights", nargs="+", default=["1to6"], help="of the retain loss; 1to6 rises")
+    parser.add_argument("--rank", type=int, default=32)
+    parser.add_argument(
+        "--retain-weights", nargs="+", default=["1to6"], help="of the retain loss; 1to6 rises"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--only", default="0/1", help="K/N: every N-th run, beginning with the K-th")
     parser.add_argument("--write", type=Path, help="the JSON file of all figures; no run is started")
