@@ -101,5 +101,5 @@ def test_what_the_other_models_said_is_shared_and_no_more(tmp_path: Path) -> Non
 
 
 def test_a_row_is_read_from_its_name() -> None:
-    row = Row("tofu-tiny", "forget10", "ihl", "default", 2.0, 43)
+    row = Row("tofu-tiny", "forget10", "ihl", "default", 8, "1to6", 43)
     assert Row.called(row.name) == row
