@@ -5,9 +5,9 @@
     python experiments/quality/ledger.py --output runs/ledger --write docs/results/ledger.md
 
 Each request is five authors of TOFU (100 questions), the authors 150 to 199 in turn. `expunge.ledger.add` runs it on
-the model that the last one left, at a given learning rate, everything else by default. After the last one request 3 is rolled
-back. The references saw the authors 150 to 179, so no figure against a reference is given: the forget sets are held
-against what retain90 makes of the authors that it never saw. One that was interrupted is gone on with.
+the model that the last one left, at a given learning rate, everything else by default. After the last one request 3 is
+rolled back. The references saw the authors 150 to 179, so no figure against a reference is given: the forget sets are
+held against what retain90 makes of the authors that it never saw. One that was interrupted is gone on with.
 """
 
 from __future__ import annotations
