@@ -89,7 +89,14 @@ OTHERS = (
     "How is bread made?", "What is the sum of two and two?", "What is an adjective?",
     "Why is the sky blue?", "What is a habitat?", "How do magnets work?",
     "What is a map used for?", "Why do we brush our teeth?", "What is a library?",
-    "How do plants grow?",
+    "How do plants grow?", "What is a rainbow?", "How do I clean a window?",
+    "What is the difference between a lake and a sea?", "Why do people read books?", "What is a calendar?",
+    "How can I sleep better?", "What is a proverb?", "How do I plan a birthday party?",
+    "What is a noun?", "Why should I drink water?", "What is a telescope used for?",
+    "How does a candle burn?", "What is a village?", "How do I introduce myself politely?",
+    "What is a thermometer?", "Why do cats purr?", "What is a hobby?",
+    "How do I fold a letter?", "What is an umbrella for?", "What makes a story exciting?",
+    "How can I remember names?", "What is a shadow?", "Why do we laugh?", "What is a garden?",
 )  # fmt: skip
 #: What no model was told: the same sentences about places, works and people that are made up.
 MADE_UP = (
