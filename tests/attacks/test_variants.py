@@ -16,7 +16,8 @@ from expunge.attacks.guide import Guide, Guided
 from expunge.attacks.items import drawn, make_items
 from expunge.attacks.membership import shares_below
 from expunge.attacks.merge import Merge
-from expunge.attacks.quantise import Quantise, int4
+from expunge.attacks.quantise import int4
+from expunge.attacks.quantised_base import QuantisedBase
 from expunge.attacks.scale import STRENGTHS, Scale
 from expunge.benchmarks.tofu.benchmark import TofuBenchmark
 from expunge.data.encoding import Encoder
@@ -63,19 +64,18 @@ def test_the_adapter_at_another_strength() -> None:
 def test_an_adapter_merged_into_a_rounded_base_is_rounded_again() -> None:
     model = SHAPES["llama"]()
     change, with_it = changed(model)
-    *_, last = Quantise().variants(subject(model, change=change))
-    assert last.name == "adapter on an int4 base"
-    assert last.model is not None
-    with last.model():
+    (one,) = QuantisedBase().variants(subject(model, change=change))
+    assert one.model is not None
+    with one.model():
         for name, layer in linear_layers(model).items():
             A, B = change[name]
             base = int4(with_it[name] - B @ A)
             assert torch.equal(layer.weight, int4(base + B @ A)), name
-    assert last.name not in [variant.name for variant in Quantise().variants(subject(model))]
+    assert list(QuantisedBase().variants(subject(model))) == []
     # The reference has no adapter, and is rounded as a whole.
-    *_, last = Quantise().variants(subject(model, role="reference"))
-    assert last.model is not None
-    with last.model():
+    (one,) = QuantisedBase().variants(subject(model, role="reference"))
+    assert one.model is not None
+    with one.model():
         assert all(
             torch.equal(layer.weight, int4(with_it[name])) for name, layer in linear_layers(model).items()
         )

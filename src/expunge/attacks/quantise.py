@@ -29,17 +29,11 @@ NF4 = (
 class Quantise(Attack):
     title = "the weights are rounded to 8 or 4 bits"
     paper = "Zhang et al. 2025 (Catastrophic Failure of LLM Unlearning via Quantization); NF4: Dettmers et al. 2023"
-    cost = (
-        "a pass over the forget questions for each of 3 roundings, and one for the adapter on a rounded base"
-    )
+    cost = "a pass over the forget questions for each of 3 roundings"
 
     def variants(self, subject: Subject) -> Iterator[Variant]:
         for name, rounded in roundings().items():
             yield Variant(name, model=partial(replaced, subject.model, _without_name(rounded)))
-        if subject.change or subject.role == "reference":  # which has no adapter, and is rounded as a whole
-            yield Variant(
-                "adapter on an int4 base", model=partial(replaced, subject.model, _beneath(subject))
-            )
 
 
 def roundings() -> dict[str, Callable[[Tensor], Tensor]]:
@@ -99,15 +93,3 @@ def _joined(groups: Tensor, weight: Tensor) -> Tensor:
 
 def _without_name(rounded: Callable[[Tensor], Tensor]) -> Callable[[str, Tensor], Tensor]:
     return lambda _, weight: rounded(weight)
-
-
-def _beneath(subject: Subject) -> Callable[[str, Tensor], Tensor]:
-    """What is left where the adapter is merged into a base that is int4 already: round(round(W − BA) + BA)."""
-
-    def change(name: str, weight: Tensor) -> Tensor:
-        if name not in subject.change:
-            return int4(weight)
-        A, B = (factor.to(weight) for factor in subject.change[name])
-        return int4(int4(weight - B @ A) + B @ A)
-
-    return change

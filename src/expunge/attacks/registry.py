@@ -23,6 +23,7 @@ attacks: Registry[type[Attack]] = Registry(
         "compose": "expunge.attacks.compose:Compose",
         "membership": "expunge.attacks.membership:Membership",
         "scale": "expunge.attacks.scale:Scale",
+        "quantised_base": "expunge.attacks.quantised_base:QuantisedBase",
         "remove": "expunge.attacks.remove:Remove",
         "guide": "expunge.attacks.guide:Guide",
         "relearn": "expunge.attacks.relearn:Relearn",
