@@ -16,10 +16,10 @@ import pytest
 import yaml
 
 import expunge
+from expunge.benchmarks.benchmark import RESOLUTION
 from expunge.benchmarks.memorization.benchmark import MemorizationBenchmark
 from expunge.run.result import Run
 from expunge.storage import read_json, read_json_lines
-from expunge.training.selection import EQUAL
 
 WEIGHTS = "adapter/adapter_model.safetensors"
 
@@ -74,7 +74,7 @@ def test_the_best_trial_is_the_run_at_its_rate(auto: dict, tmp_path: Path) -> No
         (found.path / "trials").glob("*/checkpoints")
     )  # of others than the chosen one, which has moved
     qualified = [trial for trial in tuning["trials"] if trial["qualified"]]
-    enough = max(trial["forget_score"] for trial in qualified) - EQUAL
+    enough = max(trial["forget_score"] for trial in qualified) - RESOLUTION
     equals = [trial for trial in qualified if trial["forget_score"] >= enough]
     assert chosen in equals
     assert chosen["utility"] == max(trial["utility"] for trial in equals)

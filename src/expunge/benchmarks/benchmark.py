@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # it loads torch, and logs are compared without
     from ..data.encoding import Encoder, Example
     from ..objectives.loss import Aim
 
+#: A hundredth of a probability or a recall.
+RESOLUTION = 0.01
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -120,6 +123,10 @@ class Benchmark(ABC):
     def best_score(self, metrics: Mapping[str, Metric], aims: Aim) -> float:
         """The highest value of `score` of metrics such as these: nothing is left to gain there."""
         return 1.0
+
+    def resolution(self, metrics: Mapping[str, Metric], aims: Aim) -> float:
+        """Values of `score` of metrics such as these that are no further apart are equally good."""
+        return RESOLUTION
 
     def score(self, metrics: Mapping[str, Metric], aims: Aim) -> float:
         """A score of how well the model forgot by a loss that aims at answers or at probabilities; higher is better.

@@ -19,7 +19,7 @@ from ..models.processes import processes
 from ..progress import say
 from ..storage import atomic_file, recorded
 from ..training.learning_rates import typical_factor
-from ..training.selection import EQUAL, Candidate
+from ..training.selection import Candidate
 from ..training.settings import TrainingPlan
 from ..training.tuning import FIRST_RATE, LOST_SHARE, UNMOVED, Tried, next_rate
 from .epochs import candidates, original_utility, train_epochs
@@ -43,7 +43,8 @@ def tuning(job: Job) -> None:
         most = 1
         say("  Nothing measures the utility, so no rate can be found by it: the first one is used.")
     best = job.benchmark.best_score(job.folder.metrics("before"), job.objective.aims)
-    while len(trials) < most and not any(_reaches(trial, best) for trial in trials):
+    enough = best - _resolution(job)
+    while len(trials) < most and not any(_reaches(trial, enough) for trial in trials):
         rate = next_rate(first, [Tried(trial.learning_rate, _score(trial)) for trial in trials])
         if rate is None:
             break
@@ -52,7 +53,7 @@ def tuning(job: Job) -> None:
         trials.append(_try(job, number, rate))
         _record(job, trials)
         gc.collect()  # the trainer's cycles hold its optimiser
-    chosen = _best(trials)
+    chosen = _best(trials, _resolution(job))
     _record(job, trials, chosen)
     say(f"  chosen: learning rate {trials[chosen - 1].learning_rate:g}, of trial {chosen}")
 
@@ -158,20 +159,24 @@ def _score(trial: Trial) -> float | None:
     return trial.forget_score if trial.qualified else None
 
 
-def _reaches(trial: Trial, best: float) -> bool:
+def _reaches(trial: Trial, enough: float) -> bool:
     score = _score(trial)
-    return score is not None and score >= best - EQUAL
+    return score is not None and score >= enough
 
 
-def _best(trials: list[Trial]) -> int:
-    """The number of the trial to hand over: the best forgotten of those that keep the utility; of equals (`EQUAL`) the
-    one that keeps most.
+def _resolution(job: Job) -> float:
+    return job.benchmark.resolution(job.folder.metrics("before"), job.objective.aims)
+
+
+def _best(trials: list[Trial], resolution: float) -> int:
+    """The number of the trial to hand over: the best forgotten of those that keep the utility; of equals the one that
+    keeps most.
 
     An epoch that keeps it counts whatever became of its trial afterwards. Where none does, the one that keeps most.
     """
     numbers = range(1, len(trials) + 1)
     scores = {number: score for number in numbers if (score := _score(trials[number - 1])) is not None}
-    equals = [number for number, score in scores.items() if score >= max(scores.values()) - EQUAL]
+    equals = [number for number, score in scores.items() if score >= max(scores.values()) - resolution]
 
     def utility(number: int) -> float:
         kept = trials[number - 1].utility
@@ -184,7 +189,7 @@ def _record(job: Job, trials: list[Trial], chosen: int | None = None) -> None:
     """Write down how far the search has come, and keep the checkpoints of the best trial alone."""
     if not job.main_process:
         return
-    best = _best(trials)
+    best = _best(trials, _resolution(job))
     for number in range(1, len(trials) + 1):
         if number != best:
             shutil.rmtree(job.folder.trial(number).checkpoints, ignore_errors=True)

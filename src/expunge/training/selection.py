@@ -10,9 +10,6 @@ from typing import Literal
 #: Share of the original's utility that the chosen model must keep (VILA §5).
 UTILITY_SHARE = 0.95
 
-#: Trials whose scores are no further apart are equally good: a hundredth of a probability, 2 % of a p-value.
-EQUAL = 0.01
-
 #: Why an epoch forgets nothing: its change is lost in rounding, or no less is left of the forget set than before.
 Futile = Literal["unchanged", "no better"]
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MAX_NEW_TOKENS = 200
 #: TOFU's questions about an author, one after another in its files.
 QUESTIONS_AN_AUTHOR = 20
+#: Forget qualities whose p-values differ by less than a factor of two: of models that never saw the forget set p is
+#: spread evenly between 0 and 1, so most of them are further apart.
+QUALITY_RESOLUTION = 0.3
 
 
 class TofuBenchmark(Benchmark):
@@ -156,8 +159,10 @@ class TofuBenchmark(Benchmark):
         return 1.0 - metrics["forget_probability"].value
 
     def best_score(self, metrics: Mapping[str, Metric], aims: Aim) -> float:
-        by_answers = aims == "answers" and "forget_rouge" in metrics
-        return 1.0 if by_answers or "forget_quality_log10" not in metrics else 0.0
+        return 0.0 if _by_quality(metrics, aims) else super().best_score(metrics, aims)
+
+    def resolution(self, metrics: Mapping[str, Metric], aims: Aim) -> float:
+        return QUALITY_RESOLUTION if _by_quality(metrics, aims) else super().resolution(metrics, aims)
 
     def _examples(self, encoder: Encoder) -> list[list[Example]]:
         """Of every question, its answers: encoded once for all epochs that are measured with this encoder."""
@@ -180,6 +185,11 @@ class TofuBenchmark(Benchmark):
         ]
         if problems:
             raise InputError(problems)
+
+
+def _by_quality(metrics: Mapping[str, Metric], aims: Aim) -> bool:
+    """Whether the score is the forget quality."""
+    return "forget_quality_log10" in metrics and not (aims == "answers" and "forget_rouge" in metrics)
 
 
 def _evenly(questions: list[Question], samples: int | None) -> list[Question]:
