@@ -63,7 +63,12 @@ class Row:
 
 
 def recipe(
-    row: Row, shared: Path, models: Path | None, logs: Path, rate: float | None = None
+    row: Row,
+    shared: Path,
+    models: Path | None,
+    logs: Path,
+    rate: float | None = None,
+    generate: str = "never",
 ) -> dict[str, Any]:
     """rate: the learning rate; None: it is to be found"""
     tiny = row.bed == "tofu-tiny"
@@ -84,7 +89,7 @@ def recipe(
             "reference": str(known if known.exists() else reference),
             **({"before": str(logs / "before.json")} if known.exists() else {}),
             "every": 2,
-            "generate": "never",
+            "generate": generate,
             "samples": 100,
         },
         **({"training": {"learning_rate": rate}} if rate else {}),
@@ -115,6 +120,7 @@ def run(
     output: Path,
     rate: float | None = None,
     heavy: Sequence[str] = HEAVY,
+    generate: str = "never",
 ) -> None:
     """heavy: what is taken away of the run's folder afterwards"""
     folder, logs = output / row.name, output / "logs" / row.logs
@@ -126,7 +132,7 @@ def run(
         unlearn(folder / "recipe.yaml", output=folder, resume=True)
     else:
         shutil.rmtree(folder, ignore_errors=True)
-        unlearn(recipe(row, shared, models, logs, rate), output=folder)
+        unlearn(recipe(row, shared, models, logs, rate, generate), output=folder)
     if not logs.exists():
         made = logs.with_name(f"{logs.name}.partial")
         made.mkdir(parents=True, exist_ok=True)
@@ -162,6 +168,7 @@ def figures(folder: Path) -> dict[str, Any] | None:
         "log10_forget_quality": quality,
         "n": len(log.sets["forget"]),
         "utility_share": after / before,
+        **_full_utility(state["metrics"]),
         "forget_probability": state["metrics"]["after"]["forget_probability"]["value"],
         "learning_rate": rate,
         "trials": trials,
@@ -169,6 +176,12 @@ def figures(folder: Path) -> dict[str, Any] | None:
         "machine": state["machine"],
         "verdict": state["verdict"]["forgetting"],
     }
+
+
+def _full_utility(metrics: dict[str, Any]) -> dict[str, float]:
+    """The share of the Model Utility that rests on written answers too, where they were written."""
+    before, after = (metrics[name].get("model_utility") for name in ("before", "after"))
+    return {"full_utility_share": after["value"] / before["value"]} if before and after else {}
 
 
 def _given_rate(folder: Path) -> float:
@@ -211,6 +224,9 @@ def main() -> None:
         "--retain-weights", nargs="+", default=["1to6"], help="of the retain loss; 1to6 rises"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
+    parser.add_argument(
+        "--generate", choices=("never", "chosen"), default="never", help="answers, of the chosen epoch"
+    )
     parser.add_argument("--only", default="0/1", help="K/N: every N-th run, beginning with the K-th")
     parser.add_argument("--write", type=Path, help="the JSON file of all figures; no run is started")
     options = parser.parse_args()
@@ -220,7 +236,7 @@ def main() -> None:
     first, step = (int(part) for part in options.only.split("/"))
     for row in list(rows(options))[first::step]:
         try:
-            run(row, options.shared.resolve(), options.models, options.output)
+            run(row, options.shared.resolve(), options.models, options.output, generate=options.generate)
         except Exception as error:  # a run that diverged is a result
             print(f"{row.name}: {error}", flush=True)
 
