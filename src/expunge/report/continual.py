@@ -75,6 +75,11 @@ class Overall:
     def line(self) -> str:
         return in_one_line(self.headline, self.against, self.next)
 
+    @property
+    def objection(self) -> str:
+        """As `Verdict.objection`."""
+        return in_one_line(self.headline, self.against)
+
     def to_json(self) -> dict[str, Any]:
         """As `continual.json` has it."""
         return {

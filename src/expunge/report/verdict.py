@@ -59,6 +59,11 @@ class Verdict:
     def line(self) -> str:
         return in_one_line(self.headline, self.against, self.next)
 
+    @property
+    def objection(self) -> str:
+        """The line without what to try next: for whoever is handed the result."""
+        return in_one_line(self.headline, self.against)
+
     def to_json(self) -> dict[str, Any]:
         """As `run.json` has it."""
         return {
@@ -70,7 +75,7 @@ class Verdict:
         }
 
 
-def in_one_line(headline: str, against: Sequence[str], following: Sequence[str]) -> str:
+def in_one_line(headline: str, against: Sequence[str], following: Sequence[str] = ()) -> str:
     """The verdict for a terminal."""
     parts = [headline]
     if against:
