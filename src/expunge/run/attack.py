@@ -138,7 +138,10 @@ class _Attacks:
 
     def made(self) -> AttackFacts:
         of = len(self.target.forget)
-        say(f"  {', '.join(self.chosen)}: on {len(self.forget)} of {of} items to forget ({self.budget})")
+        say(
+            f"  {len(self.chosen)} attacks ({self.budget}) on {len(self.forget)} of {of} items to forget: "
+            f"{', '.join(self.chosen)}"
+        )
         for side in self.sides:
             if not all(self._is_over(name, side) for name in (PLAIN, *self.chosen)):
                 self._ask(side)
