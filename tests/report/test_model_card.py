@@ -51,12 +51,13 @@ def test_the_headline_figure_stands_beside_what_was_never_seen(make_run, tmp_pat
         said = card_of(run).split("## Verdict")[1].split("\n\n")[2]
         figure, meaning = said.removeprefix("**").split(".** ")
         page = write_report(run).read_text(encoding="utf-8")
-        unbroken = meaning.replace(" %", "\u00a0%")
+        unbroken = meaning.replace(" %", "\u00a0%").replace("N = ", "N\u00a0=\u00a0")
         assert f">{figure}</data> <span>{unbroken}</span>" in page
         return f"{figure}: {meaning}"
 
-    figures = f"{100 * after:.1f} %: Mean probability of the forget answers after unlearning; {100 * before:.1f} % before"
-    n = "N\u00a0=\u00a0120."
+    what = "Mean probability of the forget answers after unlearning"
+    figures = f"{100 * after:.1f} %: {what}; {100 * before:.1f} % before"
+    n = "N = 120."
     assert (
         shown(8) == f"{figures}, 12.3 % of the holdout, which it never saw. Forgotten means as of that. {n}"
     )

@@ -14,7 +14,7 @@ from ..folder.state import ContinualState
 from ..storage import write_text
 from ..training.selection import UTILITY_SHARE
 from . import quantities
-from .advice import AGAINST, MORE_UTILITY
+from .advice import AGAINST, MORE_TO_KEEP
 from .evidence import (
     LEAST_FOR_UTILITY,
     Evidence,
@@ -242,7 +242,7 @@ def _utility(state: ContinualState) -> tuple[Finding, float | None]:
         f"least {100 * floor:g} %. N = {n}."
     )
     if name and last[name].n < LEAST_FOR_UTILITY and not upper(last[name]) < floor * lower(before[name]):
-        text += f" That is too few to say whether it is kept. {MORE_UTILITY}"
+        text += f" That is too few to say whether it is kept: {MORE_TO_KEEP}."
         return Finding(Tone.OPEN, "Utility cannot be said", text), shares[-1]
     if shares[-1] >= floor:
         return Finding(Tone.GOOD, "Utility kept", text), shares[-1]

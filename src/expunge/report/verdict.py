@@ -16,7 +16,7 @@ from typing import Any
 
 from ..benchmarks.measures import phrase
 from ..folder.state import AttackFacts
-from .advice import MORE_UTILITY, Concluded, against, following
+from .advice import MORE_TO_KEEP, Concluded, against, following
 from .attacks import judge_attacks, not_said
 from .evidence import (
     HALF_WAY,
@@ -135,7 +135,7 @@ def _utility(evidence: Evidence) -> tuple[bool | None, Finding]:
         f"{100 * evidence.floor:g} %. N = {count(after.n)}."
     )
     if after.n < LEAST_FOR_UTILITY and not upper(after) < evidence.floor * lower(before):
-        text += f" That is too few to say whether it is kept. {MORE_UTILITY}"
+        text += f" That is too few to say whether it is kept: {MORE_TO_KEEP}."
         return None, Finding(Tone.OPEN, "Utility cannot be said", text)
     if share >= evidence.floor:
         return True, Finding(Tone.GOOD, "Utility kept", text)
