@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 
 import expunge
+from expunge.adapters.loading import load_model
 from expunge.attacks.recovery import Recovery
+from expunge.evaluation.generation import greedy_continuations
 from expunge.folder.state import AttackFacts, AttackOutcome, AttackVariant
+from expunge.recipe import load_recipe
 from expunge.report import report_run
 from expunge.report.attacks import how_many
+from expunge.run.inputs import Inputs
 from expunge.storage import read_json
 from small_recipe import small_recipe
 
@@ -73,8 +77,13 @@ def test_what_the_models_write_after_the_beginnings_is_recorded_once_and_shown_t
         first = known["continued"]
         assert text.startswith((first["begun"] + first["truth"])[:-1])
         assert (left["continued"]["begun"], left["continued"]["truth"]) == (first["begun"], first["truth"])
-        assert "of the town by the sea." in first["written"]
-        assert "of the town by the sea." not in left["continued"]["written"]
+        assert left["continued"]["written"] != first["written"]
+    inputs = Inputs(load_recipe(made.path / "recipe.yaml"))
+    example = inputs.encoder.text(LETTER.format(5, 5))[0]
+    given = example.input_ids[: 1 + min(32, example.label_count // 2)]
+    for stage, model in ((before, load_model(inputs.recipe.model)), (after, made.model())):
+        (written,) = greedy_continuations(model, inputs.tokenizer, [given], 20)
+        assert stage["forget"][5]["continued"]["written"] == written
     open_report = made.report.read_text(encoding="utf-8")
     assert "The 5 texts with which" in open_report
     assert "SECRET" not in open_report
