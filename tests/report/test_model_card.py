@@ -59,7 +59,8 @@ def test_the_headline_figure_stands_beside_what_was_never_seen(make_run, tmp_pat
     figures = f"{100 * after:.1f} %: {what}; {100 * before:.1f} % before"
     n = "N = 120."
     assert (
-        shown(8) == f"{figures}, 12.3 % of the holdout, which it never saw. Forgotten means as of that. {n}"
+        shown(8)
+        == f"{figures}, 12.3 % of the holdout, which it never saw. Forgotten means no more than that. {n}"
     )
     assert shown(7) == f"{figures}. The lower, the less is recalled. {n}"
     reference = {"forget_probability": {"value": 0.1, "n": 120, "low": 0.09, "high": 0.11}}

@@ -37,7 +37,7 @@ def recalled(evidence: Evidence) -> Recalled | None:
     less = "lower" if measure.forgetting == "falls" else "higher"
     beside, aim = "", f"The {less}, the less is recalled"
     if never_seen and compared.held_out:
-        beside, aim = f", {shown(never_seen)} {compared.than}", "Forgotten means as of that"
+        beside, aim = f", {shown(never_seen)} {compared.than}", "Forgotten means no more than that"
     elif never_seen:
         beside, aim = f", {shown(never_seen)} for {compared.than}", "Forgotten means as for that model"
     meaning = (

@@ -139,7 +139,7 @@ class _Attacks:
     def made(self) -> AttackFacts:
         of = len(self.target.forget)
         say(
-            f"  {len(self.chosen)} attacks ({self.budget}) on {len(self.forget)} of {of} items to forget: "
+            f"  {len(self.chosen)} attack{'s' * (len(self.chosen) != 1)} ({self.budget}) on {len(self.forget)} of {of} items to forget: "
             f"{', '.join(self.chosen)}"
         )
         for side in self.sides:
