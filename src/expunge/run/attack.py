@@ -137,9 +137,9 @@ class _Attacks:
         return [side for side in ROLES if side != "reference" or self.target.ground != "none"]
 
     def made(self) -> AttackFacts:
-        of = len(self.target.forget)
+        of, several = len(self.target.forget), "s" * (len(self.chosen) != 1)
         say(
-            f"  {len(self.chosen)} attack{'s' * (len(self.chosen) != 1)} ({self.budget}) on {len(self.forget)} of {of} items to forget: "
+            f"  {len(self.chosen)} attack{several} ({self.budget}) on {len(self.forget)} of {of} items to forget: "
             f"{', '.join(self.chosen)}"
         )
         for side in self.sides:
