@@ -62,7 +62,8 @@ def test_the_verdict_report_and_card_of_a_run_take_it_in(run: expunge.Run, comma
         assert "SECRET" not in text
     said = out.splitlines()[0]  # the log, the report and the card give one count
     assert re.fullmatch(
-        r"2 of 1\d attacks were made on 6 questions or pieces of text; 1 of them count, .*", said
+        r"2 of 1\d attacks were made on 6 questions or pieces of text; the verdict rests on 1 of them, .*",
+        said,
     )
     assert said in page
     assert said in card

@@ -671,8 +671,8 @@ def test_the_worst_attack_leads():
     assert verdict.headline == "Partly forgotten, and the model's utility is kept."
     sentence = text(verdict, "An attack brings it back")
     assert sentence.startswith(
-        "3 attacks were made on 100 of 120 questions or pieces of text; 2 of them count, the others need the model "
-        "from before or teach the answers. The strongest, quantise "
+        "3 attacks were made on 100 of 120 questions or pieces of text; the verdict rests on 2 of them, as the others "
+        "need the model from before or teach the answers. The strongest, quantise "
     )
     assert "brings back 42.0 % of what was lost (95 % interval 39.0 % to 45.0 %, N = 100)" in sentence
     assert verdict.against == [
@@ -701,8 +701,8 @@ def test_the_attacks_that_were_not_made_are_counted_and_named_with_the_reason():
     ):
         facts.outcomes[name] = AttackOutcome(title="it is asked otherwise", counts=True, unfit=why)
     made = (
-        "3 of 8 attacks were made on 100 of 120 questions or pieces of text; 2 of them count, the others need the "
-        "model from before or teach the answers."
+        "3 of 8 attacks were made on 100 of 120 questions or pieces of text; the verdict rests on 2 of them, as the "
+        "others need the model from before or teach the answers."
     )
     assert how_many(facts) == lines(facts)[0] == made
     not_asked = [

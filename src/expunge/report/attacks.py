@@ -172,11 +172,8 @@ def how_many(facts: AttackFacts) -> str:
     known = len(facts.outcomes) + len(facts.missing)
     of = "" if len(made) == known else f" of {count(known)}"
     some = "" if facts.items == facts.of else f" of {count(facts.of)}"
-    counted = (
-        ""
-        if all(made)
-        else f"; {count(sum(made))} of them count, the others need the model from before or teach the answers"
-    )
+    rests = f"; the verdict rests on {count(sum(made))} of them, as the others need the model from before or teach the"
+    counted = "" if all(made) else f"{rests} answers"
     asked = f"{count(facts.items)}{some} questions or pieces of text"
     return f"{count(len(made))}{of} attacks were made on {asked}{counted}."
 
