@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,45 @@ def test_records_and_generations(tiny_llama, encoder, material):
     expected = sum(score.rougeL_recall for score in rouge_scores(pairs)) / 2
     assert (metrics["forget_rouge"].value, metrics["forget_rouge"].n) == (pytest.approx(expected), 2)
     assert EvaluationLog.from_json(json.loads(json.dumps(log.to_json()))) == log
+
+
+def test_texts_are_gone_on_with_and_no_figure_changes(tiny_llama, encoder, material):
+    """Of 41 texts every third, 20 at most. Of the 70 tokens after the first 32 are given, and the rest is looked for.
+
+    A text of four tokens has three labels, of which one is given after the first token.
+    """
+    encoder = replace(encoder, max_length=100)
+    long = [encoder.text(" ".join(f"w{row % 7 + place % 50}" for place in range(71)))[0] for row in range(40)]
+    texts = [Material(example) for example in [encoder.text("w10 w11 w12 w13")[0], *long]]
+    benchmark = MemorizationBenchmark([*texts, material["forget"][0]], material["retain"], holdout=texts[:2])
+    log = benchmark.measure(tiny_llama, encoder)
+    found = benchmark.continue_texts(tiny_llama, encoder, log)
+    assert benchmark.has_texts
+    assert benchmark.metrics(found) == benchmark.metrics(log)
+    assert [row for row, record in enumerate(found.sets["forget"]) if record.continued] == list(
+        range(0, 41, 3)
+    )
+    assert not any(record.continued for name in ("retain", "holdout") for record in found.sets[name])
+    for row, given, following in ((0, 2, 2), (3, 33, 38)):
+        ids = texts[row].example.input_ids
+        continued = found.sets["forget"][row].continued
+        (written,) = greedy_continuations(tiny_llama, encoder.tokenizer, [ids[:given]], 64)
+        assert continued.begun == encoder.tokenizer.decode(ids[:given], skip_special_tokens=True)
+        assert continued.truth == encoder.tokenizer.decode(
+            ids[given : given + following], skip_special_tokens=True
+        )
+        assert continued.written == written
+    assert EvaluationLog.from_json(json.loads(json.dumps(found.to_json()))) == found
+    short = MemorizationBenchmark(texts[:4], max_new_tokens=5)
+    cut = (
+        short.continue_texts(tiny_llama, encoder, short.measure(tiny_llama, encoder))
+        .sets["forget"][3]
+        .continued
+    )
+    assert continued.written.split()[:5] == cut.written.split()
+    assert len(cut.truth.split()) == 5
+    questions = MemorizationBenchmark(material["retain"])
+    assert not questions.has_texts
 
 
 def test_metrics_by_hand():

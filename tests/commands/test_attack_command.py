@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,7 +60,14 @@ def test_the_verdict_report_and_card_of_a_run_take_it_in(run: expunge.Run, comma
     assert "quantise: int4" in page
     for text in (page, card, out, (run.path / "attacks" / "quantise.json").read_text()):
         assert "SECRET" not in text
-    assert "Attacks that were not run: " in card
+    said = out.splitlines()[0]  # the log, the report and the card give one count
+    assert re.fullmatch(
+        r"2 of 1\d attacks were made on 6 questions or pieces of text; the verdict rests on 1 of them, .*",
+        said,
+    )
+    assert said in page
+    assert said in card
+    assert f"Not made: {', '.join(facts['missing'][:-1])} and {facts['missing'][-1]} (not asked for)." in card
     # Another attack is added to these, which are not made again.
     code, out, err = command(run.path, "merge", "--json")
     assert code == 0

@@ -68,12 +68,25 @@ def test_the_recipe_is_this_text_and_is_accepted(monkeypatch, capsys, here: Path
     printed = capsys.readouterr()
     assert printed.out == "first.yaml\n"
     assert "Forget: qa, 6 samples, columns question and answer." in printed.err
+    # A fifth of 24; 30 of them it takes, and they are half of 60 at most.
+    few = (
+        "The utility is measured on 4 samples: too few to say that it is kept, which takes 30. To try: give more "
+        "examples of what should stay (data.retain), or have the model write them (data.retain: self). Of 60 that you "
+        "give 30 are kept for that."
+    )
+    assert printed.err.splitlines()[-2] == few
     assert "Next: expunge validate first.yaml" in printed.err
     weights = load_file(here / "model" / "model.safetensors")
     count = sum(weight.size for weight in weights.values())
     assert Path("first.yaml").read_text() == WRITTEN.format(parameters=f"{count:,}")
     assert call(monkeypatch, "validate", "first.yaml") == 0
-    assert "data: qa, 6 samples to forget, 24 to keep" in capsys.readouterr().out
+    planned = capsys.readouterr().out.splitlines()
+    (data,) = (
+        place
+        for place, line in enumerate(planned)
+        if line.startswith("data: qa, 6 samples to forget, 24 to keep")
+    )
+    assert planned[data + 1] == few
     assert call(monkeypatch, "init", *OWN, "--output", "first.yaml") == 2
     assert "there is a file already" in capsys.readouterr().err
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from synthetic_run import MARKER  # the one beside this file
 
-from expunge.report import write_model_card
+from expunge.report import write_model_card, write_report
 
 
 def card_of(run) -> str:
@@ -31,6 +31,43 @@ def test_figures_with_n_and_no_forgotten_text(make_run):
     assert 'PeftModel.from_pretrained(base, "adapter")' in text
     for word in (MARKER, *MARKER.split()):
         assert word not in text
+
+
+def test_the_headline_figure_stands_beside_what_was_never_seen(make_run, tmp_path):
+    """In the card as in the report: the reference's level, else the holdout's, of at least 8 samples, before."""
+    run = make_run(benchmark="memorization", with_reference=False)
+    state = json.loads((run / "run.json").read_text())
+    before, after = (state["metrics"][stage]["forget_probability"]["value"] for stage in ("before", "after"))
+
+    def shown(n: int) -> str:
+        for stage, level in (("before", 0.123), ("after", 0.02)):
+            state["metrics"][stage]["holdout_probability"] = {
+                "value": level,
+                "n": n,
+                "low": 0.1,
+                "high": 0.14,
+            }
+        (run / "run.json").write_text(json.dumps(state))
+        said = card_of(run).split("## Verdict")[1].split("\n\n")[2]
+        figure, meaning = said.removeprefix("**").split(".** ")
+        page = write_report(run).read_text(encoding="utf-8")
+        unbroken = meaning.replace(" %", "\u00a0%").replace("N = ", "N\u00a0=\u00a0")
+        assert f">{figure}</data> <span>{unbroken}</span>" in page
+        return f"{figure}: {meaning}"
+
+    what = "Mean probability of the forget answers after unlearning"
+    figures = f"{100 * after:.1f} %: {what}; {100 * before:.1f} % before"
+    n = "N = 120."
+    assert (
+        shown(8)
+        == f"{figures}, 12.3 % of the holdout, which it never saw. Forgotten means no more than that. {n}"
+    )
+    assert shown(7) == f"{figures}. The lower, the less is recalled. {n}"
+    reference = {"forget_probability": {"value": 0.1, "n": 120, "low": 0.09, "high": 0.11}}
+    state["metrics"]["reference"] = reference
+    assert (
+        shown(8) == f"{figures}, 10.0 % for a model that never saw it. Forgotten means as for that model. {n}"
+    )
 
 
 @pytest.mark.parametrize(("initialization", "flag"), [("factored", 16), ("default", 8)])

@@ -117,7 +117,8 @@ def test_the_first_screen_is_for_a_reader_who_has_to_decide(make_run):
         "N\u00a0=\u00a0120."
     ) in first
     assert "<dd>The forget set is still recalled.</dd>" in first
-    assert "<dd>More training.epochs, or a higher training.learning_rate.</dd>" in first
+    tip = "Train for longer (more training.epochs), or in larger steps (a higher training.learning_rate)."
+    assert f"<dd>{tip}</dd>" in first
     assert not re.search("Kolmogorov|KS|p-value|Forget Quality", first)
     rest = page.split("</section>", 1)[1]
     assert rest.count("<summary><h2>") == 8
@@ -161,6 +162,49 @@ def test_samples_are_blocked_out_worst_first(make_run):
     ]  # fmt: skip
     for word in ("Anna", "born", "Rome", "Nobody"):
         assert word not in page
+
+
+def test_texts_are_blocked_out_or_whole_with_their_beginnings(make_run):
+    """As questions; the first text was not gone on with, and the original's log is of an earlier version."""
+    run = make_run(n=3)
+    for stage, said in (("after", ("Anna in Rome", "Nobody knows")), ("reference", ("Rome", "Paris <at>"))):
+        file = run / "eval" / f"{stage}.json"
+        log = json.loads(file.read_text())
+        for record, written in zip(log["sets"]["forget"], (None, *said), strict=True):
+            record |= {"truth": None, "generation": None}
+            if written:
+                record["continued"] = {
+                    "begun": "Dear Anna of",
+                    "truth": "Anna born in Rome",
+                    "written": written,
+                }
+        file.write_text(json.dumps(log))
+    file = run / "eval" / "before.json"
+    log = json.loads(file.read_text())
+    for record in log["sets"]["forget"]:
+        record |= {"truth": None, "generation": None}
+    file.write_text(json.dumps(log))
+    cells = (
+        r'<tr><th scope="row">(\d)</th><td data-label="Beginning">([^<]*)</td>'
+        r'<td data-label="How it goes on">([^<]*)</td>'
+        r'<td data-label="Written before">([^<]*)</td><td data-label="Written after">([^<]*)<small>(\d+) %</small></td>'
+        r'<td data-label="By the reference">([^<]*)<small>(\d+) %</small></td></tr>'
+    )
+    page = page_of(run)
+    block = "███"
+    begun, truth = f"{block} {block} of", f"{block} {block} in {block}"
+    assert re.findall(cells, page) == [
+        ("1", begun, truth, "–", f"{block} in {block}", "75", block, "25"),
+        ("2", begun, truth, "–", f"{block} {block}", "0", f"{block} {block}", "0"),
+    ]
+    assert "The 2 texts with which" in page
+    for word in ("Dear", "Anna", "born", "Rome", "Nobody"):
+        assert word not in page
+    whole = write_report(run, show_text=True).read_text(encoding="utf-8")
+    assert re.findall(cells, whole) == [
+        ("1", "Dear Anna of", "Anna born in Rome", "–", "Anna in Rome", "75", "Rome", "25"),
+        ("2", "Dear Anna of", "Anna born in Rome", "–", "Nobody knows", "0", "Paris &lt;at&gt;", "0"),
+    ]
 
 
 def test_the_picture_has_the_other_trials_of_the_learning_rate(make_run):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from synthetic_attacks import attacks
+from synthetic_attacks import attacks, variant
 
 from expunge.benchmarks.tofu.metrics import Shift
 from expunge.evaluation.metric import Metric
+from expunge.folder.state import AttackOutcome
+from expunge.report.attacks import how_many, lines, not_made
 from expunge.report.evidence import Evidence, Finding, Forgetting, Tone
 from expunge.report.forgetting import clearly_unknown
 from expunge.report.verdict import judge, limits
@@ -414,20 +416,22 @@ def test_the_line_and_what_run_json_has_of_it():
     [
         (
             figures(0.95, p=1e-20, ks=0.38), "not forgotten", ["the forget set is still recalled"],
-            ["more training.epochs, or a higher training.learning_rate"],
+            ["train for longer (more training.epochs), or in larger steps (a higher training.learning_rate)"],
         ),
         (
             figures(0.3, p=1e-6, ks=0.2), "partly", ["a part of the forget set is still recalled"],
-            ["more training.epochs, or a higher training.learning_rate"],
+            ["train for longer (more training.epochs), or in larger steps (a higher training.learning_rate)"],
         ),
         (
             figures(0.09, p=0.23, utility=0.5), "forgotten", ["the model lost utility"],
-            ["a higher objective.retain_weight, more retain data, or a lower training.learning_rate"],
+            ["let what should stay weigh more (a higher objective.retain_weight), give more examples of it "
+             "(data.retain), or train in smaller steps (a lower training.learning_rate)"],
         ),
         (
             figures(0.95, p=1e-20, ks=0.38, utility=0.5), "not forgotten",
             ["the forget set is still recalled", "the model lost utility"],
-            ["more training.epochs at a lower training.learning_rate, or more retain data"],
+            ["train for longer in smaller steps (more training.epochs, a lower training.learning_rate), or give more "
+             "examples of what should stay (data.retain)"],
         ),
     ],
     ids=["too weak", "half", "too strong", "both"],
@@ -445,10 +449,18 @@ def test_what_stands_against_it_and_what_to_try_next(after, word, against, follo
     [
         (
             figures(0.95, p=1e-20, ks=0.38),
-            "more training.epochs, more tuning.trials, or a lower objective.retain_weight",
+            "train for longer (more training.epochs), search longer for the size of the steps (more tuning.trials), or "
+            "let what should stay weigh less (a lower objective.retain_weight)",
         ),
-        (figures(0.09, p=0.23, utility=0.5), "a higher objective.retain_weight, or more retain data"),
-        (figures(0.95, p=1e-20, ks=0.38, utility=0.5), "more training.epochs, or more retain data"),
+        (
+            figures(0.09, p=0.23, utility=0.5),
+            "let what should stay weigh more (a higher objective.retain_weight), or give more examples of it "
+            "(data.retain)",
+        ),
+        (
+            figures(0.95, p=1e-20, ks=0.38, utility=0.5),
+            "train for longer (more training.epochs), or give more examples of what should stay (data.retain)",
+        ),
     ],
     ids=["too weak", "too strong", "both"],
 )  # fmt: skip
@@ -459,12 +471,15 @@ def test_a_rate_that_was_found_is_no_tip(after, following):
 def test_overshot_and_what_cannot_be_told():
     past = judge(evidence(figures(0.06, p=1e-8, ks=0.3), shift=Shift(short=0.8, beyond=1e-8)))
     assert past.to_json()["forgetting"] == "overshot"
-    assert past.next == ["fewer training.epochs, or a lower training.learning_rate"]
+    assert past.next == [
+        "train for less long (fewer training.epochs), or in smaller steps (a lower training.learning_rate)"
+    ]
     alone = judge(evidence(figures(0.09), before=without_quality(BEFORE), reference={}, shift=None))
     assert alone.to_json()["forgetting"] == "cannot be said"
-    more = "a reference (evaluation.reference) or a holdout (data.holdout) of at least 8 samples"
+    reference = "compare with a model that never saw it (evaluation.reference)"
+    more = f"{reference}, or with 8 samples or more that this one never saw (data.holdout)"
     assert alone.next == [more]
-    for n, tip in ((7, more), (8, "a reference (evaluation.reference)")):
+    for n, tip in ((7, more), (8, reference)):
         held_out = {**BEFORE, "forget_rouge": Metric(0.9, 50), "holdout_probability": Metric(0.09, n)}
         after = {**figures(0.09), "forget_rouge": Metric(0.1, 50)}
         written = evidence(after, before=without_quality(held_out), reference={}, shift=None, aims="answers")
@@ -484,7 +499,9 @@ def test_utility_of_few_samples_cannot_be_said_unless_it_is_clearly_lost(n, afte
     if kept is None:
         assert verdict.headline == "Forgotten; whether the model's utility is kept cannot be said."
         assert verdict.against == [f"the utility was measured on {n} samples only"]
-        assert verdict.next == ["more retain data, or data.retain: self"]
+        assert verdict.next == [
+            "give more examples of what should stay (data.retain), or have the model write them (data.retain: self)"
+        ]
         assert "too few to say whether it is kept" in text(verdict, "Utility cannot be said")
 
 
@@ -592,7 +609,7 @@ def test_runs_that_hand_over_no_model():
     never = judge(Evidence(before=with_holdout(0.11, 0.21, 0.55), ended="nothing to forget"))
     assert never.headline == "There was nothing to forget; no model is handed over."
     assert (never.forgetting, never.tone, never.against) == (Forgetting.NEVER_KNOWN, Tone.CAUTION, [])
-    assert never.next == ["check that model.path was trained on the forget set"]
+    assert never.next == ["check that the model was trained on what it is to forget (model.path)"]
     case = Evidence(before=BEFORE, ended="nothing was forgotten", futile="unchanged", qualified=False)
     failed = judge(case)
     assert failed.headline == "Nothing was forgotten; no model is handed over."
@@ -615,7 +632,7 @@ def test_without_attacks_it_is_forgotten_as_asked():
     assert verdict.tone is Tone.OPEN
     assert not verdict.satisfied
     assert verdict.against == ["attacks were not run, or not all"]
-    assert verdict.next == ["`expunge attack` on the run's folder"]
+    assert verdict.next == ["try to bring it back (`expunge attack` on the run's folder)"]
     assert any(
         "No attack is part of this report" in sentence for sentence in limits(evidence(FORGOT, attacks=None))
     )
@@ -639,7 +656,7 @@ def test_an_attack_that_may_have_brought_back_too_much_is_said():
         "12.9 % of what was lost may come to light where the weights are rounded to 8 or 4 bits, on too few questions "
         "to be sure"
     ]
-    assert verdict.next == ["`expunge attack --budget full` on the run's folder"]
+    assert verdict.next == ["ask more in the attacks (`expunge attack --budget full` on the run's folder)"]
     sentence = text(verdict, "An attack may bring some of it back")
     assert sentence.endswith(
         "Too much is above 10.0 %, with the whole interval: on so few questions this may be chance."
@@ -654,7 +671,8 @@ def test_the_worst_attack_leads():
     assert verdict.headline == "Partly forgotten, and the model's utility is kept."
     sentence = text(verdict, "An attack brings it back")
     assert sentence.startswith(
-        "2 attacks were made on 100 of 120 questions or pieces of text. The strongest, quantise "
+        "3 attacks were made on 100 of 120 questions or pieces of text; the verdict rests on 2 of them, as the others "
+        "need the model from before or teach the answers. The strongest, quantise "
     )
     assert "brings back 42.0 % of what was lost (95 % interval 39.0 % to 45.0 %, N = 100)" in sentence
     assert verdict.against == [
@@ -671,6 +689,36 @@ def test_an_attack_that_was_not_run_is_said_and_missed():
     verdict = judge(evidence(FORGOT, attacks=attacks(missing=("merge",))))
     assert verdict.forgetting is Forgetting.AS_ASKED
     assert text(verdict, "Attacks not all run").endswith("Not run: merge.")
+
+
+def test_the_attacks_that_were_not_made_are_counted_and_named_with_the_reason():
+    """Of eight known ones quantise, merge and remove were made, and two of these count."""
+    facts = attacks(missing=("compose", "scale"), quantise=0.02, merge=0.0)
+    for name, why in (
+        ("cloze", "it needs words"),
+        ("rephrase", "they are texts"),
+        ("few_shot", "they are texts"),
+    ):
+        facts.outcomes[name] = AttackOutcome(title="it is asked otherwise", counts=True, unfit=why)
+    made = (
+        "3 of 8 attacks were made on 100 of 120 questions or pieces of text; the verdict rests on 2 of them, as the "
+        "others need the model from before or teach the answers."
+    )
+    assert how_many(facts) == lines(facts)[0] == made
+    not_asked = [
+        "Not made: cloze (it needs words).",
+        "Not made: rephrase and few_shot (they are texts).",
+        "Not made: compose and scale (not asked for).",
+    ]
+    assert not_made(facts) == not_asked
+    assert lines(facts)[-3:] == not_asked
+    case = evidence(FORGOT, attacks=facts)
+    assert [sentence for sentence in limits(case) if sentence.startswith("Not made")] == not_asked
+    assert text(judge(case), "Attacks not all run").startswith(f"{made} The strongest, quantise ")
+    facts.outcomes["quantise"].variants["other"] = variant(None)
+    assert (
+        lines(facts)[-1] == "Nothing can be said of quantise (other): nothing was lost that could come back."
+    )
 
 
 @pytest.mark.parametrize("case", [attacks(quantise=None), attacks(ground="holdout", quantise=0.5)])

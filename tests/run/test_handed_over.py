@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import expunge
+from expunge.cli import main
 from expunge.errors import InputError
 from expunge.folder.lock import locked
+from expunge.report.evidence import Forgetting
 from expunge.run.export import export_run
 from expunge.storage import CHECKSUMS, LOCK, read_json, write_record
 from small_recipe import small_recipe
@@ -44,6 +47,43 @@ def refused(run: Path, to: str = "adapter") -> str:
     (problem,) = error.value.problems
     assert problem.where.startswith(str(run / to))
     return f"{Path(problem.where).name}: {problem.reason}"
+
+
+def export(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit code of `expunge export`."""
+    monkeypatch.setattr("sys.argv", ["expunge", "export", *arguments])
+    try:
+        main()
+    except SystemExit as leave:
+        return int(leave.code or 0)
+    return 0
+
+
+def test_what_stands_against_the_verdict_is_said_before_anything_is_handed_over(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run has neither a reference nor a holdout; then the same with a verdict that has nothing against it."""
+    verdict = expunge.Run(run).state["verdict"]
+    assert verdict["against"]
+    said = f"Warning: the verdict of this run is: {verdict['headline']} Against it: {'; '.join(verdict['against'])}.\n"
+    asked = [str(run), "--output", str(tmp_path / "out")]
+    assert export(monkeypatch, *asked, "--strict", "--to", "merged") == 3
+    assert capsys.readouterr() == ("", said)
+    assert not (tmp_path / "out").exists()
+    assert export(monkeypatch, *asked) == 0
+    assert capsys.readouterr() == (f"{tmp_path / 'out'}\n", said)
+    assert (tmp_path / "out" / WEIGHTS).is_file()
+    assert (
+        export(monkeypatch, *asked, "--strict") == 2
+    )  # the folder is not empty: nothing is said of the verdict
+    assert "Warning" not in capsys.readouterr().err
+
+    judged = expunge.Run(run).verdict
+    forgotten = replace(judged, forgetting=Forgetting.FORGOTTEN, utility_kept=True)
+    for found, code in ((forgotten, 0), (replace(forgotten, utility_kept=None), 3)):
+        monkeypatch.setattr(expunge.Run, "verdict", found)
+        assert export(monkeypatch, str(run), "--output", str(tmp_path / str(code)), "--strict") == code
+        assert ("Warning" in capsys.readouterr().err) is (code == 3)
 
 
 def test_what_is_whole_is_the_same_bytes(run: Path, tmp_path: Path) -> None:

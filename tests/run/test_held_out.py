@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
+from expunge.cost.plan import plan
 from expunge.data.sample_set import SampleSet
 from expunge.data.samples import QuestionAnswer
 from expunge.errors import InputError
 from expunge.recipe import load_recipe
-from expunge.run.inputs import hold_out
+from expunge.run.first_recipe import look
+from expunge.run.inputs import Inputs, hold_out
 
 
 def retain(count: int) -> SampleSet:
@@ -42,3 +47,26 @@ def test_the_recipe_may_ask_for_fewer_and_one_sample_cannot_be_both() -> None:
     assert len(measured.samples) == 7
     with pytest.raises(InputError, match="1 sample cannot both be trained on and measured"):
         hold_out(retain(1), load_recipe(data))
+
+
+@pytest.mark.parametrize(("count", "held"), [(59, 11), (60, None)])
+def test_a_retain_set_that_is_too_small_for_the_utility_is_said_by_init_validate_and_the_run(
+    recipe: dict, tmp_path: Path, count: int, held: int | None
+) -> None:
+    rows = [
+        {"question": f"Who is number {n}?", "answer": f"A man of {n} years."} for n in range(100, 100 + count)
+    ]
+    (tmp_path / "keep.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe["data"]["retain"] = str(tmp_path / "keep.jsonl")
+    inputs = Inputs(load_recipe(recipe))
+    said = inputs.too_few_for_utility()
+    assert said == (inputs.too_few_for_utility(held) if held else None)
+    assert said == next((line for line in plan(recipe)["lines"] if "utility" in line), None)
+    assert said == look(recipe, knowledge=False).too_few
+    assert (
+        held is None or f"measured on {held} samples: too few to say that it is kept, which takes 30" in said
+    )
+    assert inputs.too_few_for_utility(30) is None
+    fewer = Inputs(load_recipe(recipe, ["evaluation.samples=7"])).too_few_for_utility()
+    assert "measured on 7 samples" in fewer
+    assert "evaluation.samples" in fewer

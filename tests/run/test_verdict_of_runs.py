@@ -74,7 +74,9 @@ def test_a_rate_that_does_nothing_forgets_nothing(
     assert_shown_alike(run, printed.err)
     assert (run.state["state"], run.state["ended"]) == ("done", "nothing was forgotten")
     assert run.state["verdict"]["headline"] == "Nothing was forgotten; no model is handed over."
-    assert run.state["verdict"]["next"] == ["more training.epochs, or a higher training.learning_rate"]
+    assert run.state["verdict"]["next"] == [
+        "train for longer (more training.epochs), or in larger steps (a higher training.learning_rate)"
+    ]
     assert [row["futile"] for row in read_json_lines(run.path / "metrics.jsonl")] == ["unchanged"] * 2
     assert run.state["training"]["best_epoch"] is None
     assert not {"evaluation", "export"} & run.state["phases"].keys()

@@ -73,6 +73,19 @@ class Benchmark(ABC):
     def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
         """Return `log`, which `measure` made of the same model, with greedy answers: the slow part."""
 
+    @property
+    def has_texts(self) -> bool:
+        """Whether there are texts to forget, which `continue_texts` would go on with."""
+        return False
+
+    def continue_texts(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
+        """Return `log` with what the model writes after the beginnings of some texts that are to be forgotten.
+
+        Their owner may want to read it, as the answers to questions; no figure rests on it, so that a run asks for it
+        of the models that it compares, and not after every epoch.
+        """
+        return log
+
     def forget_part(self) -> Benchmark:
         """This benchmark without the sets that say nothing of the forget set, where they can be left out."""
         return self

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..trust import trusting
-from .parameters import TrustRemoteCode
+from .parameters import Strict, TrustRemoteCode
+from .printing import NOT_AS_ASKED
+
+if TYPE_CHECKING:
+    from ..report import Overall, Verdict
 
 
 def export(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished run")],
     output: Annotated[Path, typer.Option(help="folder to write")],
     to: Annotated[str, typer.Option(help="adapter, merged or assistant")] = "adapter",
+    strict: Strict = False,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
-    """Write a run's result: the adapter for the untouched base, or the model with the change merged in."""
+    """Write a run's result: the adapter for the untouched base, or the model with the change merged in.
+
+    What stands against the run's verdict is said first; with --strict nothing is written then.
+    """
     from ..run.export import export_run  # here for the start-up time
 
+    def look(verdict: Verdict | Overall) -> None:
+        if verdict.satisfied:
+            return
+        print(f"Warning: the verdict of this run is: {verdict.objection}", file=sys.stderr)
+        if strict:
+            raise typer.Exit(NOT_AS_ASKED)
+
     with trusting(trust_remote_code):
-        print(export_run(run_folder, to, output))
+        print(export_run(run_folder, to, output, look))

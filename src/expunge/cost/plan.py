@@ -78,6 +78,7 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
     kept, itself = len(data.retain.samples) if data.retain else 0, recipe.data.retains_itself
     if itself:
         kept = surrogate_size(recipe.data, len(inputs.forget))
+    few = inputs.too_few_for_utility()
     return {
         "recipe": dump_recipe(recipe),
         "format": data.format,
@@ -92,6 +93,7 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
             f"data: {data.format}, {len(data.forget.samples)} samples to forget, "
             f"{kept} to keep{' (sampled from the model itself when it runs)' if itself else ''}, "
             f"longest {longest} tokens",
+            *([few] if few else []),
             f"training: {training.epochs} epochs of {steps} steps, batch {training.batch_size}, learning rate "
             + (
                 f"found in at most {recipe.tuning.trials} trials"

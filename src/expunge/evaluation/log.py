@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,6 +57,15 @@ class Likelihood:
 
 
 @dataclass(frozen=True)
+class Continued:
+    """A text whose beginning a model was given: the beginning, how the text goes on, and how the model goes on."""
+
+    begun: StrictStr
+    truth: StrictStr
+    written: StrictStr
+
+
+@dataclass(frozen=True)
 class QuestionRecord:
     """One question (or text) of an evaluation set.
 
@@ -68,6 +77,8 @@ class QuestionRecord:
     correct:     tokens of the answer that are the model's first choice under teacher forcing, None if unknown
     strength:    extraction strength of the answer, None if unknown
     scores:      further figures of this question by name, as the benchmark defines them (`el10`, `min_k`, …)
+    continued:   of a text what the model writes after its beginning, for its owner to read: no figure rests on it; None
+                 where nothing was written
     """
 
     index: Count
@@ -79,6 +90,7 @@ class QuestionRecord:
     correct: Count | None = None
     strength: Annotated[StrictFloat, Field(ge=0, le=1)] | None = None
     scores: Mapping[str, StrictFloat] = field(default_factory=dict)
+    continued: Continued | None = None
 
     @property
     def memorized(self) -> float | None:
@@ -101,6 +113,7 @@ class QuestionRecord:
             "correct": self.correct,
             "strength": self.strength,
             "scores": dict(self.scores),
+            "continued": None if self.continued is None else asdict(self.continued),
         }
 
     @classmethod

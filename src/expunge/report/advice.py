@@ -9,12 +9,18 @@ from .evidence import LEAST_FOR_UTILITY, Evidence, Forgetting, rule_utility
 from .forgetting import LEAST
 from .quantities import percent
 
-MORE_UTILITY = "Give more retain data, or data.retain: self, which has the model write it."
+#: Where the utility is measured on too few.
+MORE_TO_KEEP = (
+    "give more examples of what should stay (data.retain), or have the model write them (data.retain: self)"
+)
 
 
 @dataclass(frozen=True)
 class Strength:
-    """Tips where forgetting was too weak; too strong, so that utility was lost; both at once; or went too far."""
+    """Tips where forgetting was too weak; too strong, so that utility was lost; both at once; or went too far.
+
+    Each says in plain words what it does, and in brackets by which key of the recipe.
+    """
 
     stronger: str
     kinder: str
@@ -24,16 +30,21 @@ class Strength:
 
 #: Where the recipe gave the learning rate, and where trials found the best one: then it is no tip.
 WHERE_GIVEN = Strength(
-    stronger="more training.epochs, or a higher training.learning_rate",
-    kinder="a higher objective.retain_weight, more retain data, or a lower training.learning_rate",
-    both="more training.epochs at a lower training.learning_rate, or more retain data",
-    weaker="fewer training.epochs, or a lower training.learning_rate",
+    stronger="train for longer (more training.epochs), or in larger steps (a higher training.learning_rate)",
+    kinder="let what should stay weigh more (a higher objective.retain_weight), give more examples of it "
+    "(data.retain), or train in smaller steps (a lower training.learning_rate)",
+    both="train for longer in smaller steps (more training.epochs, a lower training.learning_rate), or give more "
+    "examples of what should stay (data.retain)",
+    weaker="train for less long (fewer training.epochs), or in smaller steps (a lower training.learning_rate)",
 )
 WHERE_FOUND = Strength(
-    stronger="more training.epochs, more tuning.trials, or a lower objective.retain_weight",
-    kinder="a higher objective.retain_weight, or more retain data",
-    both="more training.epochs, or more retain data",
-    weaker="fewer training.epochs, or a higher objective.retain_weight",
+    stronger="train for longer (more training.epochs), search longer for the size of the steps (more tuning.trials), "
+    "or let what should stay weigh less (a lower objective.retain_weight)",
+    kinder="let what should stay weigh more (a higher objective.retain_weight), or give more examples of it "
+    "(data.retain)",
+    both="train for longer (more training.epochs), or give more examples of what should stay (data.retain)",
+    weaker="train for less long (fewer training.epochs), or let what should stay weigh more (a higher "
+    "objective.retain_weight)",
 )
 
 
@@ -97,7 +108,7 @@ def following(result: Concluded) -> list[str]:
     """Tips on what to try next, where forgetting was too weak or too strong, or where that cannot be told."""
     evidence, forgetting = result.evidence, result.forgetting
     if forgetting is Forgetting.NEVER_KNOWN:
-        return ["check that model.path was trained on the forget set"]
+        return ["check that the model was trained on what it is to forget (model.path)"]
     strength = WHERE_FOUND if evidence.rate_found else WHERE_GIVEN
     if evidence.ended:
         return [strength.stronger]
@@ -111,17 +122,19 @@ def following(result: Concluded) -> list[str]:
     elif strong:
         tips.append(strength.kinder if result.kept is False else strength.weaker)
     if forgetting is Forgetting.AS_ASKED:
-        tips.append("`expunge attack` on the run's folder")
+        tips.append("try to bring it back (`expunge attack` on the run's folder)")
     if may_have_brought_back(evidence.attacks):
-        tips.append("`expunge attack --budget full` on the run's folder")
+        tips.append("ask more in the attacks (`expunge attack --budget full` on the run's folder)")
     if forgetting is Forgetting.UNRESOLVED:
-        tips.append("`expunge attack` with a --reference model")
+        tips.append("attack a model that never saw it likewise (`expunge attack` with --reference)")
     if forgetting in (Forgetting.REDUCED, Forgetting.UNKNOWN):
         held_out = any(of.n >= LEAST for name, of in evidence.before.items() if name.startswith("holdout_"))
-        holdout = "" if held_out else f" or a holdout (data.holdout) of at least {LEAST} samples"
-        tips.append(f"a reference (evaluation.reference){holdout}")
+        holdout = (
+            "" if held_out else f", or with {LEAST} samples or more that this one never saw (data.holdout)"
+        )
+        tips.append(f"compare with a model that never saw it (evaluation.reference){holdout}")
     if result.kept is None:
-        tips.append("more retain data, or data.retain: self")
+        tips.append(MORE_TO_KEEP)
     if result.hidden:
-        tips.append("a loss on the probabilities (objective.forget: ihl, npo)")
+        tips.append("train on the probabilities of the true answers (objective.forget: ihl or npo)")
     return tips

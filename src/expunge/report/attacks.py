@@ -90,7 +90,7 @@ def judge_attacks(facts: AttackFacts | None, forgetting: Forgetting) -> tuple[Fo
         return Forgetting.AS_ASKED, Finding(Tone.OPEN, "Attacks not run", text)
     made = worst_first(facts)
     if not made:
-        text = f"{_tried(facts)} Of none can it be said what it brought back{_why(facts)}."
+        text = f"{how_many(facts)} Of none can it be said what it brought back{_why(facts)}."
         return (Forgetting.UNRESOLVED if asked else forgetting), Finding(
             Tone.OPEN, "Attacks without a result", text
         )
@@ -109,11 +109,13 @@ def judge_attacks(facts: AttackFacts | None, forgetting: Forgetting) -> tuple[Fo
         else ""
     )
     if worst.too_much:
-        text = f"{_tried(facts)} The strongest, {reached}.{trace} More than {percent(TOO_MUCH)} is too much."
+        text = (
+            f"{how_many(facts)} The strongest, {reached}.{trace} More than {percent(TOO_MUCH)} is too much."
+        )
         return (Forgetting.PARTLY if asked else forgetting), Finding(
             Tone.BAD, "An attack brings it back", text
         )
-    text = f"{_tried(facts)} The strongest, {reached}.{trace} "
+    text = f"{how_many(facts)} The strongest, {reached}.{trace} "
     text += (
         f"Too much is above {percent(TOO_MUCH)}, with the whole interval: on so few questions this may be chance."
         if worst.unsure
@@ -145,9 +147,10 @@ def may_have_brought_back(facts: AttackFacts | None) -> Worst | None:
 
 
 def lines(facts: AttackFacts) -> list[str]:
-    """A table for the terminal: what each attack brought back at most, the worst first, and what cannot be said."""
+    """For the terminal: how many attacks were made, what each brought back at most, the worst first, and what cannot be
+    said."""
     width = max(map(len, facts.outcomes), default=0)
-    told = []
+    told = [how_many(facts)]
     for counting in (True, False):
         for worst in worst_first(facts, counting):
             bound = "at most " if worst.recovery.upper_bound else ""
@@ -163,26 +166,40 @@ def lines(facts: AttackFacts) -> list[str]:
     return [*told, *not_said(facts)]
 
 
-def not_said(facts: AttackFacts) -> list[str]:
-    """Sentences on what the attacks leave open: which were not made, of which nothing can be said, and why."""
-    sentences = []
-    unfit: dict[str, list[str]] = {}
+def how_many(facts: AttackFacts) -> str:
+    """A sentence: how many attacks were made, of those that there are in the budget, and how many of these count."""
+    made = [outcome.counts for outcome in facts.outcomes.values() if not outcome.unfit]
+    known = len(facts.outcomes) + len(facts.missing)
+    of = "" if len(made) == known else f" of {count(known)}"
+    some = "" if facts.items == facts.of else f" of {count(facts.of)}"
+    rests = f"; the verdict rests on {count(sum(made))} of them, as the others need the model from before or teach the"
+    counted = "" if all(made) else f"{rests} answers"
+    asked = f"{count(facts.items)}{some} questions or pieces of text"
+    return f"{count(len(made))}{of} attacks were made on {asked}{counted}."
+
+
+def not_made(facts: AttackFacts) -> list[str]:
+    """Sentences that name the attacks that were not made, by the reason."""
+    reasons: dict[str, list[str]] = {}
     for name, outcome in facts.outcomes.items():
         if outcome.unfit:
-            unfit.setdefault(outcome.unfit, []).append(name)
+            reasons.setdefault(outcome.unfit, []).append(name)
+    if facts.missing:
+        reasons["not asked for"] = facts.missing
+    return [f"Not made: {_listed(names)} ({why})." for why, names in reasons.items()]
+
+
+def not_said(facts: AttackFacts) -> list[str]:
+    """Sentences on what the attacks leave open: which were not made, of which nothing can be said, and why."""
+    unresolved: dict[str, list[str]] = {}
+    for name, outcome in facts.outcomes.items():
         for variant_name, variant in outcome.variants.items():
             if why := variant.recoveries[variant.lead].unresolved:
-                unfit.setdefault(why, []).append(f"{name} ({variant_name})")
-    sentences += [f"Nothing can be said of {_listed(names)}: {why}." for why, names in unfit.items()]
-    if facts.missing:
-        sentences.append(f"Attacks that were not run: {', '.join(facts.missing)}.")
-    return sentences
-
-
-def _tried(facts: AttackFacts) -> str:
-    tried = sum(not outcome.unfit for outcome in facts.outcomes.values() if outcome.counts)
-    some = "" if facts.items == facts.of else f" of {count(facts.of)}"
-    return f"{count(tried)} attacks were made on {count(facts.items)}{some} questions or pieces of text."
+                unresolved.setdefault(why, []).append(f"{name} ({variant_name})")
+    return [
+        *not_made(facts),
+        *(f"Nothing can be said of {_listed(names)}: {why}." for why, names in unresolved.items()),
+    ]
 
 
 def _why(facts: AttackFacts) -> str:

@@ -10,6 +10,7 @@ from ..hub import is_hub_id
 from ..storage import write_text
 from .deliverable import deliverable
 from .page import gather_evidence, overview, templates
+from .recalled import recalled
 from .tables import beneath, metric_rows, request_rows
 from .verdict import judge, limits
 
@@ -35,6 +36,7 @@ def write_model_card(run_folder: Path) -> Path:
             model=model,
             hub_id=model if form != "merged" and is_hub_id(model) else None,
             verdict=judge(evidence),
+            recalled=recalled(evidence),
             handed_over=folder.state.ended is None,
             limits=limits(evidence),
             request=request_rows(folder),

@@ -14,7 +14,7 @@ from ..folder.state import ContinualState
 from ..storage import write_text
 from ..training.selection import UTILITY_SHARE
 from . import quantities
-from .advice import AGAINST, MORE_UTILITY
+from .advice import AGAINST, MORE_TO_KEEP
 from .evidence import (
     LEAST_FOR_UTILITY,
     Evidence,
@@ -74,6 +74,11 @@ class Overall:
     @property
     def line(self) -> str:
         return in_one_line(self.headline, self.against, self.next)
+
+    @property
+    def objection(self) -> str:
+        """As `Verdict.objection`."""
+        return in_one_line(self.headline, self.against)
 
     def to_json(self) -> dict[str, Any]:
         """As `continual.json` has it."""
@@ -237,7 +242,7 @@ def _utility(state: ContinualState) -> tuple[Finding, float | None]:
         f"least {100 * floor:g} %. N = {n}."
     )
     if name and last[name].n < LEAST_FOR_UTILITY and not upper(last[name]) < floor * lower(before[name]):
-        text += f" That is too few to say whether it is kept. {MORE_UTILITY}"
+        text += f" That is too few to say whether it is kept: {MORE_TO_KEEP}."
         return Finding(Tone.OPEN, "Utility cannot be said", text), shares[-1]
     if shares[-1] >= floor:
         return Finding(Tone.GOOD, "Utility kept", text), shares[-1]

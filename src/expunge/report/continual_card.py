@@ -42,6 +42,7 @@ def write_continual_card(folder: Path) -> Path:
             model=model,
             hub_id=model if is_hub_id(model) else None,
             verdict=overall(several),
+            recalled=None,
             handed_over=state.adapter is not None,
             limits=limits(evidence_of(several, 1)),
             request=_asked(several),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..benchmarks.measures import declared, phrase
 from ..evaluation.metric import Metric
 from .evidence import Evidence
-from .forgetting import memory_measures
+from .forgetting import memory_measures, unseen
 from .quantities import count, number, percent
 
 
@@ -26,21 +26,22 @@ def recalled(evidence: Evidence) -> Recalled | None:
     measure = declared(name) if name else None
     if name is None or measure is None:
         return None
-    before, after, reference = (
-        side.get(name) for side in (evidence.before, evidence.after, evidence.reference)
-    )
-    assert before is not None
-    assert after is not None
+    before, after = evidence.before[name], evidence.after[name]
+    compared = unseen(evidence)
+    never_seen = compared.metrics.get(name)
 
     def shown(metric: Metric) -> str:
         return number(metric.value) if measure.unit else percent(metric.value)
 
     called = phrase(name)
-    unseen = f", {shown(reference)} for a model that never saw it" if reference else ""
     less = "lower" if measure.forgetting == "falls" else "higher"
-    aim = "Forgotten means as for that model" if reference else f"The {less}, the less is recalled"
+    beside, aim = "", f"The {less}, the less is recalled"
+    if never_seen and compared.held_out:
+        beside, aim = f", {shown(never_seen)} {compared.than}", "Forgotten means no more than that"
+    elif never_seen:
+        beside, aim = f", {shown(never_seen)} for {compared.than}", "Forgotten means as for that model"
     meaning = (
-        f"{called[0].upper()}{called[1:]} after unlearning; {shown(before)} before{unseen}. {aim}. "
+        f"{called[0].upper()}{called[1:]} after unlearning; {shown(before)} before{beside}. {aim}. "
         f"N\u00a0=\u00a0{count(after.n)}."
     )
     return Recalled(after.value, f"{shown(after)} {measure.unit}".strip(), meaning)

@@ -1,7 +1,8 @@
-"""What the model says of the forget set, question by question: blocked out, or in full for its owner."""
+"""What the model says of the forget set, by question or text: blocked out, or in full for its owner."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..evaluation.log import QuestionRecord
@@ -29,53 +30,73 @@ class Said:
 
 @dataclass(frozen=True)
 class Sample:
-    """A question of the forget set, by its index: the right answer, and what each model generates."""
+    """A question of the forget set, by its index: the right answer, and what each model generates; or a text: its
+    beginning, which is given (None of a question), how it goes on, and how each model goes on."""
 
     index: int
+    begun: str | None
     truth: Said
     before: Said
     after: Said
     reference: Said
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What one model was asked, and what it wrote; None where it was not asked to write."""
+
+    begun: str | None
+    truth: str
+    written: str | None
+
+
 def samples(folder: RunFolder, whole: bool) -> list[Sample]:
-    """Every question in full with `whole`; else the beginnings of the answers, blocked out, to the `SAMPLES` questions
-    of which the model after unlearning says most, worst first. Empty where nothing was generated."""
+    """Every question, or text that was gone on with, in full with `whole`; else the beginnings, blocked out, of the
+    `SAMPLES` of which the model after unlearning says most, worst first. Empty where nothing was generated."""
     sides = {
-        stage: {record.index: record for record in folder.logs[stage].sets.get("forget", ())}
-        if stage in folder.logs
-        else {}
+        stage: {
+            record.index: asked
+            for record in (folder.logs[stage].sets.get("forget", ()) if stage in folder.logs else ())
+            if (asked := _asked(record))
+        }
         for stage in STAGES
     }
-    records = {index: record for side in reversed(sides.values()) for index, record in side.items()}
     if whole:
-        return [_sample(index, record, sides, whole) for index, record in sorted(records.items())]
-    after = sides["after"]
+        return [
+            _sample(index, sides, whole)
+            for index in sorted({index for side in sides.values() for index in side})
+        ]
     pairs = {
-        index: (record.truth, record.generation)
-        for index, record in after.items()
-        if record.truth and record.generation is not None
+        index: (asked.truth, asked.written)
+        for index, asked in sides["after"].items()
+        if asked.truth and asked.written is not None
     }
     recall = {
         index: score.rougeL_recall for index, score in zip(pairs, rouge_scores(pairs.values()), strict=True)
     }
     worst = sorted(recall, key=lambda index: (-recall[index], index))[:SAMPLES]
-    return [_sample(index, after[index], sides, whole) for index in worst]
+    return [_sample(index, sides, whole) for index in worst]
 
 
-def _sample(
-    index: int, record: QuestionRecord, sides: dict[str, dict[int, QuestionRecord]], whole: bool
-) -> Sample:
-    truth = record.truth or ""
-    said = {stage: _said(side.get(index), truth, whole) for stage, side in sides.items()}
-    return Sample(index, Said(truth if whole else blocked_out(truth)), **said)
+def _asked(record: QuestionRecord) -> _Asked | None:
+    if record.continued is not None:
+        return _Asked(record.continued.begun, record.continued.truth, record.continued.written)
+    return None if record.truth is None else _Asked(None, record.truth, record.generation)
 
 
-def _said(record: QuestionRecord | None, truth: str, whole: bool) -> Said:
-    if record is None or record.generation is None:
+def _sample(index: int, sides: dict[str, dict[int, _Asked]], whole: bool) -> Sample:
+    shown = (lambda text: text) if whole else blocked_out
+    asked = next(sides[stage][index] for stage in ("after", "before", "reference") if index in sides[stage])
+    said = {stage: _said(side.get(index), shown) for stage, side in sides.items()}
+    begun = None if asked.begun is None else shown(asked.begun)
+    return Sample(index, begun, Said(shown(asked.truth)), **said)
+
+
+def _said(asked: _Asked | None, shown: Callable[[str], str]) -> Said:
+    if asked is None or asked.written is None:
         return Said(quantities.NONE)
-    share = rouge_scores([(truth, record.generation)])[0].rougeL_recall if truth else None
-    return Said(record.generation if whole else blocked_out(record.generation), share)
+    share = rouge_scores([(asked.truth, asked.written)])[0].rougeL_recall if asked.truth else None
+    return Said(shown(asked.written), share)
 
 
 def blocked_out(text: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..benchmarks.measures import phrase
 from ..folder.state import AttackFacts
-from .advice import MORE_UTILITY, Concluded, against, following
+from .advice import MORE_TO_KEEP, Concluded, against, following
 from .attacks import judge_attacks, not_said
 from .evidence import (
     HALF_WAY,
@@ -59,6 +59,11 @@ class Verdict:
     def line(self) -> str:
         return in_one_line(self.headline, self.against, self.next)
 
+    @property
+    def objection(self) -> str:
+        """The line without what to try next: for whoever is handed the result."""
+        return in_one_line(self.headline, self.against)
+
     def to_json(self) -> dict[str, Any]:
         """As `run.json` has it."""
         return {
@@ -70,7 +75,7 @@ class Verdict:
         }
 
 
-def in_one_line(headline: str, against: Sequence[str], following: Sequence[str]) -> str:
+def in_one_line(headline: str, against: Sequence[str], following: Sequence[str] = ()) -> str:
     """The verdict for a terminal."""
     parts = [headline]
     if against:
@@ -130,7 +135,7 @@ def _utility(evidence: Evidence) -> tuple[bool | None, Finding]:
         f"{100 * evidence.floor:g} %. N = {count(after.n)}."
     )
     if after.n < LEAST_FOR_UTILITY and not upper(after) < evidence.floor * lower(before):
-        text += f" That is too few to say whether it is kept. {MORE_UTILITY}"
+        text += f" That is too few to say whether it is kept: {MORE_TO_KEEP}."
         return None, Finding(Tone.OPEN, "Utility cannot be said", text)
     if share >= evidence.floor:
         return True, Finding(Tone.GOOD, "Utility kept", text)

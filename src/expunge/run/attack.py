@@ -137,8 +137,11 @@ class _Attacks:
         return [side for side in ROLES if side != "reference" or self.target.ground != "none"]
 
     def made(self) -> AttackFacts:
-        of = len(self.target.forget)
-        say(f"  {', '.join(self.chosen)}: on {len(self.forget)} of {of} items to forget ({self.budget})")
+        of, several = len(self.target.forget), "s" * (len(self.chosen) != 1)
+        say(
+            f"  {len(self.chosen)} attack{several} ({self.budget}) on {len(self.forget)} of {of} items to forget: "
+            f"{', '.join(self.chosen)}"
+        )
         for side in self.sides:
             if not all(self._is_over(name, side) for name in (PLAIN, *self.chosen)):
                 self._ask(side)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..adapters.handing_over import hand_over
 from ..adapters.loading import write_merged
@@ -16,11 +18,19 @@ from ..methods import METHODS
 from ..models.loading import load_tokenizer
 from ..models.settings import Model
 from ..storage import is_taken
+from .result import ContinualRun, Run
+
+if TYPE_CHECKING:
+    from ..report import Overall, Verdict
 
 
-def export_run(run_folder: Path, to: str, output: Path) -> Path:
+def export_run(
+    run_folder: Path, to: str, output: Path, look: Callable[[Verdict | Overall], None] | None = None
+) -> Path:
     """Write the `adapter`, the `merged` model or the `assistant` of a run to `output`; of several requests what all
     of them left.
+
+    look: is given the run's verdict before anything is written; what it raises leaves nothing behind
 
     Raises `InputError` for a form that the run's method does not hand over, a run that is not finished or forgot
     nothing, and an output folder that is not empty.
@@ -35,6 +45,8 @@ def export_run(run_folder: Path, to: str, output: Path) -> Path:
         problems.append(_taken(output))
     if problems:
         raise InputError(problems)
+    if look is not None:
+        look(result.run.verdict)
     with locked(output, "--output"):
         if is_taken(output):
             raise InputError(_taken(output))
@@ -58,12 +70,14 @@ def _taken(output: Path) -> Problem:
 class _Result:
     """What a run can hand over.
 
+    run:     the run itself
     folder:  where the forms lie, each under its name
     missing: why they do not
     model:   that an adapter belongs to
     size:    bytes of the adapter's weights, None where the run did not record them
     """
 
+    run: Run
     folder: Path
     missing: Problem | None
     forms: tuple[str, ...]
@@ -77,9 +91,11 @@ def _result(folder: Path) -> _Result:
         original = several.requests.whole.model.model_copy(update={"adapters": []})
         made = several.state.adapter
         size = made.bytes if made else None
-        return _Result(several.path, several.without_export, ("adapter", "merged"), original, size)
+        return _Result(
+            ContinualRun(folder), several.path, several.without_export, ("adapter", "merged"), original, size
+        )
     run = RunFolder(folder)
     missing = run.without_export  # says so where the folder is no run's
     recipe = run.recipe
     forms = METHODS[recipe.method.name].forms
-    return _Result(run.path, missing, forms, recipe.model, run.state.adapter.bytes)
+    return _Result(Run(folder), run.path, missing, forms, recipe.model, run.state.adapter.bytes)

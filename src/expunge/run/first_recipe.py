@@ -32,17 +32,19 @@ LOOKED_AT = 16
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen: the model in words, every set in words by its side."""
+    """What was seen: the model in words, every set in words by its side; too_few: see `Inputs.too_few_for_utility`."""
 
     model: str
     sets: Mapping[str, str]
+    too_few: str | None = None
 
     @property
     def lines(self) -> list[str]:
-        """A line for the model and one for every set."""
+        """A line for the model and one for every set; last, whether the retain set is too small for the utility."""
         return [
             f"Model: {self.model}.",
             *(f"{side.capitalize()}: {words}." for side, words in self.sets.items()),
+            *([self.too_few] if self.too_few else []),
         ]
 
 
@@ -69,7 +71,7 @@ def look(content: Mapping[str, Any], knowledge: bool = True) -> Look:
         described["retain"] = (
             "none, so the model writes one itself before it changes; one of your own is better"
         )
-    return Look(_model_in_words(inputs), described)
+    return Look(_model_in_words(inputs), described, inputs.too_few_for_utility())
 
 
 def write_recipe(file: Path, content: Mapping[str, Any], seen: Look) -> None:

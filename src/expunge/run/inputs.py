@@ -25,6 +25,7 @@ from ..models.loading import load_config, load_tokenizer
 from ..models.window import vocabulary_of
 from ..recipe.requests import Requests
 from ..recipe.schema import Recipe
+from ..report.advice import MORE_TO_KEEP
 from ..report.evidence import LEAST_FOR_UTILITY
 from ..training.objective import paired_dataset
 from ..training.settings import TrainingPlan
@@ -47,7 +48,7 @@ class Inputs:
         self.data = check_inputs(recipe)
         self.tokenizer = load_tokenizer(recipe.model)
         self.encoder = make_encoder(self.tokenizer, recipe.data, load_config(recipe.model))
-        held_out, self.forget, self.retain = encode_sets(self.data, self.encoder, recipe)
+        self.held_out, self.forget, self.retain = encode_sets(self.data, self.encoder, recipe)
         say_what_is_cut([*self.forget, *self.retain], self.encoder.max_length, "data.max_length")
         check_window(recipe, [*self.forget, *self.retain])
         self.method = method_of(recipe)
@@ -55,7 +56,7 @@ class Inputs:
         self.procedure = procedure_of(recipe)
         self.substitutes = self._substitutes()
         self.thresholds = read_thresholds(recipe.stopping)
-        self.benchmark = make_benchmark(recipe, self.encoder, self.data, held_out)
+        self.benchmark = make_benchmark(recipe, self.encoder, self.data, self.held_out)
         self.read_given_logs()
 
     def read_given_logs(self) -> None:
@@ -94,6 +95,28 @@ class Inputs:
         """The settings of the training, every `auto` as the number that follows from the samples."""
         walked = paired_dataset(self.objective, self.forget, self.retain, self.substitutes)
         return self.method.training.plan(len(walked))
+
+    def too_few_for_utility(self, measured: int | None = None) -> str | None:
+        """A sentence where the utility rests on too few samples to be judged; None where it does not, or where nothing
+        shows before it is measured.
+
+        measured: on how many; None before that: then those count that are kept out of training
+        """
+        if measured is None:
+            if self.held_out is None:
+                return None
+            measured = len(self.held_out.encode(self.encoder))
+        if measured >= LEAST_FOR_UTILITY:
+            return None
+        samples, holds_out = self.recipe.evaluation.samples, benchmarks[self.recipe.benchmark].holds_out
+        if (samples or LEAST_FOR_UTILITY) < LEAST_FOR_UTILITY or not holds_out:
+            remedy = "measure more of each set (evaluation.samples, of tofu also evaluation.first)"
+        else:
+            remedy = f"{MORE_TO_KEEP}. Of {2 * LEAST_FOR_UTILITY} that you give {LEAST_FOR_UTILITY} are kept for that"
+        return (
+            f"The utility is measured on {measured} samples: too few to say that it is kept, which takes "
+            f"{LEAST_FOR_UTILITY}. To try: {remedy}."
+        )
 
     def _substitutes(self) -> list[Example]:
         kind, settings = self.objective.substitute, self.recipe.objective

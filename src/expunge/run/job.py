@@ -82,10 +82,10 @@ class Job(Inputs):
             self.meter,
         )
         self.data = replace(self.data, retain=sampled.samples)
-        held_out, _, self.retain = encode_sets(self.data, self.encoder, self.recipe)
-        self.benchmark = make_benchmark(self.recipe, self.encoder, self.data, held_out)
+        self.held_out, _, self.retain = encode_sets(self.data, self.encoder, self.recipe)
+        self.benchmark = make_benchmark(self.recipe, self.encoder, self.data, self.held_out)
         self.read_given_logs()
-        measured = {"held_out": len(held_out.samples) if held_out else 0}
+        measured = {"held_out": len(self.held_out.samples) if self.held_out else 0}
         self.surrogate = replace(sampled, facts={**sampled.facts, **measured})
 
     def _check_model_of_before_log(self) -> None:
@@ -215,10 +215,11 @@ class Job(Inputs):
         return ruled != by_one_pass
 
     def evaluate(self, model: Any) -> EvaluationLog:
-        """The benchmark's log of `model`, with generations unless the recipe says never."""
+        """The benchmark's log of `model`, with generations and texts gone on with unless the recipe says never."""
         if self.recipe.evaluation.generate == "never":
             return self.benchmark.measure(model, self.encoder)
-        return self.benchmark.evaluate(model, self.encoder)
+        log = self.benchmark.evaluate(model, self.encoder)
+        return self.benchmark.continue_texts(model, self.encoder, log)
 
     def model_facts(self, model: Any, path: str | None = None, adapter: str | None = None) -> dict[str, Any]:
         """What an evaluation log says about the model that it is of."""

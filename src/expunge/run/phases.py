@@ -24,8 +24,8 @@ from ..models.settings import Model
 from ..objectives import Objective, Term, retain_losses
 from ..progress import say
 from ..report import write_model_card, write_report
-from ..report.advice import MORE_UTILITY
-from ..report.evidence import LEAST_FOR_UTILITY, Evidence
+from ..report.attacks import how_many, not_made
+from ..report.evidence import Evidence
 from ..report.forgetting import clearly_unknown
 from ..report.page import gather_evidence
 from ..report.verdict import judge
@@ -95,10 +95,8 @@ def _look_at_the_request(job: Job) -> None:
     """Say what cannot be judged later, and end the run where the model clearly never knew the forget set."""
     before, reference = (job.folder.metrics(stage) for stage in ("before", "reference"))
     name = job.benchmark.utility_metric(before, generated=job.generates_every_time)
-    if name is not None and before[name].n < LEAST_FOR_UTILITY:
-        say(
-            f"  The utility is measured on {before[name].n} samples: too few to say that it is kept. {MORE_UTILITY}"
-        )
+    if name is not None and (few := job.too_few_for_utility(before[name].n)):
+        say(f"  {few}")
     evidence = Evidence(
         before=before, reference=reference, surrogate=job.surrogate.facts if job.surrogate else {}
     )
@@ -276,13 +274,16 @@ def _load_best(job: Job) -> None:
 
 
 def evaluation(job: Job) -> None:
-    """Take over the chosen epoch's evaluation, completed with generations where it has none yet."""
+    """Take over the chosen epoch's evaluation, completed with generations where it has none yet, and with texts."""
     best = _best_epoch(job)
     log = job.benchmark.read_log(job.folder.evaluation(f"epoch-{best}"))
-    if not log.generated and job.recipe.evaluation.generate != "never":
+    incomplete = not log.generated or job.benchmark.has_texts
+    if incomplete and job.recipe.evaluation.generate != "never":
         _load_best(job)
         with job.method.handed_over(job.base, job.trained) as model:
-            log = job.benchmark.generate(model, job.encoder, log)
+            if not log.generated:
+                log = job.benchmark.generate(model, job.encoder, log)
+            log = job.benchmark.continue_texts(model, job.encoder, log)
     log.model["adapter"] = str(job.folder.path / job.method.forms[0])
     _record_metrics(job, "after", job.record(log, "after"))
 
@@ -314,6 +315,8 @@ def attacks(job: Job) -> None:
         )
         return
     facts = run_attacks(target, job.folder.attacks, budget)
+    for sentence in (how_many(facts), *not_made(facts)):
+        say(f"  {sentence}")
     if job.main_process:
         job.folder.update(attacks=facts.model_dump(mode="json"))
 

@@ -8,8 +8,10 @@ there is a holdout: material of the same kind that the model never saw.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,10 +20,10 @@ from ...data.encoding import Encoder, Example
 from ...data.sample_set import SampleSet
 from ...data.samples import Sample
 from ...errors import InputError, Problem
-from ...evaluation.generation import answers_to_prompts
+from ...evaluation.generation import answers_to_prompts, greedy_continuations
 from ...evaluation.gradient_norm import gradient_norms
 from ...evaluation.likelihood import AnswerLoss, answer_losses
-from ...evaluation.log import EvaluationLog, Likelihood, QuestionRecord
+from ...evaluation.log import Continued, EvaluationLog, Likelihood, QuestionRecord
 from ...evaluation.membership import membership_metrics, membership_scores
 from ...evaluation.metric import Metric, interval
 from ...evaluation.set_metrics import answer_metrics, fluency_metrics, rouge_recall
@@ -31,6 +33,9 @@ from ..benchmark import Benchmark, Workload
 
 #: Longest generated answer, in tokens.
 MAX_NEW_TOKENS = 200
+#: Forget texts that are gone on with, at most, spread over all; tokens that are given, at most half of a text; and
+#: tokens that follow: as many as the attack `prefill` asks for.
+TEXTS, GIVEN, FOLLOWING = 20, 32, 64
 #: The sets that membership inference tells apart.
 MEMBERS, HOLDOUT = "forget", "holdout"
 
@@ -118,8 +123,25 @@ class MemorizationBenchmark(Benchmark):
             ]
         return replace(log, sets=sets, generated=True)
 
+    @property
+    def has_texts(self) -> bool:
+        return bool(self._texts)
+
+    def continue_texts(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
+        """Of at most `TEXTS` chunks of forget texts `GIVEN` tokens are given, and those that follow are written."""
+        if not self._texts:
+            return log
+        decode = partial(encoder.tokenizer.decode, skip_special_tokens=True)
+        most = min(FOLLOWING, self.max_new_tokens)
+        halves = [_halves(self.sets[MEMBERS][row].example, most) for row in self._texts]
+        written = greedy_continuations(model, encoder.tokenizer, [given for given, _ in halves], most)
+        records = list(log.sets[MEMBERS])
+        for row, (given, rest), text in zip(self._texts, halves, written, strict=True):
+            records[row] = replace(records[row], continued=Continued(decode(given), decode(rest), text))
+        return replace(log, sets={**log.sets, MEMBERS: records})
+
     def workload(self, encoder: Encoder) -> Workload:
-        """The work without the gradient norms that a holdout asks for."""
+        """The work without the gradient norms that a holdout asks for, and without the texts that are gone on with."""
         items = [item for part in self.sets.values() for item in part]
         prompted = [
             item for name in ("forget", "retain") for item in self.sets[name] if item.prompt is not None
@@ -155,6 +177,12 @@ class MemorizationBenchmark(Benchmark):
     @property
     def _attacked(self) -> tuple[str, ...]:
         return (MEMBERS, HOLDOUT) if HOLDOUT in self.sets else ()
+
+    @property
+    def _texts(self) -> list[int]:
+        """The places of the texts that are gone on with."""
+        texts = [row for row, item in enumerate(self.sets[MEMBERS]) if item.prompt is None]
+        return texts[:: math.ceil(len(texts) / TEXTS) or 1]
 
     def _answered(
         self, model: Any, encoder: Encoder, name: str, records: Sequence[QuestionRecord]
@@ -207,6 +235,12 @@ def material(samples: Sequence[Sample], encoder: Encoder) -> list[Material]:
         prompt, truth = (sample.prompt(encoder), sample.truth) if prompted else (None, None)
         pieces += [Material(example, prompt, truth) for example in examples]
     return pieces
+
+
+def _halves(example: Example, most: int) -> tuple[list[int], list[int]]:
+    """The tokens of a text that are given, and at most `most` of those that follow."""
+    given = 1 + min(GIVEN, example.label_count // 2)  # the first one is no label
+    return example.input_ids[:given], example.input_ids[given : given + most]
 
 
 def _distance(log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
