@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +118,8 @@ def test_both_models_are_weighed_by_the_formula() -> None:
         with variant.model() as guided:
             guided(ids)
     assert loaded == [1]  # once for all weights
-    for budget, questions in (("cheap", 50), ("full", 60)):
-        many = replace(subject(after, original=lambda: before), forget=[None] * 60, budget=budget)
-        assert {len(variant.rows or ()) for variant in Guide().variants(many)} == {questions}
+    asked = subject(after, original=lambda: before)
+    assert [variant.rows for variant in Guide().variants(asked)] == [None] * 4  # all questions
 
 
 def test_the_reference_is_read_once_for_all_models(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:

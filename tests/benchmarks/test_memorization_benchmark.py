@@ -185,7 +185,9 @@ def test_membership_inference_with_a_holdout(tiny_llama, encoder, material):
     benchmark = MemorizationBenchmark(**material, max_new_tokens=4, holdout=unseen)
     measured = benchmark.measure(tiny_llama, encoder)
     assert not any("gradient_norm" in record.scores for record in measured.sets["forget"])
-    log = benchmark.generate(tiny_llama, encoder, measured)
+    generated = benchmark.generate(tiny_llama, encoder, measured)  # as runs do
+    assert not any("gradient_norm" in record.scores for record in generated.sets["forget"])
+    log = benchmark.evaluate(tiny_llama, encoder)
     assert all(record.generation is None for record in log.sets["holdout"])
     assert all(record.scores == {} for record in log.sets["retain"])
     sides = {"forget": material["forget"], "holdout": unseen}

@@ -98,7 +98,6 @@ def test_a_command_refuses_before_it_loads_torch() -> None:
         ("export", ["adapter", "merged"], "the export 'merged', for which one process needs all weights"),
         ("attacks", {"budget": "cheap"}, "attacks, which change the weights"),
         ("importance", {"official": True}, "importance.official, whose batches depend on the processes"),
-        ("data", {"holdout": "retain.jsonl"}, "data.holdout, for which gradients of all weights are formed"),
         ("model", {"quantization": "4bit"}, "model.quantization is not possible"),
     ],
 )

@@ -6,7 +6,7 @@ knew more than the one after (the published attack), a negative γ leads away fr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -16,18 +16,15 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import CausalLMOutput
 
 from .attack import Attack, Subject, Variant
-from .items import drawn
-from .settings import Budget
 
 WEIGHTS = (1.0, 2.0, -1.0, -2.0)
-#: Items that are asked, of both models; None: all.
-ITEMS: Mapping[Budget, int | None] = {"cheap": 50, "full": None}
 
 
 class Guide(Attack):
     title = "the models from before and after are compared word by word"
     paper = "Wu et al. 2025 (Breaking the Gold Standard), reversed model guidance"
-    cost = "a pass of both models over 50 forget questions for each of 4 weights; full: over all"
+    cost = "a pass of both models over the forget questions for each of 4 weights"
+    budget = "full"
     counts = False
 
     def unfit(self, subject: Subject) -> str | None:
@@ -45,9 +42,8 @@ class Guide(Attack):
 
             return model
 
-        rows = drawn(range(len(subject.forget)), ITEMS[subject.budget], subject.seed)
         for weight in WEIGHTS:
-            yield Variant(f"γ = {weight:g}".replace("-", "−"), model=guided(weight), rows=rows)
+            yield Variant(f"γ = {weight:g}".replace("-", "−"), model=guided(weight))
 
 
 class Guided(nn.Module):

@@ -12,7 +12,6 @@ from ..adapters.stack import read_origins
 from ..benchmarks.registry import benchmarks
 from ..data.encoding import Example
 from ..data.sets import UnlearningData, load_data
-from ..data.settings import OwnData
 from ..errors import InputError, Problem
 from ..evaluation.measures import check_measures
 from ..folder.state import UnreachedFacts, UnreachedKind
@@ -87,8 +86,6 @@ def _check_shards(recipe: Recipe, method: Method) -> None:
         )
     if recipe.importance.official:
         refuse_shards("importance.official, whose batches depend on the processes, is not possible")
-    if isinstance(recipe.data, OwnData) and recipe.data.holdout and recipe.evaluation.generate != "never":
-        refuse_shards("data.holdout, for which gradients of all weights are formed, cannot be measured")
 
 
 def procedure_of(recipe: Recipe) -> Procedure:

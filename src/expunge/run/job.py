@@ -216,9 +216,10 @@ class Job(Inputs):
 
     def evaluate(self, model: Any) -> EvaluationLog:
         """The benchmark's log of `model`, with generations and texts gone on with unless the recipe says never."""
+        log = self.benchmark.measure(model, self.encoder)
         if self.recipe.evaluation.generate == "never":
-            return self.benchmark.measure(model, self.encoder)
-        log = self.benchmark.evaluate(model, self.encoder)
+            return log
+        log = self.benchmark.generate(model, self.encoder, log)
         return self.benchmark.continue_texts(model, self.encoder, log)
 
     def model_facts(self, model: Any, path: str | None = None, adapter: str | None = None) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class MemorizationBenchmark(Benchmark):
 
     Where generated: `_rouge`, mean ROUGE-L recall of the greedy answers to the prompts, `_repetition` and
     `_ngram_entropy` (see `fluency_metrics`). Where there is a holdout: its own figures, those of
-    `membership_metrics` and, with the generations, the gradient norms.
+    `membership_metrics` and, by `evaluate`, of the gradient norms.
     EOS counts in the first four wherever the encoding ends an answer with one. With a reference or a holdout:
     `forget_distance` (see `_distance`).
     """
@@ -108,20 +108,24 @@ class MemorizationBenchmark(Benchmark):
         return self.log_of(sets, encoder)
 
     def generate(self, model: Any, encoder: Encoder, log: EvaluationLog) -> EvaluationLog:
-        """Answers to the prompts and, with a holdout, gradient norms.
-
-        Nothing is generated for the holdout, and records of material without a prompt are left as they are.
-        """
+        """Answers to the prompts; nothing for the holdout, and none to material without a prompt."""
         sets = dict(log.sets)
         for name in ("forget", "retain"):
             sets[name] = self._answered(model, encoder, name, log.sets[name])
+        return replace(log, sets=sets, generated=True)
+
+    def evaluate(self, model: Any, encoder: Encoder) -> EvaluationLog:
+        """Measure and generate and, with a holdout, take gradient norms: a backward pass of all weights for each item,
+        which runs leave to the attack."""
+        log = super().evaluate(model, encoder)
+        sets = dict(log.sets)
         for name in self._attacked:
             norms = gradient_norms(model, [item.example for item in self.sets[name]], encoder.pad_token_id)
             sets[name] = [
                 replace(record, scores={**record.scores, "gradient_norm": -norm})
                 for record, norm in zip(sets[name], norms, strict=True)
             ]
-        return replace(log, sets=sets, generated=True)
+        return replace(log, sets=sets)
 
     @property
     def has_texts(self) -> bool:
@@ -141,7 +145,7 @@ class MemorizationBenchmark(Benchmark):
         return replace(log, sets={**log.sets, MEMBERS: records})
 
     def workload(self, encoder: Encoder) -> Workload:
-        """The work without the gradient norms that a holdout asks for, and without the texts that are gone on with."""
+        """The work of `measure` and `generate`, without the texts that are gone on with."""
         items = [item for part in self.sets.values() for item in part]
         prompted = [
             item for name in ("forget", "retain") for item in self.sets[name] if item.prompt is not None
