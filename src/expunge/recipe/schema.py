@@ -106,9 +106,9 @@ class Recipe(Section):
     def epochs_between_evaluations(self, epochs: int) -> int:
         """epochs: of the training, as planned; the recipe may have left them open"""
         every = self.evaluation.every
-        if every == "auto":
-            every = math.ceil(epochs / MOST_EVALUATIONS) if self.training.epochs == "auto" else 1
-        return 1 if every == "epoch" else every
+        if every == "auto" and self.training.epochs == "auto":
+            return math.ceil(epochs / MOST_EVALUATIONS)
+        return every if isinstance(every, int) else 1
 
     @property
     def run_name(self) -> str:
