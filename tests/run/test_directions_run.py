@@ -12,7 +12,7 @@ from expunge.storage import read_json
 
 
 def test_a_run_from_the_input_directions(recipe: dict, tmp_path: Path) -> None:
-    recipe["adapter"] = {"initialization": "directions", "rank": 2}
+    recipe["adapter"] = {"initialization": "directions", "rank": 2, "alpha": 16}
     run = expunge.unlearn(recipe, ["evaluation.generate=never"], output=tmp_path / "run")
     measured = load_file(run.path / "importance.safetensors")
     initial = load_file(run.path / "initial_adapter" / "adapter_model.safetensors")
