@@ -137,7 +137,7 @@ def test_validate_tells_what_a_run_would_do(monkeypatch, capsys, shared: Path, t
     found = json.loads(capsys.readouterr().out)
     assert (found["forget_samples"], found["retain_samples"]) == (200, 3800)
     assert found["steps"] == 6 * 7  # 200 samples in batches of 32, and 40 steps at least
-    # 4 blocks of rank 8: four attention layers of 192 + 192 and three of 192 + 512
-    assert found["trainable_parameters"] == 4 * 8 * (4 * 384 + 3 * 704)
+    # 4 blocks of rank 32: four attention layers of 192 + 192 and three of 192 + 512
+    assert found["trainable_parameters"] == 4 * 32 * (4 * 384 + 3 * 704)
     assert found["peak_memory_bytes"] > 2_400_000 * 2
     assert call(monkeypatch, "validate", str(file), "training.epochs=0", "data.forget=forget50") == 2

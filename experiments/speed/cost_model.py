@@ -42,7 +42,7 @@ def recipes(shared: Path, folder: Path) -> dict[str, dict[str, Any]]:
         "tofu-tiny, factored, ihl, TOFU's evaluation": {
             "model": tiny,
             "data": tofu,
-            "adapter": {"initialization": "factored"},
+            "adapter": {"initialization": "factored", "rank": 8},
             "importance": {"batch_size": 16},
             "training": {**FIXED, "epochs": 2, "batch_size": 40, "micro_batch_size": 20},
             "evaluation": {"generate": "never", "samples": 20, "every": 2},
@@ -58,7 +58,7 @@ def recipes(shared: Path, folder: Path) -> dict[str, dict[str, Any]]:
         "tofu-tiny, fila, q_v, gd, 100 samples": {
             "model": tiny,
             "data": {**tofu, "forget": "forget05"},
-            "adapter": {"initialization": "fila", "targets": "q_v"},
+            "adapter": {"initialization": "fila", "rank": 8, "targets": "q_v"},
             "importance": {"samples": 100},
             "objective": "gd",
             "training": {**FIXED, "epochs": 1, "micro_batch_size": 32},
@@ -67,21 +67,21 @@ def recipes(shared: Path, folder: Path) -> dict[str, dict[str, Any]]:
         "tinystories, pissa, ihl": {
             "model": {"path": str(shared / "models" / "tinystories-656k")},
             "data": tofu,
-            "adapter": {"initialization": "pissa"},
+            "adapter": {"initialization": "pissa", "rank": 8},
             "training": {**FIXED, "epochs": 2, "micro_batch_size": 8},
             "evaluation": few,
         },
         "27 M, narrow, factored, ihl": {
             "model": {"path": str(_saved(shared, folder, "narrow"))},
             "data": tofu,
-            "adapter": {"initialization": "factored"},
+            "adapter": {"initialization": "factored", "rank": 8},
             "training": {**FIXED, "epochs": 1, "micro_batch_size": 8},
             "evaluation": few,
         },
         "26 M, wide, vila, kl": {
             "model": {"path": str(_saved(shared, folder, "wide"))},
             "data": tofu,
-            "adapter": {"initialization": "vila"},
+            "adapter": {"initialization": "vila", "rank": 8},
             "objective": "kl",
             "training": {**FIXED, "epochs": 1, "micro_batch_size": 4},
             "evaluation": few,

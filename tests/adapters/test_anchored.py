@@ -10,7 +10,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from expunge import attach_adapter, export_adapter
-from expunge.adapters.anchor import ANCHOR, UNLEARN, restore, save_adapter
+from expunge.adapters.anchor import ANCHOR, UNLEARN, adapted_layers, restore, save_adapter
 from expunge.adapters.attach import uniform_importance
 from expunge.adapters.export import balanced_factors, export_merged
 from expunge.adapters.low_rank import weighted_low_rank
@@ -53,6 +53,28 @@ def test_step_0_is_the_base_model_bit_for_bit(shape: str, dtype: torch.dtype, in
     assert not torch.allclose(logits(model), wanted, atol=1e-2)
     with model.disable_adapter():
         assert torch.equal(logits(model), wanted)
+
+
+def test_a_rank_above_the_width_leaves_zeros_which_training_does_not_move() -> None:
+    """24 wide: all of W is taken over, the last 8 of 32 rows and columns stay out of it."""
+    base = random_model()
+    wanted = logits(base)
+    model = attach_adapter(base, row_weights(base), rank=32, alpha=64)
+    assert torch.equal(logits(model), wanted)
+    optimizer = torch.optim.AdamW(
+        (parameter for parameter in model.parameters() if parameter.requires_grad), lr=1e-2
+    )
+    for _ in range(2):
+        model(input_ids=IDS, labels=IDS).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert not torch.allclose(logits(model), wanted, atol=1e-2)
+    for layer in adapted_layers(model).values():
+        A, B = layer.lora_A[UNLEARN].weight, layer.lora_B[UNLEARN].weight
+        assert A[:24].any(1).all()
+        assert B[:, :24].any(0).all()
+        assert not A[24:].any()
+        assert not B[:, 24:].any()
 
 
 def test_only_the_unlearn_adapter_is_trained_also_after_the_reference_was_asked() -> None:

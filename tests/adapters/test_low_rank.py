@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from expunge.adapters.low_rank import weighted_low_rank
+from expunge.adapters.low_rank import official_low_rank, weighted_low_rank
 
 
 def weighted_error(W: torch.Tensor, d: torch.Tensor, A: torch.Tensor, B: torch.Tensor, s: float) -> float:
@@ -57,6 +57,19 @@ def test_above_a_few_hundred_columns_the_svd_is_randomised_near_the_best_and_see
     # Overlap of the row spaces; without oversampling it is 0.94 to 0.99, with one power iteration as low as 0.89.
     ours = torch.linalg.qr(A.T.double()).Q
     assert float((Vh[:8] @ ours).square().sum()) / 8 > 0.9999
+
+
+@pytest.mark.parametrize("shape", [(12, 3), (2, 9), (1, 9)])
+def test_a_rank_above_the_smaller_side_takes_over_the_whole_matrix_and_fills_up_with_zeros(
+    shape: tuple[int, int],
+) -> None:
+    W, d, side = torch.randn(shape), torch.rand(shape[0]) + 0.1, min(shape)
+    for low_rank, s, precision in (weighted_low_rank, 2.0, 1e-5), (official_low_rank, 1.0, 1e-3):
+        A, B = low_rank(W, d, 5, s)
+        assert (A.shape, B.shape) == ((5, shape[1]), (shape[0], 5))
+        torch.testing.assert_close(s * B @ A, W, rtol=precision, atol=precision)
+        assert not A[side:].any()
+        assert not B[:, side:].any()
 
 
 def test_rows_and_weights_of_zero_are_survived() -> None:

@@ -23,7 +23,7 @@ def run(
 ) -> expunge.Run:
     """A run with a reference and without attacks."""
     recipe = small_recipe(model_folder, data_folder)
-    recipe["adapter"] = {"initialization": "default", "rank": 2}
+    recipe["adapter"] = {"initialization": "default", "rank": 2, "alpha": 16}
     recipe["evaluation"] = {"generate": "never", "reference": str(random_model_folder)}
     return expunge.unlearn(recipe, output=tmp_path_factory.mktemp("attacked") / "run")
 
@@ -139,7 +139,7 @@ def test_a_run_with_nothing_to_compare_with_makes_none(
 ) -> None:
     recipe = small_recipe(model_folder, data_folder)
     del recipe["attacks"]
-    recipe["adapter"] = {"initialization": "default", "rank": 2}
+    recipe["adapter"] = {"initialization": "default", "rank": 2, "alpha": 16}
     run = expunge.unlearn(recipe, output=tmp_path / "run")
     assert run.state.get("attacks") is None
     assert "no reference model (evaluation.reference) and no holdout" in capsys.readouterr().err

@@ -152,6 +152,7 @@ def test_a_run_without_a_recipe(monkeypatch, capsys, here: Path) -> None:
         "training.learning_rate=1e-2",
         "adapter.initialization=default",
         "adapter.rank=2",
+        "adapter.alpha=16",
     ]
     assert call(monkeypatch, "run", *OWN, *given, "evaluation.max_new_tokens=2") == 0
     assert capsys.readouterr().out.strip() == str(Path("runs/forget/report.html"))

@@ -47,7 +47,7 @@ def refused(recipe: dict[str, Any]) -> Callable[..., list[str]]:
 
 
 def test_a_key_is_named_with_the_recipes_file(recipe: dict[str, Any], tmp_path: Path) -> None:
-    recipe["adapter"]["rank"] = 30
+    recipe["adapter"]["rank"] = 40
     file = tmp_path / "mine.yaml"
     file.write_text(json.dumps(recipe))
     for command in (plan, expunge.unlearn):

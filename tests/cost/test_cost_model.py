@@ -306,6 +306,15 @@ class TestPhases:
         once = every["training"].seconds - start
         assert longer["training"].seconds == pytest.approx(start + 3 * once)
 
+    def test_where_the_epochs_are_left_open_five_evaluations_are_paid_for(self, recipe: dict) -> None:
+        """Two steps an epoch: 20 epochs make 40."""
+        del recipe["training"]["epochs"]
+        phases = self.model(recipe).phases()
+        every = self.model(recipe, **{"evaluation.every": "epoch"}).phases()
+        assert every["training"].flops - phases["training"].flops == pytest.approx(
+            15 * phases["baseline"].flops
+        )
+
     def test_the_search_for_a_rate_is_a_range(self, recipe: dict) -> None:
         """Of 6 trials of 6 epochs 2 are whole and 4 are left after 2 epochs: 3⅓ trainings; 2⅔ at least, 6 at most.
 

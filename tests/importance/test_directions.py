@@ -106,8 +106,18 @@ def test_model_and_hooks_are_left_as_they_were() -> None:
 def test_wrong_input_is_named() -> None:
     with pytest.raises(InputError, match="the forget set is empty"):
         input_directions(random_model(), [], [random_batch(2)])
-    with pytest.raises(InputError, match="30 exceeds the width 24"):
-        input_directions(random_model(), [random_batch(2)], None, rank=30)
+
+
+def test_there_are_as_many_directions_as_an_input_is_wide() -> None:
+    """Of 24 and 40 columns, with 30 asked for: the 24 and six rows of zeros, and 30 of the 40."""
+    model, forget, retain = random_model(), [random_batch(6)], [random_batch(9, seed=3)]
+    found = input_directions(model, forget, retain, rank=30)
+    for name, A in found.items():
+        whole = input_directions(model, forget, retain, targets=[name], rank=A.shape[1])[name]
+        assert A.shape == (30, whole.shape[1])
+        torch.testing.assert_close(A[: len(whole)], whole[:30], rtol=0, atol=0)
+        assert not A[len(whole) :].any()
+    assert {A.shape[1] for A in found.values()} == {24, 40}
 
 
 def test_an_adapter_that_starts_there_changes_nothing_and_has_no_anchor() -> None:

@@ -173,7 +173,7 @@ def test_the_official_importance_varies_on_a_real_model(shared: Path, tmp_path: 
     recipe = {
         "model": {"path": str(shared / "models" / "tofu-tiny" / "full")},
         "data": {"format": "tofu", "path": str(shared / "data" / "tofu"), "forget": "forget01"},
-        "adapter": {"initialization": "vila"},
+        "adapter": {"initialization": "vila", "rank": 8},
         "importance": {"official": True, "batch_size": 4},
     }
     spreads = [float(d.std() / d.mean()) for d in measure(Job(load_recipe(recipe), tmp_path)).values()]

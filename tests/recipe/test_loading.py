@@ -19,7 +19,11 @@ def test_defaults_are_those_of_the_interface() -> None:
     recipe = load_recipe(TOFU)
     assert isinstance(recipe.data, TofuData)
     assert recipe.data.retain_split == "retain90"
-    assert (recipe.adapter.initialization, recipe.adapter.rank, recipe.adapter.alpha) == ("default", 8, 16)
+    assert (recipe.adapter.initialization, recipe.adapter.rank, recipe.adapter.alpha) == (
+        "directions",
+        32,
+        64,
+    )
     assert (recipe.objective.forget, recipe.objective.retain) == ("ihl", "nll")
     assert (recipe.training.batch_size, recipe.training.epochs, recipe.seed) == ("auto", "auto", 42)
     assert (recipe.training.learning_rate, recipe.training.warmup, recipe.tuning.trials) == (
@@ -107,6 +111,45 @@ def test_a_dumped_recipe_is_read_back_as_the_same(tmp_path: Path) -> None:
 def test_warm_up_in_steps(warmup: str | int, steps: int) -> None:
     recipe = load_recipe({**TOFU, "training": {"warmup": warmup, "epochs": 5}})
     assert recipe.training.plan(400).warmup_steps(13) == steps
+
+
+def test_alpha_is_twice_the_rank_unless_it_is_given() -> None:
+    adapters = [{}, {"rank": 6}, {"alpha": 16}, {"rank": 6, "alpha": 5}]
+    loaded = [load_recipe({**TOFU, "adapter": adapter}).adapter for adapter in adapters]
+    assert [(adapter.rank, adapter.alpha) for adapter in loaded] == [(32, 64), (6, 12), (32, 16), (6, 5)]
+    assert load_recipe(TOFU, ["adapter.rank=8"]).adapter.alpha == 16
+
+
+@pytest.mark.parametrize("rank", [0, "wide", 2.5])
+def test_a_wrong_rank_is_one_problem_and_alpha_which_follows_from_it_none(rank: object) -> None:
+    with pytest.raises(InputError) as caught:
+        load_recipe({**TOFU, "adapter": {"rank": rank}})
+    assert [problem.where for problem in caught.value.problems] == ["recipe: adapter.rank"]
+    with pytest.raises(InputError) as caught:
+        load_recipe({**TOFU, "adapter": {"rank": rank, "alpha": -1}})
+    assert {problem.where for problem in caught.value.problems} == {
+        "recipe: adapter.rank",
+        "recipe: adapter.alpha",
+    }
+
+
+@pytest.mark.parametrize(
+    ("every", "given", "between"),
+    [
+        ("auto", "auto", [1, 1, 2, 2, 3]),
+        ("auto", 7, [1, 1, 1, 1, 1]),
+        ("epoch", "auto", [1, 1, 1, 1, 1]),
+        ("epoch", 7, [1, 1, 1, 1, 1]),
+        (3, "auto", [3, 3, 3, 3, 3]),
+        (3, 7, [3, 3, 3, 3, 3]),
+        (None, "auto", [1, 1, 2, 2, 3]),
+    ],
+)
+def test_epochs_between_evaluations(every: str | int | None, given: str | int, between: list[int]) -> None:
+    """Of 1, 5, 8, 10 and 13 epochs: where they are left open, so that there are five evaluations at most."""
+    evaluation = {} if every is None else {"every": every}
+    recipe = load_recipe({**TOFU, "training": {"epochs": given}, "evaluation": evaluation})
+    assert [recipe.epochs_between_evaluations(epochs) for epochs in (1, 5, 8, 10, 13)] == between
 
 
 @pytest.mark.parametrize("key", ["learning_rate", "epochs", "batch_size"])

@@ -27,7 +27,7 @@ def test_the_short_form_and_the_default() -> None:
 @pytest.mark.parametrize(
     ("method", "initialization", "export", "absent"),
     [
-        ("unlearn", "default", ["adapter"], set()),
+        ("unlearn", "directions", ["adapter"], set()),
         ("task_arithmetic", "default", ["adapter"], {"objective", "importance"}),
         ({"name": "retrain", "base": "c"}, "default", ["merged"], {"objective", "importance", "adapter"}),
         ({"name": "retrain", "base": "c", "weights": "adapter"}, "default", ["merged"],

@@ -221,6 +221,31 @@ def test_hyperparameters(
     assert training.learning_rate_scale == "none"  # the published rates are for factors as they come
 
 
+def test_the_papers_recipes_rest_on_no_default_of_the_adapter_and_of_the_evaluation() -> None:
+    """The start, rank and α of the papers stand in the files; every epoch is a candidate, as in the papers."""
+    starts = {}
+    for name, shipped in shipped_recipes().items():
+        written = yaml.safe_load(shipped.path.read_text())["adapter"]
+        starts[name] = (written["initialization"], written["rank"], written["alpha"])
+        recipe = load_recipe(name)
+        assert (recipe.adapter.initialization, recipe.adapter.rank, recipe.adapter.alpha) == starts[name]
+        assert isinstance(recipe.training.epochs, int)
+        assert recipe.epochs_between_evaluations(recipe.training.epochs) == 1
+    assert starts == {
+        "loku/tofu/phi-1.5": ("fila", 8, 16),
+        "loku/tofu/llama-2-7b": ("fila", 8, 16),
+        "loku/tdec/gpt-neo-125m": ("fila", 16, 32),
+        "loku/tdec/gpt-neo-1.3b": ("fila", 16, 32),
+        "loku/tdec/gpt-neo-2.7b": ("fila", 16, 32),
+        **{
+            f"vila/{model}/{loss}": ("vila", 8, 16)
+            for model in ("tofu/llama-2-7b", "tofu/phi-1.5", "wmdp/zephyr-7b-beta")
+            for loss in ("gd", "ihl", "npo")
+        },
+        "vila/muse/iclm-7b": ("vila", 16, 32),
+    }
+
+
 def test_steps_and_warm_up() -> None:
     for forget, samples in FORGET_SAMPLES.items():
         training = load_recipe("loku/tofu/phi-1.5", [f"data.forget={forget}"]).training.plan(samples)

@@ -42,7 +42,7 @@ def _added(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_added")
 def test_a_metric_of_ones_own_from_the_log_to_the_report(recipe: dict, tmp_path: Path) -> None:
-    recipe["adapter"] = {"initialization": "default", "rank": 2}
+    recipe["adapter"] = {"initialization": "default", "rank": 2, "alpha": 16}
     run = expunge.unlearn(
         recipe,
         ["evaluation.generate=never", "stopping.thresholds={forget_surprise: 0.01}"],

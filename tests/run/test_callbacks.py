@@ -34,7 +34,7 @@ class Watch(TrainerCallback):
 def plain(recipe: dict) -> dict:
     return {
         **recipe,
-        "adapter": {"initialization": "default", "rank": 2},
+        "adapter": {"initialization": "default", "rank": 2, "alpha": 16},
         "evaluation": {"generate": "never"},
     }
 

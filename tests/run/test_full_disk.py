@@ -18,7 +18,7 @@ from expunge.training import trainer
 def test_what_was_finished_is_kept_and_gone_on_with(
     recipe: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe["adapter"] = {"initialization": "default", "rank": 2}
+    recipe["adapter"] = {"initialization": "default", "rank": 2, "alpha": 16}
     settings = ["evaluation.generate=never", "objective.retain_weight=0"]
     whole = expunge.unlearn(recipe, settings, output=tmp_path / "whole")
     real, folder = trainer.save_trained, tmp_path / "full"

@@ -24,7 +24,7 @@ def test_the_state_says_it_and_a_resume_gives_the_same_weights(
     capsys: pytest.CaptureFixture[str],
     number: signal.Signals,
 ) -> None:
-    recipe["adapter"] = {"initialization": "default", "rank": 2}
+    recipe["adapter"] = {"initialization": "default", "rank": 2, "alpha": 16}
     recipe["evaluation"] = {**recipe.get("evaluation", {}), "generate": "never"}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     real, folder = trainer.save_trained, tmp_path / "ended"

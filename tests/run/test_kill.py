@@ -27,7 +27,7 @@ def write_recipe(shared: Path, folder: Path) -> Path:
     recipe = {
         "model": {"path": str(shared / "models" / "tofu-tiny" / "full")},
         "data": {"forget": str(folder / "forget.jsonl"), "retain": str(folder / "retain.jsonl")},
-        "adapter": {"initialization": "factored"},
+        "adapter": {"initialization": "factored", "rank": 8},
         "objective": {"forget": "npo", "retain": "nll"},
         "training": {"epochs": 3, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 2e-3, "warmup": 0},
         "evaluation": {"max_new_tokens": 60},

@@ -46,7 +46,7 @@ def test_a_folder_with_a_dead_ones_lock_alone_is_begun_in(recipe: dict[str, Any]
     """A kill before anything was written leaves the lock's file."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / LOCK).write_text('{"process": 1, "host": "elsewhere", "since": "2026"}')
-    recipe["adapter"] = {"initialization": "default", "rank": 2}
+    recipe["adapter"] = {"initialization": "default", "rank": 2, "alpha": 16}
     run = expunge.unlearn(recipe, ["training.epochs=1", "evaluation.generate=never"], output=tmp_path / "out")
     assert run.state["state"] == "done"
     assert not (run.path / LOCK).exists()

@@ -36,7 +36,7 @@ def auto(shared: Path, tmp_path: Path) -> dict:
     return {
         "model": {"path": str(shared / "models" / "tofu-tiny" / "full")},
         "data": {side: str(tmp_path / f"{side}.jsonl") for side in ("forget", "retain")},
-        "adapter": {"initialization": "default"},
+        "adapter": {"initialization": "default", "rank": 8},
         "training": {"epochs": 3, "batch_size": 4, "micro_batch_size": 4, "warmup": 0},
         "tuning": {"trials": 3},
         "evaluation": {"max_new_tokens": 10},

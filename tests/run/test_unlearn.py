@@ -224,7 +224,7 @@ class TestBadInput:
             ("model", "path", "/no/such/model", "there is no folder '/no/such/model'"),
             ("evaluation", "benchmark", "tofu", "tofu needs TOFU's files"),
             ("evaluation", "reference", "/no/such/model", "evaluation.reference: there is no folder"),
-            ("adapter", "rank", 30, "30 exceeds the smaller side of"),
+            ("adapter", "rank", 40, "40 exceeds the smaller side of"),
             ("importance", "samples", 1, "measures a variance, which 1 forget sample does not have"),
             ("evaluation", "before", "absent.json", "evaluation.before: there is no file 'absent.json'"),
             ("data", "template", "chat", "this tokenizer has no chat template"),

@@ -18,7 +18,7 @@ from expunge.report.evidence import Forgetting
 from expunge.run.export import export_run
 from expunge.storage import read_json, read_json_lines
 
-QUICK = {"initialization": "default", "rank": 2}
+QUICK = {"initialization": "default", "rank": 2, "alpha": 16}
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..importance.procedure import OFFICIAL_EPSILON
 
@@ -52,12 +53,15 @@ def official_low_rank(
     d = row_weights[:, None]
     with torch.random.fork_rng(devices=[weight.device] if weight.is_cuda else []):
         torch.manual_seed(seed)
-        U, S, V = torch.svd_lowrank(d * weight, q=rank)
+        U, S, V = _of_rank(rank, *torch.svd_lowrank(d * weight, q=min(rank, *weight.shape)))
     return S.sqrt()[:, None] * V.T, U * S.sqrt() / (d + OFFICIAL_EPSILON)
 
 
 def leading_singular_vectors(matrix: Tensor, rank: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """U (rows, rank), S (rank,) and V (columns, rank) of an fp32 matrix's leading singular values."""
+    """U (rows, rank), S (rank,) and V (columns, rank) of an fp32 matrix's leading singular values.
+
+    A matrix has as many as its smaller side: where the rank is more, what comes after them is zero.
+    """
     if min(matrix.shape) <= max(EXACT_SIDE, rank + OVERSAMPLING):
         U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
         V = Vh.T
@@ -65,4 +69,10 @@ def leading_singular_vectors(matrix: Tensor, rank: int, seed: int) -> tuple[Tens
         with torch.random.fork_rng(devices=[matrix.device] if matrix.is_cuda else []):
             torch.manual_seed(seed)
             U, S, V = torch.svd_lowrank(matrix, q=rank + OVERSAMPLING, niter=POWER_ITERATIONS)
-    return U[:, :rank], S[:rank], V[:, :rank]
+    return _of_rank(rank, U, S, V)
+
+
+def _of_rank(rank: int, U: Tensor, S: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The first `rank`, and zeros where there are fewer: an adapter has one rank for all layers (PEFT, vLLM)."""
+    missing = rank - len(S)
+    return pad(U, (0, missing)), pad(S, (0, missing)), pad(V, (0, missing))

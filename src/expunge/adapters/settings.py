@@ -15,15 +15,22 @@ DIRECTIONS = "directions"
 #: Initialisations that start from B = 0, so that there is nothing to anchor.
 UNANCHORED = ("default", DIRECTIONS)
 
+#: Of the adapter where the recipe leaves it open: more of it keeps more, and what is forgotten comes back less.
+RANK = 32
+
 
 class Adapter(Section):
     """The LoRA adapter that is trained."""
 
     initialization: str = Field(
-        "default", description="default, pissa, directions, or an importance estimator"
+        DIRECTIONS, description="directions, default (LoRA's own), pissa, or an importance estimator"
     )
-    rank: int = Field(8, ge=1)
-    alpha: float = Field(16.0, gt=0, description="the adapter is scaled by alpha / rank")
+    rank: int = Field(RANK, ge=1)
+    alpha: float = Field(
+        default_factory=lambda given: 2.0 * given.get("rank", RANK),
+        gt=0,
+        description="the adapter is scaled by alpha / rank; twice the rank where it is left out",
+    )
     targets: str | list[str] = Field(
         ALL_LINEAR, description="all-linear, q_v, qkvo, ffn, q_v_ffn, or module names"
     )

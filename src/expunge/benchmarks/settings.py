@@ -23,8 +23,10 @@ class Evaluation(Section):
     before: Location | None = Field(
         None, description="evaluation log of the original model, to save measuring it again"
     )
-    every: Literal["epoch"] | Annotated[int, Field(ge=1)] = Field(
-        "epoch", description="epoch, or a number of epochs; the last is always evaluated"
+    every: Literal["auto", "epoch"] | Annotated[int, Field(ge=1)] = Field(
+        "auto",
+        description="epoch, or a number of epochs; the last is always evaluated. auto: epoch, but where the number of "
+        "epochs is left open as few as make five evaluations",
     )
     generate: Literal["every", "chosen", "never"] = Field(
         "every",

@@ -272,7 +272,8 @@ class CostModel:
         cost = self._cost(work, self.in_training)
         if workload is None:
             return cost
-        evaluations = math.ceil(settings.epochs / self.recipe.epochs_between_evaluations)
+        between = self.recipe.epochs_between_evaluations(settings.epochs)
+        evaluations = math.ceil(settings.epochs / between)
         return cost + self._evaluation(workload, self._generates_between_epochs(workload)).times(evaluations)
 
     def _generates_between_epochs(self, workload: Workload) -> bool:

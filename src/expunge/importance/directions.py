@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from ..errors import InputError, Problem
 from ..models.answers import answer_tokens
@@ -61,17 +62,11 @@ def input_directions(
              `attention_mask`, `labels`, all (batch, length). Without a retain set the directions are the leading
              ones of the forget set's inputs.
 
-    Several processes give their own shards; the moments are added up. Raises `InputError` for an unknown target,
-    an empty forget set, and a rank above the width of an input.
+    Several processes give their own shards; the moments are added up. Raises `InputError` for an unknown target and
+    an empty forget set.
     """
     modules = target_layers(model, targets, layers)
     widths = {name: matrix_shape(module)[1] for name, module in modules.items()}
-    narrow = [name for name, width in widths.items() if width < rank]
-    if narrow:
-        raise InputError(
-            Problem("adapter.rank", f"{rank} exceeds the width {widths[narrow[0]]} of the input of {narrow[0]!r}.",
-                    "Choose a smaller rank, or leave that layer out of adapter.targets.")
-        )  # fmt: skip
     leaders = _layers_of_one_input(model, modules, forget_loader)
     directions: dict[str, Tensor] = {}
     for part in _within_memory({name: widths[name] for name in dict.fromkeys(leaders.values())}):
@@ -96,7 +91,8 @@ def leading_directions(forget: Tensor, retain: Tensor | None, rank: int, seed: i
     forget, retain: C_f and C_r, (width, width), symmetric and non-negative; without C_r those of C_f v = λ v
     seed:           of the iteration's beginning, where the width exceeds `EXACT_WIDTH`
 
-    A row's sign is such that its largest entry is positive.
+    A row's sign is such that its largest entry is positive. There are as many solutions as the width: where the rank
+    is more, the rows after them are zero.
     """
     width = len(forget)
     C = forget.double()
@@ -115,7 +111,7 @@ def leading_directions(forget: Tensor, retain: Tensor | None, rank: int, seed: i
     V = torch.linalg.solve_triangular(L.T, U, upper=True).T
     V = V / V.norm(dim=1, keepdim=True) * SQUARED_LENGTH**0.5
     largest = V.gather(1, V.abs().argmax(1, keepdim=True))
-    return (V * largest.sign()).float()
+    return pad(V * largest.sign(), (0, 0, 0, rank - len(V))).float()
 
 
 def _leading_subspace(C: Tensor, L: Tensor, rank: int, seed: int) -> Tensor:

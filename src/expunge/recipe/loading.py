@@ -63,7 +63,11 @@ def check_recipe(where: str, content: Mapping[str, Any], *, written: bool = Fals
     try:
         return Recipe.model_validate(content, context=WRITTEN if written else None)
     except ValidationError as error:
-        problems = [_problem(where, detail, content) for detail in error.errors()]
+        problems = [
+            _problem(where, detail, content)
+            for detail in error.errors()
+            if detail["type"] != "default_factory_not_called"  # what it follows from is an error of its own
+        ]
         # Where a key may be of several types, each type complains; the last, most structured one, says most.
         raise InputError(list({problem.where: problem for problem in problems}.values())) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
@@ -18,6 +19,9 @@ from ..settings import Location, Section
 from ..training.settings import Stopping, Training
 from ..training.tuning import Tuning
 from .methods import SETTINGS, AnyMethod, Unlearn, method_name
+
+#: Where the recipe leaves the number of epochs open, the model is measured so many times in training, at most.
+MOST_EVALUATIONS = 5
 
 
 def data_section(given: Any) -> type[Data]:
@@ -99,9 +103,12 @@ class Recipe(Section):
         defaults = self.objective.hyperparameters.keys() - self.objective.model_fields_set
         return self.model_dump(mode="json", exclude_unset=True, exclude={"objective": defaults})
 
-    @property
-    def epochs_between_evaluations(self) -> int:
-        return 1 if self.evaluation.every == "epoch" else self.evaluation.every
+    def epochs_between_evaluations(self, epochs: int) -> int:
+        """epochs: of the training, as planned; the recipe may have left them open"""
+        every = self.evaluation.every
+        if every == "auto" and self.training.epochs == "auto":
+            return math.ceil(epochs / MOST_EVALUATIONS)
+        return every if isinstance(every, int) else 1
 
     @property
     def run_name(self) -> str:

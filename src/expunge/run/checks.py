@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..adapters.settings import RANK
 from ..adapters.stack import read_origins
 from ..benchmarks.registry import benchmarks
 from ..data.encoding import Example
@@ -126,16 +127,20 @@ def check_window(recipe: Recipe, examples: Iterable[Example]) -> None:
 def check_adapter(model: Any, recipe: Recipe) -> dict[str, Any]:
     """The layers that the recipe adapts, by name.
 
-    Raises `InputError` where they are none or smaller than the rank, or their importance cannot be measured.
+    Raises `InputError` where they are none, where one is too small for the rank, or where their importance cannot be
+    measured.
     """
     layers = target_layers(model, recipe.adapter.targets, recipe.adapter.layers)
     name, shape = min(
         ((name, matrix_shape(module)) for name, module in layers.items()), key=lambda item: min(item[1])
     )
-    if recipe.adapter.rank > min(shape):
+    # A default is nobody's mistake, and a run's recipe.yaml no longer tells it from a number that was given: up to it a
+    # smaller layer gets zeros in the place of what it has no room for.
+    most = max(RANK, min(shape))
+    if recipe.adapter.rank > most:
         raise InputError(
             Problem("adapter.rank", f"{recipe.adapter.rank} exceeds the smaller side of {name!r}, which is "
-                    f"{shape[0]} x {shape[1]}.", f"Use at most {min(shape)}, or leave that layer out of the targets.")
+                    f"{shape[0]} x {shape[1]}.", f"Use at most {most}, or leave that layer out of the targets.")
         )  # fmt: skip
     if recipe.adapter.initialization in estimators:
         check_layers(model, layers)

@@ -2,13 +2,13 @@
 
 Adam moves every entry of A and B by about the learning rate η, whatever the gradient. The product moves by
 s(dB·A + B·dA), and with independent signs E‖dB·A‖² = η²·d_out·‖A‖² and E‖B·dA‖² = η²·d_in·‖B‖² (Frobenius norms).
-LoRA's default has E‖A‖² = r/3 and B = 0; an SVD-based initialisation starts with factors as large as the weight's
+LoRA's own start has E‖A‖² = r/3 and B = 0; an SVD-based initialisation starts with factors as large as the weight's
 leading singular values make them, so at the same η it takes steps of another size. The remedy is a factor per
-layer that makes the first step of the product as large as the default's:
+layer that makes the first step of the product as large as that of LoRA's own start:
 
     sqrt(d_out·r/3 / (d_out·‖A₀‖² + d_in·‖B₀‖²))
 
-It is 1 for the default itself.
+It is 1 for that start, and for any other with B = 0.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def learning_rate_factors(model: PeftModel) -> dict[nn.Parameter, float]:
 
 
 def typical_factor(model: PeftModel) -> float:
-    """The geometric mean of the layers' factors: times this, a rate that suits the default's start suits this one."""
+    """The geometric mean of the layers' factors: times this, a rate that suits LoRA's own start suits this one."""
     logs = [math.log(factor) for factor in learning_rate_factors(model).values()]
     return math.exp(sum(logs) / len(logs))
 

@@ -44,7 +44,7 @@ class Training(Section):
     learning_rate_scale: Literal["none", "initialization"] = Field(
         "none",
         description="initialization: each layer's rate is scaled so that its first update is as large as with LoRA's "
-        "default initialisation; one rate then suits every initialisation",
+        "own initialisation; one rate then suits every initialisation",
     )
     weight_decay: float = Field(0.01, ge=0)
     schedule: Literal["linear", "constant", "cosine"] = "linear"

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ..settings import Section
 
-#: The first trial's rate for LoRA's default initialisation; another's is as many times higher or lower as its
+#: The first trial's rate for a start from B = 0; another's is as many times higher or lower as its
 #: `learning_rate_factors` are.
 FIRST_RATE = 2e-3
 #: Between the best rate and its neighbour, this ratio is near enough.
