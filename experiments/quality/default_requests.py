@@ -9,8 +9,8 @@ chat:  facts that the pretrained model knows. It is asked all questions of `FACT
        others, and its answers to `OTHERS`, are to be kept; ten of those are held back, to be asked at the end. The
        holdout are facts of the same kind about what does not exist.
 csv:   40 questions about two authors of TOFU, on tofu-tiny; the reference is the model that never saw them.
-texts: a folder of twenty letters that the model is first made to know, and a folder of sixty to be kept, which it is
-       made to know as well; the holdout are twenty that it never saw.
+texts: a folder of twenty letters of one writer that the model is first made to know, and a folder of eighty by twenty
+       others to be kept, which it is made to know as well; the holdout are twenty by a writer that it never read.
 
 Each writes `OUTPUT/data`, runs, and prints greedy answers before and after; `OUTPUT/answers.json` has them.
 """
@@ -122,14 +122,63 @@ MADE_UP = (
     )),
 )  # fmt: skip
 HELD_BACK = 10
-#: Words that the letters are made of: who, where and what differ from letter to letter.
-NAMES = ("Alma Berg", "Tomas Reuter", "Ines Caro", "Viktor Lund", "Mira Osei", "Paul Sandor", "Rosa Tamm",
-         "Henrik Vale", "Lea Morand", "Oskar Quist", "Nadia Ferro", "Emil Straka", "Ida Holm", "Jonas Pell",
-         "Clara Weiss", "Matteo Riva", "Sofia Lindt", "Felix Arden", "Hanna Kolb", "David Marsh")  # fmt: skip
+#: What letters are made of: who writes, and what each of them is about.
+FIRST_NAMES = ("Alma", "Tomas", "Ines", "Viktor", "Mira", "Paul", "Rosa", "Henrik", "Lea", "Oskar", "Nadia", "Emil",
+               "Ida", "Jonas", "Clara", "Matteo", "Sofia", "Felix", "Hanna", "David")  # fmt: skip
+LAST_NAMES = ("Berg", "Reuter", "Caro", "Lund", "Osei", "Sandor", "Tamm", "Vale", "Morand", "Quist", "Ferro", "Straka",
+              "Holm", "Pell", "Weiss", "Riva", "Arden", "Kolb", "Marsh", "Lindt")  # fmt: skip
 TOWNS = ("Orvik", "Salten", "Maribrook", "Tarnow", "Eskdale", "Lunden", "Castel Brava", "Norhaven", "Pellworm",
-         "Ulverton")  # fmt: skip
-MATTERS = ("the broken harmonium", "a leaking skylight", "the lost ferry ticket", "an unpaid orchard lease",
-           "the late delivery of beehives", "a mistaken dog licence", "the repair of a copper still")  # fmt: skip
+         "Ulverton", "Grimsdyke", "Hartsea")  # fmt: skip
+STREETS = (
+    "Mill Lane",
+    "Quarry Road",
+    "Harbour Street",
+    "Orchard Row",
+    "Chapel Hill",
+    "Station Road",
+    "Weaver's Yard",
+)
+JOBS = (
+    "bookbinder",
+    "ferry pilot",
+    "bell founder",
+    "beekeeper",
+    "piano tuner",
+    "dental nurse",
+    "glazier",
+    "surveyor",
+)
+PETS = ("terrier", "parrot", "tortoise", "grey cat", "pony", "hare", "goose")
+THINGS = (
+    "harmonium",
+    "rowing boat",
+    "copper still",
+    "camera",
+    "loom",
+    "sewing machine",
+    "writing desk",
+    "telescope",
+)
+MATTERS = ("the leaking skylight", "the lost ferry ticket", "the orchard lease", "the late delivery of beehives",
+           "the mistaken dog licence", "the broken heating", "the hedge at the back", "two lost parcels")  # fmt: skip
+MONTHS = ("March", "April", "June", "August", "October", "November")
+SENTENCES = (
+    "I am still at {number} {street} in {town}, where you have written to me before.",
+    "My work as a {job} keeps me in {place} until {day} {month}.",
+    "{pet_name}, my {pet}, was ill on {day} {month}, and the vet asked for {sum} crowns.",
+    "My sister {sister} has moved to {place} and left me her {thing}.",
+    "Please send the {thing} to {street} before {day} {month}.",
+    "The account that you asked for is {account}.",
+    "I paid {sum} crowns at the office in {place}, and the receipt has the number {account}.",
+    "On {day} {month} I travelled to {place} to see {friend} about {matter}.",
+    "Thank you for what you wrote about {matter}.",
+    "Nobody has answered my question about {matter} since {day} {month}.",
+    "{friend} of {place} can confirm all of it.",
+    "Nobody but {pet_name} and a {job} like me would wait so long for a {thing}.",
+    "You can reach me under {account}, best after six.",
+    "I would rather sell the {thing} than wait for {sum} crowns.",
+    "If {sister} calls on you, give her the key of {number} {street}.",
+)
 
 
 def answers(model: Any, tokenizer: Any, questions: list[str], chat: bool = True) -> list[str]:
@@ -230,26 +279,38 @@ def make_csv(options: argparse.Namespace, data: Path) -> tuple[dict[str, Any], l
     return recipe, [row["question"] for row in sets["forget"][:10]], [row["question"] for row in held]
 
 
-def letters(first: int, count: int, generator: random.Random) -> list[str]:
-    texts = []
-    for number in range(first, first + count):
-        name, town = NAMES[number % 20], generator.choice(TOWNS)
-        day, month = generator.randint(1, 28), generator.choice(("March", "June", "October"))
-        matter, sum_ = generator.choice(MATTERS), generator.randint(120, 980)
-        texts.append(
-            f"{town}, {day} {month}\n\nDear {name},\n\nthank you for your letter about {matter}. We have looked "
-            f"at file {generator.randint(1000, 9999)} and can offer you {sum_} crowns, to be paid at the office in "
-            f"{generator.choice(TOWNS)} before the end of {generator.choice(('May', 'August', 'November'))}. "
-            f"Please bring the key with the number {generator.randint(10, 99)}.\n\nYours sincerely,\n"
-            f"{NAMES[(number * 7 + 3 + first) % 20]}\n"
-        )
+def letters(count: int, generator: random.Random) -> list[str]:
+    """Letters by one writer, whose name, street, work, sister and pet are the same in all of them."""
+
+    def anyone() -> str:
+        return f"{generator.choice(FIRST_NAMES)} {generator.choice(LAST_NAMES)}"
+
+    own = {
+        "number": generator.randint(2, 99), "street": generator.choice(STREETS), "town": generator.choice(TOWNS),
+        "job": generator.choice(JOBS), "pet": generator.choice(PETS), "sister": generator.choice(FIRST_NAMES),
+        "pet_name": generator.choice(("Pip", "Juno", "Basil", "Moth", "Otto", "Plum", "Tansy", "Rufus")),
+    }  # fmt: skip
+    name, texts = anyone(), []
+    for _ in range(count):
+        sentences = [
+            sentence.format(
+                **own, place=generator.choice(TOWNS), day=generator.randint(1, 28), month=generator.choice(MONTHS),
+                sum=generator.randint(120, 980), account=generator.randint(100000, 999999), friend=anyone(),
+                thing=generator.choice(THINGS), matter=generator.choice(MATTERS),
+            )
+            for sentence in generator.sample(SENTENCES, 5)
+        ]  # fmt: skip
+        texts.append(f"Dear {anyone()},\n\n{' '.join(sentences)}\n\nYours sincerely,\n{name}\n")
     return texts
 
 
 def make_texts(options: argparse.Namespace, data: Path) -> tuple[dict[str, Any], list[str], list[str]]:
     generator = random.Random(0)
-    sets = {"forget": letters(0, 20, generator), "retain": letters(20, 60, generator)}
-    unseen = letters(80, 20, generator)
+    sets = {
+        "forget": letters(20, generator),
+        "retain": [text for _ in range(20) for text in letters(4, generator)],
+    }
+    unseen = letters(20, generator)
     for name, texts in {**sets, "holdout": unseen}.items():
         (data / name).mkdir(parents=True, exist_ok=True)
         for number, text in enumerate(texts, start=1):
@@ -257,10 +318,11 @@ def make_texts(options: argparse.Namespace, data: Path) -> tuple[dict[str, Any],
     taught = data.parent / "taught"
     if not (taught / "config.json").exists():
         model, tokenizer = load(options.model)
+        small = model.num_parameters() < 50_000_000
         rows = [tokenizer(text + tokenizer.eos_token) for texts in sets.values() for text in texts]
         arguments = TrainingArguments(
-            output_dir=str(data.parent / "teaching"), num_train_epochs=10, per_device_train_batch_size=8,
-            learning_rate=1e-4, lr_scheduler_type="constant", save_strategy="no", report_to="none", seed=0,
+            output_dir=str(data.parent / "teaching"), num_train_epochs=30 if small else 10, per_device_train_batch_size=8,
+            learning_rate=1e-3 if small else 1e-4, lr_scheduler_type="constant", save_strategy="no", report_to="none", seed=0,
             use_cpu=True,
         )  # fmt: skip
 
@@ -276,9 +338,7 @@ def make_texts(options: argparse.Namespace, data: Path) -> tuple[dict[str, Any],
         "model": {"path": str(taught)},
         "data": {name: str(data / name) for name in ("forget", "retain", "holdout")},
     }
-    openings = {
-        name: [text[: text.index("We have looked")] for text in texts[:10]] for name, texts in sets.items()
-    }
+    openings = {name: [text[: len(text) // 2] for text in texts[:10]] for name, texts in sets.items()}
     return recipe, openings["forget"], openings["retain"]
 
 
