@@ -5,9 +5,9 @@
     python experiments/quality/ledger.py --output runs/ledger --write docs/results/ledger.md
 
 Each request is five authors of TOFU (100 questions), the authors 150 to 199 in turn. `expunge.ledger.add` runs it on
-the model that the last one left, at a given learning rate, everything else by default. After the last one request 3 is
-rolled back. The references saw the authors 150 to 179, so no figure against a reference is given: the forget sets are
-held against what retain90 makes of the authors that it never saw. One that was interrupted is gone on with.
+the model that the last one left, by the settings of docs/results/continual.md. After the last one request 3 is rolled
+back. The references saw the authors 150 to 179, so no figure against a reference is given: the forget sets are held
+against what retain90 makes of the authors that it never saw. One that was interrupted is gone on with.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ BEGIN, END = "<!-- tables -->\n", "<!-- end of tables -->\n"
 PAGE = """# Ten deletion requests in a ledger, on the laptop test bed
 
 Each request is five authors of TOFU (100 questions), the authors 150 to 199 in turn. `expunge ledger add` runs it on
-the model that the last one left ([a ledger](../ledger.md)), at a given learning rate, everything else by default; then
-request 3 is rolled back. The references saw the authors 150 to 179, so the
+the model that the last one left ([a ledger](../ledger.md)), with the settings of
+[requests in sequence](continual.md); then request 3 is rolled back. The references saw the authors 150 to 179, so the
 forget sets are held against what retain90 makes of authors that it never saw. A cell is the probability of the set's
 answers.
 
@@ -61,8 +61,13 @@ def recipe(options: argparse.Namespace, number: int) -> dict[str, Any]:
             "forget": f"request{number}",
             "retain": "kept",
         },
-        "training": {"learning_rate": options.rate},
-        "evaluation": {"generate": "never", "samples": 100},
+        "adapter": {"initialization": "default", "rank": 8, "alpha": 16},
+        "objective": {"forget": "ihl", "retain": "nll", "retain_weight": options.weight},
+        "training": {
+            "epochs": 10, "learning_rate": options.rate, "batch_size": 16, "warmup": "1 epoch",
+            "micro_batch_size": 16,
+        },
+        "evaluation": {"every": 5, "generate": "never", "samples": 100},
     }  # fmt: skip
 
 
@@ -132,7 +137,7 @@ def tables(options: argparse.Namespace) -> list[str]:
     failed = sum(check.holds is False for check in checks)
     unseen = read_json(options.output / "unseen.json")["probability"]
     return [
-        f"N = 100 questions a request, learning rate {options.rate:g}, all else as by default. {machine['processor']}, "
+        f"N = 100 questions a request, learning rate {options.rate:g}, λ = {options.weight:g}. {machine['processor']}, "
         f"{machine['cores']} cores, {machine['threads']} thread; {sum(seconds) / len(seconds):.0f} s a request "
         f"beside other jobs. retain90 gives the answers of forget10, which it never saw, the probability {unseen:.3f}.",
         "",
@@ -159,7 +164,8 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--output", type=Path, default=Path("runs/ledger"))
     parser.add_argument("--requests", type=int, choices=range(1, 11), default=10, metavar="1…10")
-    parser.add_argument("--rate", type=float, default=4e-3)
+    parser.add_argument("--rate", type=float, default=5e-3)
+    parser.add_argument("--weight", type=float, default=2.0, help="of the retain loss")
     parser.add_argument(
         "--write", type=Path, help="the page whose tables are made anew, and its JSON; runs nothing"
     )
