@@ -145,6 +145,13 @@ def may_have_brought_back(facts: AttackFacts | None) -> Worst | None:
     return worst if worst and worst.unsure else None
 
 
+def by_keywords(variant: AttackVariant) -> str:
+    """Of how many of its questions leaks were told by keywords; empty where the data name none."""
+    if BY_KEYWORDS not in variant.facts:
+        return ""
+    return f"{BY_KEYWORDS}: {variant.facts[BY_KEYWORDS]:.0f} of {variant.recoveries[variant.lead].n}"
+
+
 def lines(facts: AttackFacts) -> list[str]:
     """A table for the terminal: what each attack brought back at most, the worst first, and what cannot be said."""
     width = max(map(len, facts.outcomes), default=0)
@@ -179,13 +186,6 @@ def not_said(facts: AttackFacts) -> list[str]:
     if facts.missing:
         sentences.append(f"Attacks that were not run: {', '.join(facts.missing)}.")
     return sentences
-
-
-def by_keywords(variant: AttackVariant) -> str:
-    """Of how many of its questions leaks were told by keywords; empty where the data name none."""
-    if BY_KEYWORDS not in variant.facts:
-        return ""
-    return f"{BY_KEYWORDS}: {variant.facts[BY_KEYWORDS]:.0f} of {variant.recoveries[variant.lead].n}"
 
 
 def _tried(facts: AttackFacts) -> str:
