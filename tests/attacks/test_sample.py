@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import tokenizer_families
 from expunge.attacks import sample
-from expunge.attacks.attack import Subject
+from expunge.attacks.attack import Item, Subject
 from expunge.attacks.items import make_items
 from expunge.attacks.leaks import Leak, leak_at_k
 from expunge.attacks.measuring import measured
@@ -40,8 +41,8 @@ class EvenLength(Leak):
 
     seen: list[tuple[str, list[str]]] = field(default_factory=list)
 
-    def among(self, truth: str, texts: Sequence[str]) -> int:
-        self.seen.append((truth, list(texts)))
+    def among(self, item: Item, texts: Sequence[str]) -> int:
+        self.seen.append((item.truth or "", list(texts)))
         return sum(len(text) % 2 == 0 for text in texts)
 
 
@@ -86,6 +87,25 @@ def test_every_k_rests_on_the_same_samples(subject: Subject, monkeypatch: pytest
         assert 0 < sum(leaks) < 3 * COUNT
         for k in (1, 2, 4):
             assert scores[f"leak@{k}, T = {temperature:g}"] == leak_at_k(leaks, COUNT, k).tolist()
+
+
+def test_items_with_keywords_are_counted_by_them_and_their_number_is_a_fact(subject: Subject) -> None:
+    leak = EvenLength()
+    (plain, *_) = Sample(COUNT, leak).variants(subject)
+    plain.score(subject.model, plain.items)
+    assert plain.facts == {}
+    # What the first item's samples say, letter for letter: a word of one, and a word of none.
+    said = [re.findall(r"[a-z]+", text.lower()) for text in leak.seen[0][1]]
+    word = next(word for words in said for word in words)
+    leaks = sum(word in words for words in said)
+    named = [replace(subject.forget[0], keywords=("nobody says this", word.upper())), *subject.forget[1:]]
+    variants = list(Sample(COUNT).variants(replace(subject, forget=named)))
+    assert [variant.facts for variant in variants] == [{"by keywords": 1}] * 3
+    assert [variant.name for variant in variants] == [f"leak@{k}, T = 1" for k in (1, 2, 4)]
+    for k, variant in zip((1, 2, 4), variants, strict=True):
+        # No sample of a model that was never taught has four fifths of the others' answers.
+        assert variant.score(subject.model, variant.items) == leak_at_k([leaks, 0, 0], COUNT, k).tolist()
+    assert leaks > 0
 
 
 def test_another_model_is_sampled_anew(subject: Subject) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Callable
@@ -101,6 +102,38 @@ def test_a_model_without_a_run(
     for key in ("original", "after", "attacked", "reference", "share"):
         assert found[key] == pytest.approx(theirs[key], abs=1e-6), key
     assert read_json(tmp_path / "attacks" / "merge.json")["schema"] == "expunge.attack/1"
+
+
+def test_keywords_of_a_file_of_ones_own(
+    run: expunge.Run,
+    command: Command,
+    model_folder: Path,
+    random_model_folder: Path,
+    data_folder: Path,
+    tmp_path: Path,
+) -> None:
+    """A leak is told by the names of four of the six; the names are told nowhere."""
+    rows = [json.loads(line) for line in (data_folder / "forget.jsonl").read_text().splitlines()]
+    with (tmp_path / "forget.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["question", "answer", "keywords"])
+        for number, row in enumerate(rows):
+            writer.writerow([*row.values(), f"SECRET{number}; HIDDEN" if number < 4 else ""])
+    given = (
+        model_folder, "sample", "--adapter", run.adapter, "--reference", random_model_folder,
+        "--output", tmp_path / "attacks", "--data",
+    )  # fmt: skip
+    code, out, err = command(*given, tmp_path / "forget.csv", "--json")
+    assert code == 0
+    variants = json.loads(out)["outcomes"]["sample"]["variants"]
+    assert [made["facts"] for made in variants.values()] == [{"by keywords": 4}] * 4
+    record = (tmp_path / "attacks" / "sample.json").read_text()
+    assert not any(secret in text for secret in ("SECRET", "HIDDEN") for text in (out, err, record))
+    (tmp_path / "forget.jsonl").write_text(json.dumps({**rows[0], "keywords": ["HIDDEN", 3]}) + "\n")
+    code, _, err = command(*given, tmp_path / "forget.jsonl")
+    assert code == 2
+    assert f"{tmp_path / 'forget.jsonl'}, row 1: keyword 2 of 'keywords' is of type int, not text." in err
+    assert "HIDDEN" not in err
 
 
 def test_the_list_says_what_each_costs(command: Command) -> None:

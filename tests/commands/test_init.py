@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -89,6 +90,14 @@ def test_the_recipe_is_this_text_and_is_accepted(monkeypatch, capsys, here: Path
     assert planned[data + 1] == few
     assert call(monkeypatch, "init", *OWN, "--output", "first.yaml") == 2
     assert "there is a file already" in capsys.readouterr().err
+
+
+def test_the_look_says_how_many_rows_name_keywords(here: Path) -> None:
+    first, *others = Path("forget.jsonl").read_text().splitlines(keepends=True)
+    row = json.dumps({**json.loads(first), "keywords": ["SECRET0"]})
+    Path("named.jsonl").write_text("".join([f"{row}\n", *others]))
+    seen = first_recipe.look(own_recipe("model", "named.jsonl"), knowledge=False)
+    assert seen.sets["forget"] == "qa, 6 samples, columns question and answer, keywords of 1"
 
 
 def test_the_look_tells_a_model_that_knows_from_one_that_does_not(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -29,6 +30,8 @@ from expunge.errors import InputError
 from expunge.folder.attacks import AttackFolder
 from expunge.folder.state import AttackFacts
 from expunge.models.linear import linear_layers
+from expunge.report.attack_bars import variant_rows
+from expunge.report.attacks import lines
 from expunge.run.attack import Target, of_budget, run_attacks
 
 FORGET, RETAIN, HOLDOUT = range(12), range(12, 24), range(24, 40)
@@ -287,6 +290,49 @@ def test_another_threshold_of_a_leak_asks_the_sampling_anew_and_nothing_else(
     found = lax.outcomes["sample"].variants["leak@8, T = 1, recall ≥ 0.4"].recoveries["leak@8"]
     assert 0.5 < strict.original < found.original
     assert strict.attacked < 0.1 < 0.5 < found.attacked
+
+
+def test_where_the_data_name_keywords_a_leak_is_told_by_them(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three questions ask for a word that no answer has, three for the answer as a whole; six have no keywords."""
+    folder, names, variant = AttackFolder(tmp_path), ["merge", "sample"], "leak@8, T = 1"
+    target = models.target(models.reference)
+
+    def leaks() -> list[float]:
+        record = json.loads(folder.file("sample").read_text())
+        return record["measured"]["original"][variant]["attacked"]["leak@8"]
+
+    by_recall = run_attacks(target, folder, "cheap", names)
+    assert by_recall.outcomes["sample"].variants[variant].facts == {}
+    assert all("keywords" not in line for line in lines(by_recall))
+    recalled = leaks()
+    asked: list[str] = []
+    attacked = module.attacked
+    monkeypatch.setattr(
+        module, "attacked", lambda variant, *more: asked.append(variant.name) or attacked(variant, *more)
+    )
+    keywords = [("SECRET",)] * 3 + [("SECRET", _row(n).answer) for n in range(3, 6)] + [()] * 6
+    named = [replace(item, keywords=each) for item, each in zip(target.forget, keywords, strict=True)]
+    found = run_attacks(replace(target, forget=named), folder, "cheap", names)
+    assert set(asked) == {f"leak@{k}, T = 1" for k in (1, 2, 4, 8)}  # and the merging is not made again
+    assert found.outcomes["sample"].variants[variant].facts == {"by keywords": 6}
+    assert min(sum(recalled[:3]), sum(recalled[3:6])) > 0  # the original knows the answers
+    assert leaks()[:3] == [0.0] * 3
+    assert sum(leaks()[3:6]) > 0
+    assert leaks()[6:] == recalled[6:]
+    told = "\n".join(lines(found))
+    assert "by keywords: 6 of 12)" in told
+    (row,) = (row for row in variant_rows(found) if row.variant == variant)
+    assert row.note.startswith("leak@8; by keywords: 6 of 12")
+    written = "".join(file.read_text() for file in tmp_path.glob("*.json")) + found.model_dump_json() + told
+    assert "SECRET" not in written
+    asked.clear()
+    assert run_attacks(replace(target, forget=named), folder, "cheap", names) == found
+    other = [replace(item, keywords=("SECRET",)) for item in target.forget]
+    run_attacks(replace(target, forget=other), folder, "cheap", names)
+    assert set(asked) == {f"leak@{k}, T = 1" for k in (1, 2, 4, 8)}
+    assert max(leaks()) == 0.0
 
 
 def _without_times(facts: AttackFacts) -> Any:

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from expunge import InputError, Run, attach_adapter, unlearn
 from expunge.folder.lock import locked
+from expunge.run.attacked import attack_run
 from small_recipe import small_recipe
 
 
@@ -85,6 +86,21 @@ def test_the_model_that_was_handed_over_loads_from_the_folder_alone(handed: InMe
     ids = torch.tensor([[3, 5, 7]])
     with torch.no_grad(), (model := handed.run.model()).disable_adapter():
         torch.testing.assert_close(model(ids).logits, handed.model(ids).logits)
+
+
+def test_rows_may_name_keywords(handed: InMemory, tmp_path: Path) -> None:
+    """They are kept and read as of a file; nothing is trained on them."""
+    forget = [{**row, "keywords": [row["answer"].split()[0], "by the sea"]} for row in handed.forget]
+    run = unlearn(handed.recipe, **{**handed.arguments, "forget": forget, "output": tmp_path / "run"})
+    assert rows_of(run.path / "data" / "forget.jsonl") == forget
+    ours, theirs = adapter(run), adapter(handed.run)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert run.state["data"]["forget"]["hash"] != handed.run.state["data"]["forget"]["hash"]
+    made = attack_run(run.path, ["sample"], "cheap").outcomes["sample"]
+    assert made.variants["leak@1, T = 1"].facts == {"by keywords": 6}
+    assert "leak@1; by keywords: 6 of 6" in run.report.read_text()
+    open_to_all = [run.report, run.card, run.path / "run.json", run.path / "recipe.yaml"]
+    assert not any("SECRET" in file.read_text() or "by the sea" in file.read_text() for file in open_to_all)
 
 
 def test_it_is_gone_on_with_from_memory_and_from_the_folder(handed: InMemory) -> None:

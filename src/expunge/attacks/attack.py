@@ -38,6 +38,7 @@ class Item:
     group:      items of one group belong together (a person, a document, a conversation)
     rewordings: the question in other words, where the benchmark has them
     wrong:      wrong answers to it, likewise
+    keywords:   what a text that leaks it says, where the data name it
     """
 
     sample: Sample
@@ -47,6 +48,7 @@ class Item:
     group: int = 0
     rewordings: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class Variant:
     rows:  the places in `Subject.forget` that are asked, all where it is None; `items` are as many
     plain: the items as they are asked without the attack, where that is not as in `Subject.forget`: so that other
            tokens of the answer can count
+    facts: further figures by name, for tables
     """
 
     name: str
@@ -123,6 +126,7 @@ class Variant:
     curve: Callable[[Callable[[Any], Measured]], Curve] | None = None
     rows: Sequence[int] | None = None
     plain: Sequence[Item] | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
 
 
 class Attack(ABC):

@@ -33,6 +33,7 @@ def make_items(samples: Sequence[Sample], encoder: Encoder, wordings: Mapping[st
                 group=number if known.group is None else known.group,
                 rewordings=known.rewordings,
                 wrong=known.wrong,
+                keywords=getattr(sample, "keywords", ()),
             )
             for example in examples
         ]

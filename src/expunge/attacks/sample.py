@@ -13,7 +13,7 @@ from .attack import Attack, Item, Subject, Variant
 from .items import drawn
 from .leaks import Leak, leak_at_k
 from .measuring import BEYOND_TRUTH, MAX_NEW_TOKENS
-from .settings import Budget
+from .settings import BY_KEYWORDS, Budget
 
 #: Samples of an item, the most items that are asked, and the temperatures.
 SAMPLES: Mapping[Budget, int] = {"cheap": 8, "full": 64}
@@ -49,12 +49,13 @@ class Sample(Attack):
         items = [_asked(subject.forget[row], subject) for row in rows]
         count, leak = self.samples or SAMPLES[subject.budget], self.leak or subject.leak
         stated = "" if leak.recall == Leak.recall else f", recall ≥ {leak.recall:g}"
+        by_keywords = sum(bool(item.keywords) for item in items)
         for temperature in TEMPERATURES[subject.budget]:
             counted = _Counted(subject, leak, count, temperature)
             for k in (2**power for power in range(count.bit_length())):
                 yield Variant(
                     f"leak@{k}, T = {temperature:g}{stated}", items=items, rows=rows, measure=f"leak@{k}",
-                    score=partial(counted, k),
+                    score=partial(counted, k), facts={BY_KEYWORDS: by_keywords} if by_keywords else {},
                 )  # fmt: skip
 
 
@@ -87,7 +88,7 @@ class _Counted:
         )
         texts = [tokenizer.decode(each.ids, skip_special_tokens=True) for each in written]
         return [
-            self.leak.among(item.truth or "", texts[row * self.count : (row + 1) * self.count])
+            self.leak.among(item, texts[row * self.count : (row + 1) * self.count])
             for row, item in enumerate(items)
         ]
 

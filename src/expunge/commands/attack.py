@@ -37,7 +37,8 @@ def attack(
     leak_threshold: Annotated[
         float,
         typer.Option(
-            help="sample: the share of the answer's words, in their order, that a text needs to leak it"
+            help="sample: the share of the answer's words, in their order, that a text needs to leak a row that "
+            "names no keywords"
         ),
     ] = 0.8,
     data: Annotated[str | None, typer.Option(help="without a run: file of what was to be forgotten")] = None,

@@ -18,6 +18,7 @@ class SetColumns(Section):
     answer: str | None = None
     messages: str | None = None
     text: str | None = None
+    keywords: str | None = None
 
 
 class Columns(Section):
@@ -28,6 +29,10 @@ class Columns(Section):
     answer_column: str = "answer"
     messages_column: str = "messages"
     text_column: str = "text"
+    keywords_column: str = Field(
+        "keywords",
+        description="what a text must not say of a row, where it has the column: a list; csv: parted by ;",
+    )
 
     def renamed(self, names: SetColumns) -> Columns:
         """These columns with the names that one set has for itself."""

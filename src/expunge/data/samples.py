@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from ..errors import InputError, Problem
@@ -21,7 +21,10 @@ CONVERSATIONS = "conversations"
 
 
 class Sample(Protocol):
-    """A row that can be encoded. Two equal samples hold the same content."""
+    """A row that can be encoded. Two equal samples, which hash alike, hold the same content.
+
+    `repr` is what the hashes of data in `run.json` are of.
+    """
 
     def encode(self, encoder: Encoder) -> list[Example]:
         """One example, or several chunks of a long text."""
@@ -36,8 +39,15 @@ class Sample(Protocol):
 
 @dataclass(frozen=True)
 class QuestionAnswer:
+    """keywords: what a text must not say, such as a name; no part of the content, which is trained on and compared"""
+
     question: str
     answer: str
+    keywords: tuple[str, ...] = field(default=(), compare=False)
+
+    def __repr__(self) -> str:
+        keywords = _where_any("keywords", self.keywords)
+        return f"QuestionAnswer(question={self.question!r}, answer={self.answer!r}{keywords})"
 
     def encode(self, encoder: Encoder) -> list[Example]:
         return [encoder.answer(self.question, self.answer)]
@@ -59,15 +69,16 @@ class Conversation:
 
     more: further input of the chat template, as a JSON object: `tools`, a list, and `messages`, {place: keys of the
           message there beside role and content}; empty where there is nothing
+    keywords: as of `QuestionAnswer`
     """
 
     turns: tuple[tuple[str, str], ...]
     more: str = ""
+    keywords: tuple[str, ...] = field(default=(), compare=False)
 
     def __repr__(self) -> str:
-        # The hashes of data that run.json holds are of this text: without `more` it is as before there was any.
-        more = f", more={self.more!r}" if self.more else ""
-        return f"Conversation(turns={self.turns!r}{more})"
+        beside = _where_any("more", self.more) + _where_any("keywords", self.keywords)
+        return f"Conversation(turns={self.turns!r}{beside})"
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -126,6 +137,11 @@ def conversation(messages: Sequence[dict[str, Any]], tools: Sequence[Any] = ()) 
     if tools:
         more["tools"] = list(tools)  # type: ignore[assignment]
     return Conversation(turns, json.dumps(more, sort_keys=True, ensure_ascii=False) if more else "")
+
+
+def _where_any(name: str, value: object) -> str:
+    """A field's part of a sample's `repr`, which data are hashed by: without a value as before there was the field."""
+    return f", {name}={value!r}" if value else ""
 
 
 @dataclass(frozen=True)
@@ -204,8 +220,8 @@ def to_samples(rows: Sequence[Row], columns: Columns, source: str) -> list[Sampl
 def _unread(rows: Sequence[Row], columns: Columns) -> list[str]:
     """The columns, and the keys of messages, that hold something but are not read."""
     read = {
-        "qa": {columns.question_column, columns.answer_column},
-        "chat": {columns.messages_column, "system", "tools"},
+        "qa": {columns.question_column, columns.answer_column, columns.keywords_column},
+        "chat": {columns.messages_column, "system", "tools", columns.keywords_column},
         "text": {columns.text_column},
     }[columns.format]
     if columns.format == "qa" and columns.question_column == INSTRUCTION:
@@ -229,7 +245,10 @@ def _question_answer(row: Row, columns: Columns, where: str) -> Sample | Problem
         if problem := _missing_text(row, INPUT, "", where):
             return problem
         question = f"{question}\n{row[INPUT]}"
-    return QuestionAnswer(question, row[columns.answer_column])
+    keywords = _keywords(row, columns.keywords_column, where)
+    if isinstance(keywords, Problem):
+        return keywords
+    return QuestionAnswer(question, row[columns.answer_column], keywords)
 
 
 def _conversation(row: Row, columns: Columns, where: str) -> Sample | Problem:
@@ -256,7 +275,8 @@ def _conversation(row: Row, columns: Columns, where: str) -> Sample | Problem:
     if not made.answers:
         return Problem(where, "no message of the assistant counts: each has the weight 0.",
                        "Leave the row out, or give an answer the weight 1.")  # fmt: skip
-    return made
+    keywords = _keywords(row, columns.keywords_column, where)
+    return keywords if isinstance(keywords, Problem) else replace(made, keywords=keywords)
 
 
 def _text(row: Row, columns: Columns, where: str) -> Sample | Problem | None:
@@ -266,6 +286,33 @@ def _text(row: Row, columns: Columns, where: str) -> Sample | Problem | None:
     return _missing_text(row, columns.text_column, "data.text_column", where) or Text(
         row[columns.text_column]
     )
+
+
+def _keywords(row: Row, column: str, where: str) -> tuple[str, ...] | Problem:
+    """A row's keywords: a list of texts, or, as csv files hold them, one text with semicolons between; often none."""
+    given = row.get(column)
+    if isinstance(given, str) and not (given.strip().startswith("[") and given.strip().endswith("]")):
+        given = given.split(";") if given.strip() else None
+    if given is None:
+        return ()
+    if reason := _no_keywords(given, column):
+        return Problem(where, reason, "Write a list of texts, in a csv file one cell with ; between them. A column "
+                       "that means something else: rename it, or data.keywords_column.")  # fmt: skip
+    return tuple(keyword.strip() for keyword in given)
+
+
+def _no_keywords(given: Any, column: str) -> str | None:
+    """What is wrong with a list of keywords, none of which is quoted: they are what a text must not say."""
+    if isinstance(given, str):  # `["Ada"]` in a csv file would be looked for with its brackets
+        return f"the {column!r} are a list that was written as one text."
+    if not isinstance(given, list):
+        return f"the {column!r} are of type {type(given).__name__}, not a list of texts."
+    for number, keyword in enumerate(given, start=1):
+        if not isinstance(keyword, str):
+            return f"keyword {number} of {column!r} is of type {type(keyword).__name__}, not text."
+        if not any(map(str.isalnum, keyword)):
+            return f"keyword {number} of {column!r} holds no letter and no digit."
+    return None
 
 
 def _missing_text(row: Row, column: str, option: str, where: str) -> Problem | None:

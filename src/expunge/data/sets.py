@@ -91,8 +91,8 @@ def _overlap(forget: SampleSet, other: SampleSet, side: str, prefix: str) -> lis
     if not shared:
         return []
     first, second = shared[0]
-    exact = {repr(sample) for sample in other.samples}
-    inexact = sum(repr(forget.samples[number - 1]) not in exact for number, _ in shared)
+    exact = set(other.samples)
+    inexact = sum(forget.samples[number - 1] not in exact for number, _ in shared)
     apart = f", {inexact} of them but for case, space, punctuation or format" if inexact else ""
     return [
         Problem(f"{prefix}{side}",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from ..errors import InputError, Problem
 from ..settings import Location, Section
 from .columns import Columns, SetColumns
 
@@ -113,7 +114,15 @@ class OwnData(Columns, Data):
     def read(self, side: str, source: str) -> tuple[SampleSet, str]:
         from .own_files import read_own_set  # it loads torch, which a recipe alone does not need
 
-        return read_own_set(source, self.columns_for(side), f"data.{side}")
+        columns = self.columns_for(side)
+        read, format = read_own_set(source, columns, f"data.{side}")
+        named = columns.keywords_column != Columns().keywords_column
+        if side == "forget" and named and not any(getattr(sample, "keywords", ()) for sample in read.samples):
+            raise InputError(
+                Problem("data.keywords_column", f"no question and no conversation of {source!r} has keywords in a "
+                        f"column {columns.keywords_column!r}.", "Correct the name, or leave it out.")
+            )  # fmt: skip
+        return read, format
 
     def columns_for(self, side: str) -> Columns:
         """The names of the columns of one side's set."""

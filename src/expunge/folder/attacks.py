@@ -31,10 +31,12 @@ class CurveRecord(Record):
 
 
 class Measurement(Record):
-    """Of one model and variant. attacked: None of the original, which is asked without the attack, but for scores"""
+    """Of one model and variant. attacked: None of the original, which is asked without the attack, but for scores;
+    facts: those of the variant"""
 
     attacked: Values | CurveRecord | None = None
     plain: Values | None = None
+    facts: dict[str, float] = Field(default_factory=dict)
     seconds: Amount = 0.0
 
 

@@ -164,11 +164,11 @@ def _check_retain(ledger: LedgerFolder, active: Sequence[int], retain: SampleSet
 
     Requests whose forget set can no longer be read cannot be compared.
     """
-    kept = set(map(repr, retain.samples))
+    kept = set(retain.samples)
     problems = []
     for number in active:
         try:
-            shared = sum(repr(sample) in kept for sample in forget_samples(ledger.run(number)))
+            shared = sum(sample in kept for sample in forget_samples(ledger.run(number)))
         except InputError:
             continue
         if shared:

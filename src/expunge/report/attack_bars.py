@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from ..folder.state import AttackFacts
-from .attacks import TOO_MUCH, Worst, worst_first
+from .attacks import TOO_MUCH, Worst, by_keywords, worst_first
 from .figures import legend
 from .quantities import NONE, count, number, percent
 from .svg import COLOURS, WIDTH, render, style
@@ -22,8 +22,8 @@ from .tables import Cell
 
 @dataclass(frozen=True)
 class VariantRow:
-    """A line of the table: what one way of asking brought to light, by the measure that counts. note: the measure, and
-    why there is no share"""
+    """A line of the table: what one way of asking brought to light, by the measure that counts. note: the measure, how
+    many leaks were told by keywords, and why there is no share"""
 
     attack: str
     variant: str
@@ -108,6 +108,7 @@ def variant_rows(facts: AttackFacts | None) -> list[VariantRow]:
         for variant_name, variant in outcome.variants.items():
             found = variant.recoveries[variant.lead]
             means = (found.original, found.after, found.attacked, found.reference, found.attacked_reference)
+            notes = (MEASURES.get(variant.lead, variant.lead), by_keywords(variant), found.unresolved)
             bound = "≤ " if found.upper_bound else ""
             share = (
                 Cell(None, NONE)
@@ -122,7 +123,7 @@ def variant_rows(facts: AttackFacts | None) -> list[VariantRow]:
                 VariantRow(
                     name,
                     variant_name,
-                    "; ".join(filter(None, (MEASURES.get(variant.lead, variant.lead), found.unresolved))),
+                    "; ".join(filter(None, notes)),
                     count(found.n),
                     [*(Cell(mean, number(mean)) for mean in means), share],
                 )

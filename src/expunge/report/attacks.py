@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..attacks.recovery import Recovery
+from ..attacks.settings import BY_KEYWORDS
 from ..folder.state import AttackFacts, AttackOutcome, AttackVariant
 from .evidence import Finding, Forgetting, Tone
 from .quantities import count, percent
@@ -146,6 +147,13 @@ def may_have_brought_back(facts: AttackFacts | None) -> Worst | None:
     return worst if worst and worst.unsure else None
 
 
+def by_keywords(variant: AttackVariant) -> str:
+    """Of how many of its questions leaks were told by keywords; empty where the data name none."""
+    if BY_KEYWORDS not in variant.facts:
+        return ""
+    return f"{BY_KEYWORDS}: {variant.facts[BY_KEYWORDS]:.0f} of {variant.recoveries[variant.lead].n}"
+
+
 def lines(facts: AttackFacts) -> list[str]:
     """For the terminal: how many attacks were made, what each brought back at most, the worst first, and what cannot be
     said."""
@@ -156,7 +164,8 @@ def lines(facts: AttackFacts) -> list[str]:
             bound = "at most " if worst.recovery.upper_bound else ""
             told.append(
                 f"{worst.name:<{width}}  {bound}{percent(worst.shown):>8} of what was lost is back  "
-                f"[{_interval(worst.recovery)}], N = {worst.recovery.n}  ({worst.variant_name})"
+                f"[{_interval(worst.recovery)}], N = {worst.recovery.n}  "
+                f"({'; '.join(filter(None, (worst.variant_name, by_keywords(worst.variant))))})"
                 + (
                     ""
                     if counting

@@ -128,9 +128,12 @@ class _Attacks:
 
     def basis_of(self, name: str) -> str:
         """That of an attack: those that count leaks rest on what counts as one, too."""
-        leak = self.target.leak
-        stated = name in self.attacks and self.attacks[name].counts_leaks and leak != Leak()
-        return hash_rows([self.basis, leak.recall]) if stated else self.basis
+        if name not in self.attacks or not self.attacks[name].counts_leaks:
+            return self.basis
+        stated: list[Any] = [] if self.target.leak == Leak() else [self.target.leak.recall]
+        keywords = [item.keywords for item in (*self.forget, *self.holdout)]
+        stated += [keywords] if any(keywords) else []
+        return hash_rows([self.basis, *stated]) if stated else self.basis
 
     @property
     def sides(self) -> list[Role]:
@@ -227,7 +230,12 @@ class _Attacks:
         elif variant.rows is not None:
             whole = self.records[PLAIN].measured[side][PLAIN].plain or {}
             plain = {measure: [values[row] for row in variant.rows] for measure, values in whole.items()}
-        return Measurement(attacked=_recorded(result), plain=plain, seconds=time.perf_counter() - started)
+        return Measurement(
+            attacked=_recorded(result),
+            plain=plain,
+            facts=dict(variant.facts),
+            seconds=time.perf_counter() - started,
+        )
 
     def _over(self, name: str, side: Role) -> None:
         record = self.records[name]
@@ -291,7 +299,9 @@ class _Attacks:
             if one and isinstance(one.attacked, CurveRecord)
         }
         ours = measurements["after"]
-        facts = ours.attacked.facts if ours and isinstance(ours.attacked, CurveRecord) else {}
+        facts = dict(ours.facts) if ours else {}
+        if ours and isinstance(ours.attacked, CurveRecord):
+            facts |= ours.attacked.facts
         return AttackVariant(
             lead=lead, recoveries=recoveries, curves=curves, facts=facts, two_sided=attack.two_sided
         )

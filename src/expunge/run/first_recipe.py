@@ -139,7 +139,7 @@ def _model_in_words(inputs: Inputs) -> str:
 
 
 def _set_in_words(data: OwnData, side: str, samples: SampleSet) -> str:
-    """Format, size, and the columns that are read."""
+    """Format, size, the columns that are read, and how many samples name keywords."""
     key = f"data.{side}"
     columns = recognise(read_rows(samples.source, key), data.columns_for(side), samples.source, key)
     read = {
@@ -148,7 +148,9 @@ def _set_in_words(data: OwnData, side: str, samples: SampleSet) -> str:
         "text": f"column {columns.text_column}",
     }[columns.format]
     count = len(samples.samples)
-    return f"{columns.format}, {count:,} sample{'s' * (count != 1)}, {read}"
+    named = sum(bool(getattr(sample, "keywords", ())) for sample in samples.samples)
+    keywords = f", keywords of {named:,}" if named else ""
+    return f"{columns.format}, {count:,} sample{'s' * (count != 1)}, {read}{keywords}"
 
 
 def _known(inputs: Inputs, sets: Mapping[str, SampleSet]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from ..benchmarks.registry import benchmarks
 from ..benchmarks.settings import Evaluation
 from ..data.encoding import Encoder, Example, encoded_hash, say_what_is_cut
 from ..data.sample_set import SampleSet
+from ..data.samples import Sample
 from ..data.sets import UnlearningData
 from ..data.settings import Data
 from ..data.substitutes import substitutes
@@ -156,14 +157,10 @@ def check_requests(requests: Requests) -> list[Inputs]:
 
 def _overlaps(forget: Sequence[SampleSet]) -> list[Problem]:
     """Samples that an earlier request has forgotten already."""
-    seen: dict[str, str] = {}
+    seen: dict[Sample, str] = {}
     problems = []
     for each in forget:
-        shared = [
-            (row, seen[repr(sample)])
-            for row, sample in enumerate(each.samples, start=1)
-            if repr(sample) in seen
-        ]
+        shared = [(row, seen[sample]) for row, sample in enumerate(each.samples, start=1) if sample in seen]
         if shared:
             row, earlier = shared[0]
             problems.append(
@@ -171,7 +168,7 @@ def _overlaps(forget: Sequence[SampleSet]) -> list[Problem]:
                         f"row {row}.", "Take them out of the later one: they will be forgotten by then.")
             )  # fmt: skip
         for sample in each.samples:
-            seen.setdefault(repr(sample), each.source)
+            seen.setdefault(sample, each.source)
     return problems
 
 
