@@ -321,9 +321,9 @@ def make_texts(options: argparse.Namespace, data: Path) -> tuple[dict[str, Any],
         small = model.num_parameters() < 50_000_000
         rows = [tokenizer(text + tokenizer.eos_token) for texts in sets.values() for text in texts]
         arguments = TrainingArguments(
-            output_dir=str(data.parent / "teaching"), num_train_epochs=30 if small else 10, per_device_train_batch_size=8,
-            learning_rate=1e-3 if small else 1e-4, lr_scheduler_type="constant", save_strategy="no", report_to="none", seed=0,
-            use_cpu=True,
+            output_dir=str(data.parent / "teaching"), num_train_epochs=30 if small else 10,
+            learning_rate=1e-3 if small else 1e-4, per_device_train_batch_size=8, lr_scheduler_type="constant",
+            save_strategy="no", report_to="none", seed=0, use_cpu=True,
         )  # fmt: skip
 
         def collate(batch: list[Any]) -> dict[str, torch.Tensor]:

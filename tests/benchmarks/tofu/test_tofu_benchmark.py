@@ -141,8 +141,8 @@ def test_the_best_there_is_to_reach(benchmark):
     assert benchmark.best_score(quality, "answers") == 1.0
     assert benchmark.best_score({"forget_probability": Metric(0.9, 4)}, "probabilities") == 1.0
     assert benchmark.resolution(quality, "probabilities") == 0.3  # a factor of two of p
-    assert benchmark.resolution(quality, "answers") == 0.01
-    assert benchmark.resolution({"forget_probability": Metric(0.9, 4)}, "probabilities") == 0.01
+    assert benchmark.resolution(quality, "answers") == 0.02
+    assert benchmark.resolution({"forget_probability": Metric(0.9, 4)}, "probabilities") == 0.02
 
 
 def test_the_hash_follows_the_content(tmp_path, benchmark):
