@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # it loads torch, and logs are compared without
     from ..data.encoding import Encoder, Example
     from ..objectives.loss import Aim
 
-#: A fiftieth of a probability or a recall: less than the half-width of any interval that a request of 100 questions has.
+#: A fiftieth of a probability or a recall: with the few samples of a request less says nothing.
 RESOLUTION = 0.02
 
 
