@@ -29,6 +29,7 @@ from ..training.settings import Training
 from ..training.train import build_trainer
 from .attack import Attack, Curve, Measured, Subject, Variant
 from .benign import benign_questions
+from .settings import Budget
 
 #: A step at which less than this share of the utility is left is not one that an attacker would stop at.
 UTILITY_SHARE = 0.9
@@ -37,7 +38,7 @@ RANK, ALPHA = 16, 32
 #: Examples of unrelated questions, as many as in the published attack.
 BENIGN = 400
 #: Questions of the retain set by which the utility is measured, drawn by the seed.
-UTILITY_QUESTIONS = 50
+UTILITY_QUESTIONS: Mapping[Budget, int] = {"cheap": 16, "full": 50}
 
 #: What the model is trained on: one half of the forget set, all of it, the retain set, or unrelated questions.
 Material = Literal["half", "whole", "retain", "benign"]
@@ -198,7 +199,8 @@ class _Point:
 
     @classmethod
     def of(cls, model: Any, subject: Subject, measure: Callable[[Any], Measured]) -> _Point:
-        kept = Random(subject.seed).sample(list(subject.retain), min(UTILITY_QUESTIONS, len(subject.retain)))
+        questions = min(UTILITY_QUESTIONS[subject.budget], len(subject.retain))
+        kept = Random(subject.seed).sample(list(subject.retain), questions)
         losses = answer_losses(model, [item.example for item in kept], subject.encoder.pad_token_id)
         measured = measure(model)
         return cls(measured, _mean(measured[subject.lead]), _mean([loss.probability for loss in losses]))
