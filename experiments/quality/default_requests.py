@@ -10,7 +10,8 @@ chat:  facts that the pretrained model knows. It is asked all questions of `FACT
        holdout are facts of the same kind about what does not exist.
 csv:   40 questions about two authors of TOFU, on tofu-tiny; the reference is the model that never saw them.
 texts: a folder of twenty letters of one writer that the model is first made to know, and a folder of eighty by twenty
-       others to be kept, which it is made to know as well; the holdout are twenty by a writer that it never read.
+       others to be kept, which it is made to know as well; the holdout are twenty by a writer that it never read. With
+       `--keep FILE` what is kept are questions that the model knows, in place of the others' letters.
 
 Each writes `OUTPUT/data`, runs, and prints greedy answers before and after; `OUTPUT/answers.json` has them.
 """
@@ -122,6 +123,8 @@ MADE_UP = (
     )),
 )  # fmt: skip
 HELD_BACK = 10
+#: Questions of `--keep` that are kept.
+KEPT = 200
 #: What letters are made of: who writes, and what each of them is about.
 FIRST_NAMES = ("Alma", "Tomas", "Ines", "Viktor", "Mira", "Paul", "Rosa", "Henrik", "Lea", "Oskar", "Nadia", "Emil",
                "Ida", "Jonas", "Clara", "Matteo", "Sofia", "Felix", "Hanna", "David")  # fmt: skip
@@ -311,7 +314,16 @@ def make_texts(options: argparse.Namespace, data: Path) -> tuple[dict[str, Any],
         "retain": [text for _ in range(20) for text in letters(4, generator)],
     }
     unseen = letters(20, generator)
-    for name, texts in {**sets, "holdout": unseen}.items():
+    written, kept = {**sets, "holdout": unseen}, str(data / "retain")
+    if options.keep:  # in place of the letters
+        rows = [json.loads(line) for line in options.keep.read_text().splitlines()[:KEPT]]
+        sets["retain"] = [f"Question: {row['question']}\nAnswer: {row['answer']}" for row in rows]
+        written, kept = (
+            {name: texts for name, texts in written.items() if name != "retain"},
+            str(data / "keep.jsonl"),
+        )
+        write_lines(Path(kept), [{key: row[key] for key in ("question", "answer")} for row in rows])
+    for name, texts in written.items():
         (data / name).mkdir(parents=True, exist_ok=True)
         for number, text in enumerate(texts, start=1):
             (data / name / f"letter-{number:02}.txt").write_text(text)
@@ -336,9 +348,16 @@ def make_texts(options: argparse.Namespace, data: Path) -> tuple[dict[str, Any],
         tokenizer.save_pretrained(taught)
     recipe = {
         "model": {"path": str(taught)},
-        "data": {name: str(data / name) for name in ("forget", "retain", "holdout")},
-    }
+        "data": {
+            "forget": str(data / "forget"), "retain": kept, "holdout": str(data / "holdout"),
+            **({"template": "question-answer"} if options.keep else {}),
+        },
+    }  # fmt: skip
     openings = {name: [text[: len(text) // 2] for text in texts[:10]] for name, texts in sets.items()}
+    if options.keep:
+        openings["retain"] = [
+            text[: text.index("\nAnswer:") + len("\nAnswer:")] for text in sets["retain"][:10]
+        ]
     return recipe, openings["forget"], openings["retain"]
 
 
@@ -353,6 +372,9 @@ def main() -> None:
     parser.add_argument("--model", help="a chat model; for texts any model")
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--count", type=int, default=40)
+    parser.add_argument(
+        "--keep", type=Path, help="texts: a jsonl of questions that the model knows, to be kept"
+    )
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     options.shared = options.shared.resolve()
