@@ -51,7 +51,7 @@ def run(
     recipe = small_recipe(model_folder, data_folder)
     recipe["data"] = {name: str(folder / f"{name}.jsonl") for name in ("forget", "holdout")}
     recipe["data"]["retain"] = str(data_folder / "retain.jsonl")
-    recipe["adapter"] = {"initialization": "default", "rank": 2}
+    recipe["adapter"] = {"initialization": "default", "rank": 2, "alpha": 16}
     recipe["evaluation"] = {"max_new_tokens": 20}
     recipe["attacks"] = {"budget": "cheap"}
     said: list[str] = []
