@@ -392,13 +392,20 @@ def test_nothing_was_forgotten_of_what_was_only_guessed():
 
 
 def test_the_utility_is_the_one_that_the_runs_rule_used():
-    """A run that generates answers of the chosen epoch alone chose it by the utility that needs none."""
+    """A run that generates answers of the chosen epoch alone chose it by the utility that needs none.
+
+    But what the answers show to be lost is lost.
+    """
     after = figures(0.09, p=0.23, ks=0.07, utility=0.62)
     assert text(judge(evidence(after)), "Utility kept").startswith("Model utility: 0.640 before, 0.620 after")
     found = judge(evidence(after, utility="model_utility_teacher_forced"))
     assert text(found, "Utility kept").startswith(
         "Model utility without generated answers (teacher-forced): 0.740 before, 0.720 after"
     )
+    lost = figures(0.09, p=0.23, ks=0.07, utility=0.605)  # 94.5 % with the answers, 95.3 % without
+    found = judge(evidence(lost, utility="model_utility_teacher_forced"))
+    assert found.utility_kept is False
+    assert text(found, "Utility not kept").startswith("Model utility: 0.640 before, 0.605 after")
 
 
 def test_the_line_and_what_run_json_has_of_it():
