@@ -131,14 +131,20 @@ class Sizes:
 
 
 def run_row(
-    row: Row, rate: float | None, output: Path, shared: Path, models: Path | None, sizes: Sizes
+    row: Row,
+    rate: float | None,
+    output: Path,
+    shared: Path,
+    models: Path | None,
+    sizes: Sizes,
+    overrides: Sequence[str],
 ) -> None:
     """Make the row's run, and attack its model."""
     folder = output / row.name
     if (folder / FACTS).exists():
         return
     heavy = [each for each in starts.HEAVY if each != "adapter"]
-    starts.run(row, shared, models, output, rate, heavy)
+    starts.run(row, shared, models, output, rate, heavy, overrides=overrides)
     if starts.figures(folder) is None:
         return  # it handed over no model
     print(f"{row.name}: attacks", flush=True)
@@ -436,6 +442,7 @@ def main() -> None:
     parser.add_argument(
         "--rates", type=Path, help='JSON, as {"ihl default": 0.004}: these are not searched for'
     )
+    parser.add_argument("--set", nargs="+", default=[], help="of the recipe, such as tuning.trials=4")
     parser.add_argument("--light", action="store_true", help="100 questions, fewer samples and finetunings")
     parser.add_argument(
         "--only", default="0/1", help="K/N: every N-th row of a seed, beginning with the K-th"
@@ -458,7 +465,7 @@ def main() -> None:
         for row in made:
             rate = {**found_rates(options.output, options.bed), **given}.get(f"{row.objective} {row.start}")
             try:
-                run_row(row, rate, options.output, shared, options.models, sizes)
+                run_row(row, rate, options.output, shared, options.models, sizes, options.set)
             except Exception as error:  # a run that diverged is a result
                 print(f"{row.name}: {error}", flush=True)
         like = next((row for row in made if (options.output / row.name / FACTS).exists()), None)

@@ -121,8 +121,9 @@ def run(
     rate: float | None = None,
     heavy: Sequence[str] = HEAVY,
     generate: str = "never",
+    overrides: Sequence[str] = (),
 ) -> None:
-    """heavy: what is taken away of the run's folder afterwards"""
+    """heavy: what is taken away of the run's folder afterwards; overrides: of the recipe, `key.sub=value`"""
     folder, logs = output / row.name, output / "logs" / row.logs
     state = folder / "run.json"
     if state.exists() and json.loads(state.read_text())["state"] == "done":
@@ -132,7 +133,7 @@ def run(
         unlearn(folder / "recipe.yaml", output=folder, resume=True)
     else:
         shutil.rmtree(folder, ignore_errors=True)
-        unlearn(recipe(row, shared, models, logs, rate, generate), output=folder)
+        unlearn(recipe(row, shared, models, logs, rate, generate), overrides, output=folder)
     if not logs.exists():
         made = logs.with_name(f"{logs.name}.partial")
         made.mkdir(parents=True, exist_ok=True)
@@ -227,6 +228,7 @@ def main() -> None:
     parser.add_argument(
         "--generate", choices=("never", "chosen"), default="never", help="answers, of the chosen epoch"
     )
+    parser.add_argument("--set", nargs="+", default=[], help="of the recipe, such as tuning.trials=4")
     parser.add_argument("--only", default="0/1", help="K/N: every N-th run, beginning with the K-th")
     parser.add_argument("--write", type=Path, help="the JSON file of all figures; no run is started")
     options = parser.parse_args()
@@ -236,7 +238,14 @@ def main() -> None:
     first, step = (int(part) for part in options.only.split("/"))
     for row in list(rows(options))[first::step]:
         try:
-            run(row, options.shared.resolve(), options.models, options.output, generate=options.generate)
+            run(
+                row,
+                options.shared.resolve(),
+                options.models,
+                options.output,
+                generate=options.generate,
+                overrides=options.set,
+            )
         except Exception as error:  # a run that diverged is a result
             print(f"{row.name}: {error}", flush=True)
 
