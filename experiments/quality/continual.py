@@ -60,24 +60,32 @@ def questions_of(rows: list[dict[str, Any]], authors: range) -> list[dict[str, A
     return rows[QUESTIONS * authors.start : QUESTIONS * authors.stop]
 
 
-def make_data(tofu: Path, folder: Path, requests: list[range]) -> None:
-    """TOFU's folder with the forget sets `request1` …, and `kept`: every author that no request names."""
+def make_data(tofu: Path, folder: Path, requests: list[range], name: str = "request") -> None:
+    """TOFU's folder with the forget sets `request1` …, and `kept`: every author that no request names.
+
+    name: of the forget sets, before their numbers
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("retain_perturbed", "real_authors_perturbed", "world_facts_perturbed"):
-        (folder / f"{name}.json").write_text((tofu / f"{name}.json").read_text())
+    for other in ("retain_perturbed", "real_authors_perturbed", "world_facts_perturbed"):
+        (folder / f"{other}.json").write_text((tofu / f"{other}.json").read_text())
     full = read(tofu / "full.json")
     perturbed = read(tofu / "forget10_perturbed.json")
     named = {author for request in requests for author in request}
     for number, authors in enumerate(requests, start=1):
         rows = questions_of(full, authors)
-        write_rows(folder / f"request{number}.json", rows)
-        if authors.start in FORGET10:
-            place = range(authors.start - FORGET10.start, authors.stop - FORGET10.start)
-            known = questions_of(perturbed, place)
-        else:
-            known = [{**row, "perturbed_answer": others(full, place)} for place, row in enumerate(rows)]
+        write_rows(folder / f"{name}{number}.json", rows)
+        known = []
+        for author in authors:
+            if author in FORGET10:
+                place = author - FORGET10.start
+                known += questions_of(perturbed, range(place, place + 1))
+            else:
+                known += [
+                    {**row, "perturbed_answer": others(full, place)}
+                    for place, row in enumerate(questions_of(full, range(author, author + 1)))
+                ]
         assert [row["question"] for row in known] == [row["question"] for row in rows]
-        write_rows(folder / f"request{number}_perturbed.json", known)
+        write_rows(folder / f"{name}{number}_perturbed.json", known)
     kept = [
         row
         for author in range(AUTHORS)

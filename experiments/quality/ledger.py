@@ -3,11 +3,14 @@
     python experiments/quality/ledger.py --shared ../shared --output runs/ledger
     python experiments/quality/ledger.py --shared ../shared --output runs/ledger-look --requests 2
     python experiments/quality/ledger.py --output runs/ledger --write docs/results/ledger.md
+    python experiments/quality/ledger.py --output runs/ledger-anew --anew --defaults --rate 0.004
 
 Each request is five authors of TOFU (100 questions), the authors 150 to 199 in turn. `expunge.ledger.add` runs it on
 the model that the last one left, by the settings of docs/results/continual.md. After the last one request 3 is rolled
-back. The references saw the authors 150 to 179, so no figure against a reference is given: the forget sets are held
-against what retain90 makes of the authors that it never saw. One that was interrupted is gone on with.
+back. With `--anew` every request names the authors of those before as well, is run on the original in their place,
+and none is rolled back; `--defaults` leaves all settings but the rate open. The references saw the authors 150 to 179,
+so no figure against a reference is given: the forget sets are held against what retain90 makes of the authors that it
+never saw. One that was interrupted is gone on with.
 """
 
 from __future__ import annotations
@@ -53,12 +56,12 @@ answers.
 
 
 def recipe(options: argparse.Namespace, number: int) -> dict[str, Any]:
-    return {
+    made = {
         "model": {"path": str(options.shared / MODELS / "full")},
         "data": {
             "format": "tofu",
             "path": str(options.output / "data"),
-            "forget": f"request{number}",
+            "forget": f"{'upto' if options.anew else 'request'}{number}",
             "retain": "kept",
         },
         "adapter": {"initialization": "default", "rank": 8, "alpha": 16},
@@ -68,16 +71,19 @@ def recipe(options: argparse.Namespace, number: int) -> dict[str, Any]:
             "micro_batch_size": 16,
         },
         "evaluation": {"every": 5, "generate": "never", "samples": 100},
+        "attacks": {"budget": "none"},
     }  # fmt: skip
+    if options.defaults:
+        del made["adapter"], made["objective"]
+        made["training"] = {"learning_rate": options.rate}
+    return made
 
 
 def show(options: argparse.Namespace) -> None:
     starts = range(FIRST, FIRST + AUTHORS * 10, AUTHORS)
-    make_data(
-        options.shared / "data" / "tofu",
-        options.output / "data",
-        [range(start, start + AUTHORS) for start in starts],
-    )
+    tofu, data = options.shared / "data" / "tofu", options.output / "data"
+    make_data(tofu, data, [range(start, start + AUTHORS) for start in starts])
+    make_data(tofu, data, [range(FIRST, start + AUTHORS) for start in starts], "upto")
     key = options.output / "key"
     if not key.exists():
         make_key(key)
@@ -88,10 +94,10 @@ def show(options: argparse.Namespace) -> None:
         if ledger.count:
             sign_entry(ledger, ledger.count, key, None)  # where a kill came between the two
         if ledger.count < number:
-            add(ledger.path, recipe(options, number), key=key, resume=True)
+            add(ledger.path, recipe(options, number), key=key, anew=options.anew and number > 1, resume=True)
             seconds[str(number)] = time.perf_counter() - begun
             write_json(seconds_file, seconds)
-    if options.requests >= ROLLED_BACK and ledger.count == options.requests:
+    if not options.anew and options.requests >= ROLLED_BACK and ledger.count == options.requests:
         rollback(ledger.path, str(ROLLED_BACK), key=key)
     sign_entry(ledger, ledger.count, key, None)
     unseen = options.output / "unseen.json"
@@ -137,7 +143,8 @@ def tables(options: argparse.Namespace) -> list[str]:
     failed = sum(check.holds is False for check in checks)
     unseen = read_json(options.output / "unseen.json")["probability"]
     return [
-        f"N = 100 questions a request, learning rate {options.rate:g}, λ = {options.weight:g}. {machine['processor']}, "
+        f"N = 100 questions a request, learning rate {options.rate:g}, "
+        f"{'else the defaults' if options.defaults else f'λ = {options.weight:g}'}. {machine['processor']}, "
         f"{machine['cores']} cores, {machine['threads']} thread; {sum(seconds) / len(seconds):.0f} s a request "
         f"beside other jobs. retain90 gives the answers of forget10, which it never saw, the probability {unseen:.3f}.",
         "",
@@ -166,6 +173,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, choices=range(1, 11), default=10, metavar="1…10")
     parser.add_argument("--rate", type=float, default=5e-3)
     parser.add_argument("--weight", type=float, default=2.0, help="of the retain loss")
+    parser.add_argument("--anew", action="store_true", help="every request in the place of those before")
+    parser.add_argument("--defaults", action="store_true", help="no settings but the rate")
     parser.add_argument(
         "--write", type=Path, help="the page whose tables are made anew, and its JSON; runs nothing"
     )

@@ -17,7 +17,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from expunge import storage
+from expunge import storage, unlearn
 from expunge.adapters.loading import load_model
 from expunge.cli import main
 from expunge.data.encoding import Encoder
@@ -398,6 +398,61 @@ def test_a_forget_set_that_has_changed_since_is_not_attested(
     with pytest.raises(InputError, match="it has changed since"):
         attest(run, key.with_suffix(""))
     assert not (run / "attestation").exists()
+
+
+# --- in the place of earlier requests
+
+
+def test_a_request_anew_is_a_run_on_the_original_and_replaces_those_that_it_contains(
+    finished: LedgerFolder,
+    recipes: list[dict[str, Any]],
+    model_folder: Path,
+    key: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ledger = LedgerFolder(shutil.copytree(finished.path.with_name("after the second"), tmp_path / "ledger"))
+    both = tmp_path / "both.jsonl"
+    both.write_text("".join(Path(recipe["data"]["forget"]).read_text() for recipe in recipes))
+    recipe = {**recipes[0], "data": {**recipes[0]["data"], "forget": str(both)}}
+    entry = add(ledger.path, recipe, identifier="A-3", key=key.with_suffix(""), anew=True)
+    assert "in the place of requests 1, 2" in capsys.readouterr().err
+    assert (entry.replaces, entry.active) == ([1, 2], [3])
+    alone = unlearn(recipe, output=tmp_path / "alone")
+    assert (alone.path / "adapter" / WEIGHTS).read_bytes() == (ledger.run(3).adapter / WEIGHTS).read_bytes()
+    base = AutoModelForCausalLM.from_pretrained(model_folder)
+    handed_over = logits(PeftModel.from_pretrained(base, str(ledger.adapter)))
+    torch.testing.assert_close(handed_over, stacked(model_folder, [ledger.run(3).adapter]), rtol=0, atol=1e-5)
+    model = load_model(Model(path=str(model_folder), adapters=[str(ledger.run(3).adapter)]))
+    for number in (1, 2):
+        expected = probability(model, recipes[number - 1]["data"]["forget"], model_folder)
+        assert entry.forget_sets[number]["forget_probability"].value == pytest.approx(expected, rel=1e-4)
+    assert not failures(verify_ledger(ledger.path, key))
+    with pytest.raises(InputError, match="its data are among those of request 3"):
+        rollback(ledger.path, "A-1")
+
+
+def test_what_a_request_anew_does_not_contain_stays_beneath(
+    finished: LedgerFolder, recipes: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = LedgerFolder(shutil.copytree(finished.path.with_name("after the second"), tmp_path / "ledger"))
+    lines = [Path(recipe["data"]["forget"]).read_text().splitlines(keepends=True) for recipe in recipes]
+
+    def asking(rows: list[str]) -> dict[str, Any]:
+        (tmp_path / "rows.jsonl").write_text("".join(rows))
+        return {**recipes[0], "data": {**recipes[0]["data"], "forget": str(tmp_path / "rows.jsonl")}}
+
+    with pytest.raises(InputError, match="1 of the 6 samples of request 1 are not in it; 6 of the 6"):
+        add(ledger.path, asking(lines[0][1:]), anew=True)
+    assert not ledger.pending_file.exists()
+    recipe = asking([*lines[1], *lines[0][1:]])
+    with killed_at(monkeypatch, "requests/0003/run.json", before=False):
+        add(ledger.path, recipe, anew=True)
+    entry = add(ledger.path, recipe, resume=True)
+    assert (entry.replaces, entry.active) == ([2], [1, 3])
+    origin = read_json(ledger.run(3).adapter / "base_fingerprint.json")
+    after_first = read_json(ledger.run(2).adapter / "base_fingerprint.json")
+    assert origin["fingerprint"] == after_first["fingerprint"]
 
 
 # --- what is refused

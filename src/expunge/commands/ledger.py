@@ -45,6 +45,10 @@ def add(
     field: Fields = None,
     key: Key = None,
     operator: Operator = None,
+    anew: Annotated[
+        bool,
+        typer.Option("--anew", help="in the place of the earlier requests whose data the recipe names too"),
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted request")] = False,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
@@ -61,6 +65,7 @@ def add(
             fields=_fields(field) or None,
             key=key,
             operator=operator,
+            anew=anew,
             resume=resume,
         )
     if entry.facts is not None and entry.facts.verdict is not None:
@@ -170,9 +175,16 @@ def _outcome(entry: Entry, entries: list[Entry]) -> str:
     if entry.facts is None:
         assert entry.rolled_back is not None
         return f"Request {entry.rolled_back} ({entries[entry.rolled_back - 1].id}) is left out.{share}"
-    later = "" if entry.ended or entry.number in entries[-1].active else " Rolled back."
+    later = "" if entry.ended or entry.number in entries[-1].active else f" {_left_out(entry, entries)}"
+    instead = f" In the place of {', '.join(map(str, entry.replaces))}." if entry.replaces else ""
     verdict = entry.facts.verdict.headline if entry.facts.verdict else "No verdict."
-    return f"{entry.facts.forget_set.samples} samples. {verdict}{share}{later}"
+    return f"{entry.facts.forget_set.samples} samples. {verdict}{instead}{share}{later}"
+
+
+def _left_out(entry: Entry, entries: list[Entry]) -> str:
+    """Why a request's adapter is no longer in the model."""
+    by = next((each.number for each in entries if entry.number in each.replaces), None)
+    return f"Replaced by {by}." if by else "Rolled back."
 
 
 def _print_entry(entry: Entry, entries: list[Entry]) -> None:

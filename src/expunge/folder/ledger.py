@@ -39,13 +39,14 @@ class Identity(Record):
 
 
 class Pending(Record):
-    """`pending.json`. recipe: SHA-256 of the resolved recipe that was given"""
+    """`pending.json`. recipe: SHA-256 of the resolved recipe that was given; replaces: as of the entry"""
 
     number: Number
     id: str
     received: str
     fields: dict[str, str]
     recipe: Digest
+    replaces: list[Number] = Field(default_factory=list)
 
 
 class Kept(Utility):
@@ -62,6 +63,7 @@ class Entry(Record):
     facts:       of a request; a rollback has none
     given:       SHA-256 of the recipe as it was given, resolved
     rolled_back: of a rollback, the number of the request whose adapter is left out
+    replaces:    the requests whose forget sets this one's contains, and whose adapters its own takes the place of
     ended:       how a request ended that left no adapter
     active:      the requests whose adapters the model has from now on, in their order
     forget_sets: the figures of every request's forget set on that model, by its number
@@ -82,6 +84,7 @@ class Entry(Record):
     facts: Facts | None = None
     given: Digest | None = None
     rolled_back: Number | None = None
+    replaces: list[Number] = Field(default_factory=list)
     ended: str | None = None
     active: list[Number]
     forget_sets: dict[Number, dict[str, Measured]]

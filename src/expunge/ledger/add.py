@@ -46,6 +46,7 @@ def add(
     fields: Mapping[str, str] | None = None,
     key: Path | None = None,
     operator: str | None = None,
+    anew: bool = False,
     resume: bool = False,
 ) -> Entry:
     """Run a request in the ledger `folder`, which is made where it is not there, and append its entry.
@@ -55,6 +56,8 @@ def add(
     received:   when it came, as ISO 8601; now if None
     fields:     what else is to be noted. No text of the data
     key:        private key by which the entry is attested at once
+    anew:       run it in the place of the requests whose forget sets the recipe's contains, on the model without their
+                adapters: nothing that they have done to it is left, neither forgetting nor loss
     resume:     go on with a request that was interrupted; where none was, it is begun, and where it is over, that is
                 said
 
@@ -75,15 +78,23 @@ def add(
             return before
         check_signing(ledger, key)
         if pending is None:
-            pending = _begin(ledger, entries, wanted, digest, identifier, received, dict(fields or {}))
+            asked = Pending(
+                number=len(entries) + 1,
+                id=identifier or f"request-{len(entries) + 1}",
+                received=received or now(),
+                fields=dict(fields or {}),
+                recipe=digest,
+            )
+            pending = _begin(ledger, entries, wanted, asked, anew)
         elif not resume:
             raise InputError(
                 Problem(str(ledger.path), f"request {pending.number} ({pending.id}) was begun and is not over.",
                         "Go on with it by --resume, or delete pending.json and its folder in requests/ to give it up.")
             )  # fmt: skip
         else:
-            _check_same(ledger, pending, digest, identifier, received, fields)
-        say(f"Request {pending.number} ({pending.id})")
+            _check_same(ledger, pending, digest, identifier, received, fields, anew)
+        instead = f", in the place of {_numbers(pending.replaces)}" if pending.replaces else ""
+        say(f"Request {pending.number} ({pending.id}){instead}")
         _add(ledger, entries, wanted, pending)
         ledger.settle()
         sign_entry(ledger, pending.number, key, operator)
@@ -130,33 +141,56 @@ def _digest(recipe: Recipe) -> str:
 
 
 def _begin(
-    ledger: LedgerFolder,
-    entries: Sequence[Entry],
-    recipe: Recipe,
-    digest: str,
-    identifier: str | None,
-    received: str | None,
-    fields: dict[str, str],
+    ledger: LedgerFolder, entries: Sequence[Entry], recipe: Recipe, asked: Pending, anew: bool
 ) -> Pending:
     """Write down what was asked, once the recipe's input has been read without a mistake."""
-    number = len(entries) + 1
-    identifier = identifier or f"request-{number}"
-    if identifier.isdecimal():
+    if asked.id.isdecimal():
         raise InputError(
             Problem("--id", "it could be taken for the number of an entry.", "Give it a letter.")
         )
-    if identifier in [entry.id for entry in entries]:
+    if asked.id in [entry.id for entry in entries]:
         raise InputError(
-            Problem("--id", f"the ledger has a request {identifier!r} already.", "Give it another.")
+            Problem("--id", f"the ledger has a request {asked.id!r} already.", "Give it another.")
         )
     inputs = Inputs(recipe)
-    if inputs.data.retain is not None and entries:
-        _check_retain(ledger, entries[-1].active, inputs.data.retain)
+    active = entries[-1].active if entries else []
+    if inputs.data.retain is not None:
+        _check_retain(ledger, active, inputs.data.retain)
+    if anew:
+        asked = asked.model_copy(update={"replaces": _contained(ledger, active, inputs.data.forget)})
     if not ledger.exists:
         ledger.create(str(uuid.uuid4()), now())
-    pending = Pending(number=number, id=identifier, received=received or now(), fields=fields, recipe=digest)
-    ledger.begin(pending, make_salt())
-    return pending
+    ledger.begin(asked, make_salt())
+    return asked
+
+
+def _contained(ledger: LedgerFolder, active: Sequence[int], forget: SampleSet) -> list[int]:
+    """The requests all of whose forget sets are in this one. Raises `InputError` where there is none."""
+    given, contained, others = set(forget.samples), [], []
+    for number in active:
+        try:
+            samples = forget_samples(ledger.run(number))
+        except InputError:
+            others.append(f"that of request {number} can no longer be read")
+            continue
+        missing = sum(sample not in given for sample in samples)
+        if missing:
+            others.append(f"{missing} of the {len(samples)} samples of request {number} are not in it")
+        else:
+            contained.append(number)
+    if not contained:
+        raise InputError(
+            Problem("--anew", "the recipe's forget set contains that of no earlier request"
+                    f"{': ' + '; '.join(others) if others else ''}.",
+                    "Put what earlier requests asked to be forgotten into data.forget too, or leave --anew out.")
+        )  # fmt: skip
+    for reason in others:
+        say(f"  its adapter stays beneath: {reason}")
+    return contained
+
+
+def _numbers(requests: Sequence[int]) -> str:
+    return f"request{'s' if len(requests) > 1 else ''} {', '.join(map(str, requests))}"
 
 
 def _check_retain(ledger: LedgerFolder, active: Sequence[int], retain: SampleSet) -> None:
@@ -187,6 +221,7 @@ def _check_same(
     identifier: str | None,
     received: str | None,
     fields: Mapping[str, str] | None,
+    anew: bool,
 ) -> None:
     differing = [
         name
@@ -195,6 +230,7 @@ def _check_same(
             ("--id", pending.id, identifier),
             ("--received", pending.received, received),
             ("--field", pending.fields, dict(fields) if fields else None),
+            ("--anew", bool(pending.replaces), anew or None),
         )
         if given is not None and then != given
     ]
@@ -208,6 +244,7 @@ def _check_same(
 def _add(ledger: LedgerFolder, entries: Sequence[Entry], recipe: Recipe, pending: Pending) -> None:
     number = pending.number
     active = entries[-1].active if entries else []
+    beneath = [each for each in active if each not in pending.replaces]
     run = ledger.run(number)
     recipe = recipe.model_copy(update={"name": pending.id, "output": str(run.path), "export": ["adapter"]})
     inputs = Inputs(recipe)
@@ -216,16 +253,16 @@ def _add(ledger: LedgerFolder, entries: Sequence[Entry], recipe: Recipe, pending
         entry.utility for entry in entries if entry.utility and entry.utility.measured_on == measured_on
     ]
     earliest = comparable[0] if comparable else None
-    beneath = with_adapters(recipe.model, ledger, active)
     run_recipe(
-        recipe.model_copy(update={"model": beneath}),
+        recipe.model_copy(update={"model": with_adapters(recipe.model, ledger, beneath)}),
         resume=True,
         original_utility=earliest.original if earliest else None,
     )
     run.reload()
-    _check_base(ledger, entries, run)
+    if not beneath:
+        _check_base(ledger, entries, run)
     if not run.state.ended:
-        active = [*active, number]
+        active = [*beneath, number]
     requests = [entry.number for entry in entries if entry.kind == "request"]
     measurable, unmeasured = readable(ledger, requests)
     again = Remeasured(ledger, active, recipe.model, run)
@@ -249,6 +286,7 @@ def _add(ledger: LedgerFolder, entries: Sequence[Entry], recipe: Recipe, pending
             done=now(),
             fields=pending.fields,
             given=pending.recipe,
+            replaces=[] if run.state.ended else pending.replaces,
             facts=facts.model_copy(update={"verdict": verdict_on(run, utility)}),
             ended=run.state.ended,
             active=active,
@@ -304,9 +342,9 @@ def _measured_on(recipe: Recipe, inputs: Inputs) -> str:
 
 
 def _check_base(ledger: LedgerFolder, entries: Sequence[Entry], run: RunFolder) -> None:
-    """Raise `InputError` for a request on another model. Where an adapter lies beneath, it has been refused before."""
+    """Raise `InputError` for a request on another model; where an adapter lies beneath, loading it says so."""
     first = next((entry for entry in entries if entry.facts), None)
-    if first is None or (entries and entries[-1].active):
+    if first is None:
         return
     theirs = first.facts.base.fingerprint if first.facts else ""
     if theirs != run.state.model.fingerprint:

@@ -57,6 +57,8 @@ def _rollback(
         reason = "is no request" if left_out.kind == "rollback" else "has no adapter in the model any more"
         if left_out.ended:
             reason = f"left no adapter: {left_out.ended}"
+        if taken := [entry.number for entry in entries if left_out.number in entry.replaces]:
+            reason = f"has no adapter of its own any more: its data are among those of request {taken[-1]}"
         raise InputError(
             Problem(str(ledger.path), f"entry {left_out.number} ({left_out.id}) {reason}.",
                     f"Name one of those that have: {', '.join(map(str, before.active)) or 'there is none'}.")
