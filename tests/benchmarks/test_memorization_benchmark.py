@@ -130,7 +130,7 @@ def test_metrics_by_hand():
 
 
 def test_to_go_beyond_what_was_never_seen_is_no_better():
-    """Nearer to the reference, else to the holdout, is better, from either side: |0.7 − 0.2|, |0.1 − 0.2|, …"""
+    """Nearer to the reference, else to the holdout before, is better, from either side: |0.7 − 0.2|, |0.1 − 0.2|, …"""
 
     def log(*sets: tuple[str, tuple[float, ...]]) -> EvaluationLog:
         return EvaluationLog("memorization", "1", False, {
@@ -142,15 +142,29 @@ def test_to_go_beyond_what_was_never_seen_is_no_better():
     reference = log(("forget", (0.3, 0.1)))
     holdout = ("holdout", (0.4, 0.2, 0.6))
 
-    def score(*sets: tuple[str, tuple[float, ...]], reference: EvaluationLog | None = None) -> float:
-        return benchmark.forget_score(benchmark.metrics(log(*sets), reference))
+    def score(
+        *sets: tuple[str, tuple[float, ...]],
+        reference: EvaluationLog | None = None,
+        before: EvaluationLog | None = None,
+    ) -> float:
+        return benchmark.forget_score(benchmark.all_metrics(log(*sets), reference, before))
 
     assert score(("forget", (0.9, 0.5)), reference=reference) == pytest.approx(0.5)
     assert score(("forget", (0.15, 0.05)), reference=reference) == pytest.approx(0.9)
     assert score(("forget", (0.9, 0.5)), holdout) == pytest.approx(0.7)
     assert score(("forget", (0.15, 0.05)), holdout) == pytest.approx(0.7)
     assert score(("forget", (0.9, 0.5))) == pytest.approx(0.3)
-    found = benchmark.metrics(log(("forget", (0.9, 0.5)), holdout))["forget_distance"]
+    # What unlearning has spoilt of the holdout, from 0.4 to 0.05, is no aim.
+    before, spoilt = log(("forget", (0.9, 0.9)), holdout), ("holdout", (0.05, 0.05, 0.05))
+    assert score(("forget", (0.05, 0.05)), spoilt, before=before) == pytest.approx(0.65)
+    assert score(("forget", (0.4, 0.3)), spoilt, before=before) == pytest.approx(0.95)
+    both = log(("forget", (0.3, 0.1)), holdout)
+    assert score(("forget", (0.4, 0.3)), spoilt, before=before, reference=both) == pytest.approx(0.85)
+    assert benchmark.beyond(log(("forget", (0.4, 0.3)), spoilt), None, before) is True
+    assert benchmark.beyond(log(("forget", (0.5, 0.4)), spoilt), None, before) is False
+    assert benchmark.beyond(log(("forget", (0.4, 0.3)), spoilt), reference, before) is False
+    assert benchmark.beyond(log(("forget", (0.5, 0.4))), None, None) is None
+    found = benchmark.all_metrics(log(("forget", (0.9, 0.5)), holdout), None)["forget_distance"]
     assert found.n == 2
     assert found.low < found.value < found.high
 

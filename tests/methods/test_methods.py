@@ -287,10 +287,10 @@ class TestRetrain:
             Candidate(3, 1.0, 0.8),
             Candidate(4, 5.0, 0.7),
         ]
-        assert method.choose(candidates, 0.8) == Choice(3, qualified=True)
-        assert method.choose(candidates, 0.9) == Choice(3, qualified=False)
+        assert method.choose(candidates, 0.8, 0.02) == Choice(3, qualified=True)
+        assert method.choose(candidates, 0.9, 0.02) == Choice(3, qualified=False)
         without = [Candidate(1, 9.0, math.nan), Candidate(2, 1.0, math.nan)]
-        assert method.choose(without, math.nan) == Choice(2, qualified=True)
+        assert method.choose(without, math.nan, 0.02) == Choice(2, qualified=True)
 
     def test_the_card_claims_no_adapter(self, retrain: expunge.Run, beginning: Path) -> None:
         card = (retrain.path / "README.md").read_text()

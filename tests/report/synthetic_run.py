@@ -11,9 +11,9 @@ from safetensors.numpy import save_file
 from scipy.stats import ks_2samp
 from synthetic_attacks import attacks
 
+from expunge.benchmarks.tofu.metrics import forget_log_ratios
 from expunge.evaluation.log import EvaluationLog
 from expunge.evaluation.metric import mean_with_interval
-from expunge.report.evidence import forget_log_ratios
 
 #: Occurs in every text of the evaluation logs, and in fields of run.json that the format does not know.
 MARKER = "Basil Mahfouz Al-Kuwaiti"

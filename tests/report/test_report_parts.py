@@ -10,12 +10,11 @@ import pytest
 from synthetic_run import write_run
 
 from expunge.benchmarks.measures import in_order, label
-from expunge.benchmarks.tofu.metrics import shift
+from expunge.benchmarks.tofu.metrics import forget_log_ratios, shift
 from expunge.errors import InputError
 from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
 from expunge.folder.run import RunFolder
 from expunge.report import write_report
-from expunge.report.evidence import forget_log_ratios
 from expunge.report.glossary import glossary
 from expunge.report.importance_map import importance_by_layer, importance_map
 from expunge.report.quantities import count, duration, interval, number, size

@@ -29,6 +29,21 @@ def test_where_none_keeps_it_the_most_useful_is_taken_and_marked() -> None:
     assert choose(epochs, original_utility=0.9) == Choice(2, qualified=False)
 
 
+def test_of_epochs_that_cannot_be_told_apart_the_most_useful() -> None:
+    epochs = [
+        Candidate(1, 0.80, 0.99),
+        Candidate(2, 0.885, 0.98),
+        Candidate(3, 0.90, 0.96),
+        Candidate(4, 0.89, 0.94),
+    ]
+    assert choose(epochs, 1.0, 0.02) == Choice(2, qualified=True)
+    assert choose(epochs, 1.0, 0.01) == Choice(
+        3, qualified=True
+    )  # 0.885 is worse; the fourth keeps too little
+    assert choose(epochs, 1.0) == Choice(3, qualified=True)
+    assert choose([Candidate(1, 0.5, math.nan), Candidate(2, 0.49, math.nan)], math.nan, 0.02).epoch == 1
+
+
 def test_the_first_of_equals_and_no_utility_to_measure() -> None:
     assert choose([Candidate(1, -1.0, 1.0), Candidate(2, -1.0, 1.0)], 1.0).epoch == 1
     unmeasured = [Candidate(1, 0.2, math.nan), Candidate(2, 0.9, math.nan)]

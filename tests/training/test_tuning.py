@@ -39,12 +39,17 @@ def test_micro_batches_of_one_s_own_divide_the_batch() -> None:
     assert Training(batch_size=6).plan(64).micro_batch_size == 3
 
 
-def searched(first: float, border: float, trials: int = 20, peak: float = math.inf) -> list[float]:
-    """The rates that are tried where those up to `border` keep the utility, and forgetting is best at `peak`."""
+def searched(
+    first: float, border: float, trials: int = 20, peak: float = math.inf, known: bool = False
+) -> list[float]:
+    """The rates that are tried where those up to `border` keep the utility, and forgetting is best at `peak`.
+
+    known: whether a trial says on which side of the peak it is
+    """
     tried: list[Tried] = []
     while len(tried) < trials and (rate := next_rate(first, tried)) is not None:
         score = -abs(math.log(rate / peak)) if math.isfinite(peak) else rate
-        tried.append(Tried(rate, score if rate <= border else None))
+        tried.append(Tried(rate, score if rate <= border else None, rate > peak if known else None))
     return [trial.learning_rate for trial in tried]
 
 
@@ -75,10 +80,18 @@ def test_where_forgetting_goes_too_far_the_search_turns() -> None:
     assert searched(1e-3, 1.0, 6, peak=2e-4) == [1e-3, 2e-3, 5e-4, 2.5e-4, 1.25e-4, 3.54e-4]
 
 
+def test_a_trial_that_says_that_it_went_too_far_is_not_followed_by_a_higher_one() -> None:
+    # as above, but 2.83 lies beyond the peak, so nothing above it is tried; 2.83 / 2.38 is under 1.2
+    assert searched(1e-3, 1.0, peak=2.6e-3, known=True) == [1e-3, 2e-3, 4e-3, 2.83e-3, 2.38e-3]
+    # √(1.25·2.5) = 1.77, on the other side; √(1.77·2.5) = 2.1
+    assert searched(1e-3, 1.0, peak=2e-4, known=True) == [1e-3, 5e-4, 2.5e-4, 1.25e-4, 1.77e-4, 2.1e-4]
+
+
+@pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("peak", [3e-4, 1.7e-3, 6e-3])
-def test_the_best_rate_is_met_from_any_start(peak: float) -> None:
+def test_the_best_rate_is_met_from_any_start(peak: float, known: bool) -> None:
     for first in (2e-4, 2e-3, 2e-2):
-        rates = searched(first, 1.0, 60, peak)
+        rates = searched(first, 1.0, 60, peak, known)
         nearest = min(rates, key=lambda rate: abs(math.log(rate / peak)))
         assert max(nearest / peak, peak / nearest) <= 1.2
 

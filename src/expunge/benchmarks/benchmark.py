@@ -125,9 +125,23 @@ class Benchmark(ABC):
     def metrics(self, log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
         """Metrics of `log`; `reference` is the log of a model that never saw the forget set."""
 
-    def all_metrics(self, log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
-        """The benchmark's own metrics, and for every set those that users' packages have added."""
+    def all_metrics(
+        self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None = None
+    ) -> dict[str, Metric]:
+        """The benchmark's own metrics, and for every set those that users' packages have added.
+
+        before: the log of the original model, where `log` is of one that has unlearned
+        """
         return with_added(self.metrics(log, reference), log.sets)
+
+    def beyond(
+        self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
+    ) -> bool | None:
+        """Whether the forget set is less likely to the model of `log` than what was never seen, rather than more.
+
+        None where nothing says so: then nobody knows on which side of its aim a model is.
+        """
+        return None
 
     @abstractmethod
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:

@@ -33,9 +33,15 @@ def reporting_part(log: EvaluationLog, seed: int) -> EvaluationLog | None:
     return _every_other(log, (seed + 1) % 2) if questions(log) >= FEWEST_TO_HALVE else None
 
 
-def score_of(benchmark: Benchmark, log: EvaluationLog, reference: EvaluationLog | None, aims: Aim) -> float:
+def score_of(
+    benchmark: Benchmark,
+    log: EvaluationLog,
+    reference: EvaluationLog | None,
+    before: EvaluationLog | None,
+    aims: Aim,
+) -> float:
     """The benchmark's score of a log, or of a part of one against the same part of the reference's."""
-    return benchmark.score(benchmark.all_metrics(log, reference), aims)
+    return benchmark.score(benchmark.all_metrics(log, reference, before), aims)
 
 
 def _every_other(log: EvaluationLog, first: int) -> EvaluationLog:

@@ -155,6 +155,8 @@ class Trial(Record):
     left:         before its last epoch, since nothing was to be expected of it; stopped says why
     best_epoch, forget_score, utility, qualified: of the epoch that would be chosen; no epoch where the first one
                   diverged. The forget score is that of the questions by which trials are compared
+    beyond:       whether that epoch has forgotten more than what was never seen, rather than less; None where nothing
+                  says so
     """
 
     learning_rate: Annotated[StrictFloat, Field(gt=0)]
@@ -166,6 +168,7 @@ class Trial(Record):
     forget_score: StrictFloat | None = None
     utility: StrictFloat | None = None
     qualified: StrictBool = False
+    beyond: StrictBool | None = None
 
 
 class TuningFacts(Record):
@@ -202,7 +205,7 @@ class TrainingFacts(Record):
     best_epoch: Count | None
     futile: Futile | None = None
     aims: Literal["probabilities", "answers"] = "probabilities"
-    choose: Literal["best", "last"] = "best"
+    choose: Literal["useful", "best", "last"] = "best"
     qualified: StrictBool
     utility_floor: Annotated[StrictFloat, Field(gt=0, le=1)]
     stopped: str | None

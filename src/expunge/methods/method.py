@@ -80,10 +80,12 @@ class Method(ABC):
         """Within the block the model that users get, to be measured and exported."""
         yield trained
 
-    def choose(self, candidates: Sequence[Candidate], original_utility: float) -> Choice:
-        """The epoch whose model is handed over."""
-        rule = last if self.recipe.stopping.choose == "last" else choose
-        return rule(candidates, original_utility)
+    def choose(self, candidates: Sequence[Candidate], original_utility: float, resolution: float) -> Choice:
+        """The epoch whose model is handed over. resolution: forget scores no further apart are equally good"""
+        rule = self.recipe.stopping.choose
+        if rule == "last":
+            return last(candidates, original_utility)
+        return choose(candidates, original_utility, resolution if rule == "useful" else 0.0)
 
     def export(self, model: Any, tokenizer: Any, folder: RunFolder) -> int | None:
         """Write the forms that the recipe asks for; returns the adapter's size in bytes, None where there is none.

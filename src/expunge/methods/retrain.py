@@ -59,7 +59,7 @@ class Retrain(Method):
     def objective(self) -> Objective:
         return Objective([Term(retain_losses["nll"], "retain")])
 
-    def choose(self, candidates: Sequence[Candidate], original_utility: float) -> Choice:
+    def choose(self, candidates: Sequence[Candidate], original_utility: float, resolution: float) -> Choice:
         """The epoch with the highest utility, the last of equals: none of them has seen the forget set."""
         if math.isnan(candidates[-1].utility):
             return Choice(candidates[-1].epoch, qualified=True)

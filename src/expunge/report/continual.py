@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmarks.measures import AS_REFERENCE, AS_UNSEEN, declared, in_order, label, phrase
-from ..benchmarks.tofu.metrics import shift
+from ..benchmarks.tofu.metrics import forget_log_ratios, shift
 from ..evaluation.metric import Metric
 from ..folder.requests import ContinualFolder
 from ..folder.state import ContinualState
@@ -21,7 +21,6 @@ from .evidence import (
     Finding,
     Forgetting,
     Tone,
-    forget_log_ratios,
     lower,
     rule_utility,
     upper,

@@ -7,11 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..benchmarks.measures import preferred
-from ..benchmarks.tofu.metrics import Shift, log_truth_ratios
-from ..evaluation.log import EvaluationLog
+from ..benchmarks.tofu.metrics import Shift
 from ..evaluation.metric import Metric
 from ..folder.state import AttackFacts, Ended
 from ..training.selection import Futile
@@ -106,12 +103,6 @@ def rule_utility(recorded: str | None, *sides: Collection[str]) -> str | None:
     if recorded is not None and all(recorded in side for side in sides):
         return recorded
     return next(iter(preferred("utility", *sides)), None)
-
-
-def forget_log_ratios(log: EvaluationLog) -> np.ndarray:
-    """log R of every forget question with wrong answers (see `log_truth_ratios`), (n,) fp64; n = 0 without any."""
-    records = [record for record in log.sets.get("forget", []) if record.perturbed]
-    return log_truth_ratios(records, log.data.get("truth_ratio") or "geometric")
 
 
 def lower(metric: Metric) -> float:

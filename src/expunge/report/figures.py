@@ -14,11 +14,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ..benchmarks.measures import phrase
+from ..benchmarks.tofu.metrics import forget_log_ratios
 from ..evaluation.metric import Metric
 from ..folder.run import STAGES, RunFolder
 from ..folder.state import StepRow
 from ..training.selection import UTILITY_SHARE
-from .evidence import SIGNIFICANCE, forget_log_ratios, rule_utility
+from .evidence import SIGNIFICANCE, rule_utility
 from .quantities import count, number
 from .svg import COLOURS, WIDTH, render, style
 

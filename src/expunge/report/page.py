@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from ..benchmarks.tofu.metrics import shift
+from ..benchmarks.tofu.metrics import forget_log_ratios, shift
 from ..folder.run import RunFolder, read_run_folder
 from ..storage import write_text
 from ..training.selection import UTILITY_SHARE
@@ -18,7 +18,7 @@ from . import quantities
 from .attack_bars import attack_bars, variant_rows
 from .attack_curves import attack_curves
 from .deliverable import deliverable
-from .evidence import Evidence, forget_log_ratios
+from .evidence import Evidence
 from .figures import loss_curves, truth_ratio_distributions, utility_against_forgetting
 from .glossary import glossary
 from .importance_map import importance_map

@@ -78,6 +78,9 @@ def forget_log(
     if rest is not None:
         sets = {name: records or rest.get(name, records) for name, records in log.sets.items()}
         log = replace(log, sets=sets, data=benchmark.data)
-    reference = run.evaluation("reference")
-    log.metrics = benchmark.all_metrics(log, benchmark.read_log(reference) if reference.exists() else None)
+    reference, before = (
+        benchmark.read_log(file) if file.exists() else None
+        for file in (run.evaluation("reference"), run.evaluation("before"))
+    )
+    log.metrics = benchmark.all_metrics(log, reference, before)
     return log

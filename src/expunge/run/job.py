@@ -231,12 +231,28 @@ class Job(Inputs):
         process."""
         if not self.main_process:
             return log
-        log.metrics = self.benchmark.all_metrics(log, log if name == "reference" else self.reference_log)
+        reference = log if name == "reference" else self.reference_log
+        log.metrics = self.benchmark.all_metrics(
+            log, reference, None if name == "before" else self.original_log
+        )
         (folder or self.folder).write_log(name, log)
         return log
 
     @property
     def reference_log(self) -> EvaluationLog | None:
         """The log of the model that never saw the forget set, once it is there."""
-        file = self.folder.evaluation("reference")
+        return self._log("reference")
+
+    @property
+    def resolution(self) -> float:
+        """Forget scores that are no further apart are equally good."""
+        return self.benchmark.resolution(self.folder.metrics("before"), self.objective.aims)
+
+    @property
+    def original_log(self) -> EvaluationLog | None:
+        """The log of the model before it is trained, once it is there."""
+        return self._log("before")
+
+    def _log(self, name: str) -> EvaluationLog | None:
+        file = self.folder.evaluation(name)
         return self.benchmark.read_log(file) if file.exists() else None

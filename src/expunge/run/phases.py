@@ -119,7 +119,7 @@ def _check_thresholds(job: Job, before: EvaluationLog) -> None:
     check_thresholds(job.thresholds, before.metrics)
     check_thresholds(
         job.thresholds,
-        job.benchmark.all_metrics(measured, job.reference_log),
+        job.benchmark.all_metrics(measured, job.reference_log, before),
         "It needs generated answers after every epoch: set evaluation.generate to every.",
     )
     if all_reached(job.thresholds, before.metrics):
@@ -222,7 +222,7 @@ def training(job: Job) -> None:
             f"{stopped} No epoch was finished before, so nothing was exported. Lower training.learning_rate{guard}, "
             "and start anew with another --output."
         )
-    choice = job.method.choose(measured, original)
+    choice = job.method.choose(measured, original, job.resolution)
     last = next(row for row in folder.epochs if row.epoch == measured[-1].epoch)
     nothing = choice.epoch is None
     folder.update(

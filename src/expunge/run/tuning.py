@@ -13,6 +13,7 @@ from transformers import set_seed
 
 from ..adapters.anchor import load_weights
 from ..benchmarks.halves import choosing_part, questions, score_of
+from ..evaluation.log import EvaluationLog
 from ..folder.epochs import EpochsFolder
 from ..folder.state import Trial, TuningFacts
 from ..models.processes import processes
@@ -43,9 +44,9 @@ def tuning(job: Job) -> None:
         most = 1
         say("  Nothing measures the utility, so no rate can be found by it: the first one is used.")
     best = job.benchmark.best_score(job.folder.metrics("before"), job.objective.aims)
-    enough = best - _resolution(job)
+    enough = best - job.resolution
     while len(trials) < most and not any(_reaches(trial, enough) for trial in trials):
-        rate = next_rate(first, [Tried(trial.learning_rate, _score(trial)) for trial in trials])
+        rate = next_rate(first, [Tried(trial.learning_rate, _score(trial), trial.beyond) for trial in trials])
         if rate is None:
             break
         number = len(trials) + 1
@@ -53,7 +54,7 @@ def tuning(job: Job) -> None:
         trials.append(_try(job, number, rate))
         _record(job, trials)
         gc.collect()  # the trainer's cycles hold its optimiser
-    chosen = _best(trials, _resolution(job))
+    chosen = _best(trials, job.resolution)
     _record(job, trials, chosen)
     say(f"  chosen: learning rate {trials[chosen - 1].learning_rate:g}, of trial {chosen}")
 
@@ -111,7 +112,7 @@ def _try(job: Job, number: int, rate: float) -> Trial:
     if not measured:
         return Trial(learning_rate=rate, state="lost", left=False, stopped=stopped, epochs=0)
     compared = [replace(epoch, forget_score=_compared_score(job, folder, epoch)) for epoch in measured]
-    choice = job.method.choose(compared, original)
+    choice = job.method.choose(compared, original, job.resolution)
     # Where no epoch forgets anything, the last one says how far the rate went.
     best = next((epoch for epoch in compared if epoch.epoch == choice.epoch), compared[-1])
     return Trial(
@@ -124,6 +125,7 @@ def _try(job: Job, number: int, rate: float) -> Trial:
         forget_score=best.forget_score,
         utility=None if math.isnan(best.utility) else best.utility,
         qualified=choice.qualified,
+        beyond=_beyond(job, folder, best),
     )
 
 
@@ -144,14 +146,24 @@ def _reason_to_leave(job: Job, plan: TrainingPlan, epoch: Candidate) -> str | No
 
 def _compared_score(job: Job, folder: EpochsFolder, epoch: Candidate) -> float:
     """The epoch's forget score by the questions that trials are compared by."""
-    log = job.benchmark.read_log(folder.evaluation(f"epoch-{epoch.epoch}"))
-    part = choosing_part(log, job.recipe.seed)
-    if part is log:
-        return epoch.forget_score
-    reference = job.reference_log
-    return score_of(
-        job.benchmark, part, reference and choosing_part(reference, job.recipe.seed), job.objective.aims
-    )
+    part, reference = _compared_logs(job, folder, epoch)
+    return score_of(job.benchmark, part, reference, job.original_log, job.objective.aims)
+
+
+def _beyond(job: Job, folder: EpochsFolder, epoch: Candidate) -> bool | None:
+    """Whether the epoch went too far rather than not far enough, where that is known."""
+    if job.objective.aims == "answers":
+        return None
+    return job.benchmark.beyond(*_compared_logs(job, folder, epoch), job.original_log)
+
+
+def _compared_logs(
+    job: Job, folder: EpochsFolder, epoch: Candidate
+) -> tuple[EvaluationLog, EvaluationLog | None]:
+    """The logs of an epoch and of the reference, of the questions that trials are compared by."""
+    log, reference = job.benchmark.read_log(folder.evaluation(f"epoch-{epoch.epoch}")), job.reference_log
+    seed = job.recipe.seed
+    return choosing_part(log, seed), reference and choosing_part(reference, seed)
 
 
 def _score(trial: Trial) -> float | None:
@@ -162,10 +174,6 @@ def _score(trial: Trial) -> float | None:
 def _reaches(trial: Trial, enough: float) -> bool:
     score = _score(trial)
     return score is not None and score >= enough
-
-
-def _resolution(job: Job) -> float:
-    return job.benchmark.resolution(job.folder.metrics("before"), job.objective.aims)
 
 
 def _best(trials: list[Trial], resolution: float) -> int:
@@ -189,7 +197,7 @@ def _record(job: Job, trials: list[Trial], chosen: int | None = None) -> None:
     """Write down how far the search has come, and keep the checkpoints of the best trial alone."""
     if not job.main_process:
         return
-    best = _best(trials, _resolution(job))
+    best = _best(trials, job.resolution)
     for number in range(1, len(trials) + 1):
         if number != best:
             shutil.rmtree(job.folder.trial(number).checkpoints, ignore_errors=True)

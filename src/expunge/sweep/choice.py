@@ -28,23 +28,29 @@ class Scores:
     inputs: Inputs
     seed: int
 
-    def choosing(self, log: EvaluationLog) -> float:
+    def choosing(self, log: EvaluationLog, before: EvaluationLog | None) -> float:
+        """before: of the run's original"""
         reference = self._reference
-        return self._score(choosing_part(log, self.seed), reference and choosing_part(reference, self.seed))
+        part = choosing_part(log, self.seed)
+        return self._score(part, reference and choosing_part(reference, self.seed), before)
 
-    def reporting(self, log: EvaluationLog) -> float | None:
+    def reporting(self, log: EvaluationLog, before: EvaluationLog | None) -> float | None:
         part, reference = reporting_part(log, self.seed), self._reference
-        return None if part is None else self._score(part, reference and reporting_part(reference, self.seed))
+        if part is None:
+            return None
+        return self._score(part, reference and reporting_part(reference, self.seed), before)
 
-    def every(self, log: EvaluationLog) -> float:
-        return self._score(log, self._reference)
+    def every(self, log: EvaluationLog, before: EvaluationLog | None) -> float:
+        return self._score(log, self._reference, before)
 
     @property
     def _reference(self) -> EvaluationLog | None:
         return self.inputs.given_reference_log
 
-    def _score(self, log: EvaluationLog, reference: EvaluationLog | None) -> float:
-        return score_of(self.inputs.benchmark, log, reference, self.inputs.objective.aims)
+    def _score(
+        self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
+    ) -> float:
+        return score_of(self.inputs.benchmark, log, reference, before, self.inputs.objective.aims)
 
 
 def result_of(folder: RunFolder, scores: Scores, pruned: bool) -> TrialResult:
@@ -59,14 +65,14 @@ def result_of(folder: RunFolder, scores: Scores, pruned: bool) -> TrialResult:
         return TrialResult(
             state=folder.state.ended or "diverged", score=None, utility=None, **course, **points
         )
-    log = folder.logs["after"]
+    log, before = folder.logs["after"], folder.logs.get("before")
     run = Run(folder.path)
     utility, original = run.utility, run.original_utility
     return TrialResult(
         state="pruned" if pruned else "done",
-        choosing=_finite(scores.choosing(log)),
-        reporting=_finite(scores.reporting(log)),
-        score=_finite(scores.every(log)),
+        choosing=_finite(scores.choosing(log, before)),
+        reporting=_finite(scores.reporting(log, before)),
+        score=_finite(scores.every(log, before)),
         questions=(questions(log), questions(choosing_part(log, scores.seed))),
         utility=utility,
         share=None if utility is None or not original else utility / original,

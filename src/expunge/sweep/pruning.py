@@ -35,8 +35,11 @@ class MedianPruning(TrainerCallback):
     ) -> None:
         assert metrics is not None
         epoch = round(state.epoch or 0)
-        log = self.scores.inputs.benchmark.read_log(self.folder.evaluation(f"epoch-{epoch}"))
-        value = worth(self.scores.choosing(log), metrics["utility"], metrics["qualifies"])
+        log, before = (
+            self.scores.inputs.benchmark.read_log(self.folder.evaluation(name))
+            for name in (f"epoch-{epoch}", "before")
+        )
+        value = worth(self.scores.choosing(log, before), metrics["utility"], metrics["qualifies"])
         known = self.trial.study.get_trials(deepcopy=False)[self.trial.number].intermediate_values
         if epoch not in known:  # a run that a kill interrupted measures its last epoch again
             self.trial.report(value, epoch)

@@ -51,9 +51,10 @@ def last(candidates: Sequence[Candidate], original_utility: float) -> Choice:
     return Choice(candidate.epoch, qualified=candidate.qualifies(original_utility))
 
 
-def choose(candidates: Sequence[Candidate], original_utility: float) -> Choice:
+def choose(candidates: Sequence[Candidate], original_utility: float, resolution: float = 0.0) -> Choice:
     """The highest forget score among the epochs that keep `UTILITY_SHARE` of the utility; the first of equals.
 
+    With a `resolution`, the highest utility among those whose forget score is no further from that one.
     Where none keeps it, the epoch with the highest utility, marked as not qualified: the report says so.
     The epoch that reached the recipe's thresholds ends the training, and is the one that is asked for.
     An epoch that forgets nothing is never chosen.
@@ -68,5 +69,9 @@ def choose(candidates: Sequence[Candidate], original_utility: float) -> Choice:
             return Choice(candidate.epoch, qualified=candidate.qualifies(original_utility))
     kept = [candidate for candidate in candidates if candidate.qualifies(original_utility)]
     if kept:
-        return Choice(max(kept, key=lambda candidate: candidate.forget_score).epoch, qualified=True)
+        best = max(kept, key=lambda candidate: candidate.forget_score)
+        equals = [each for each in kept if each.forget_score >= best.forget_score - resolution]
+        if resolution and not math.isnan(best.utility):
+            best = max(equals, key=lambda candidate: candidate.utility)
+        return Choice(best.epoch, qualified=True)
     return Choice(max(candidates, key=lambda candidate: candidate.utility).epoch, qualified=False)

@@ -160,9 +160,10 @@ class Stopping(Section):
         description="metric → the value at which it is reached: at or below; at or above where it rises as the forget "
         "set is forgotten (forget_quality, perplexity …); or a file that `eval --calibrate` wrote",
     )
-    choose: Literal["best", "last"] = Field(
-        "best",
+    choose: Literal["useful", "best", "last"] = Field(
+        "useful",
         description="best: the highest forget score among the epochs that keep 95 % of the original's utility (VILA); "
+        "useful: the highest utility among those that are as good as that, within what the benchmark can tell apart; "
         "last: the last epoch, whatever it costs (LoKU)",
     )
     utility_floor: float = Field(0.5, ge=0, le=1, description="a utility under this share of the original's, or a "

@@ -29,33 +29,42 @@ class Tuning(Section):
 
 @dataclass(frozen=True)
 class Tried:
-    """A rate, and how well the trial forgot: its forget score, higher is better; None where it lost the utility."""
+    """A rate, and how well the trial forgot.
+
+    score:  its forget score, higher is better; None where it lost the utility
+    beyond: whether it went too far rather than not far enough; None where nobody knows
+    """
 
     learning_rate: float
     score: float | None
+    beyond: bool | None = None
 
 
 def next_rate(first: float, tried: Sequence[Tried]) -> float | None:
     """The rate of the next trial, of three digits; None where the best rate is known closely enough.
 
-    While the highest rate is the best it is doubled, while all lost the utility it is halved. Then the best one has a
-    neighbour above that lost the utility, or forgot less well: further past the reference than short of it. Their
-    geometric mean is next. Where it was forgetting that went too far, not the utility, the best may lie below as well:
-    then the lowest rate is halved while it is the best, and the wider of the two gaps is halved on the logarithm.
+    While the highest rate is the best it is doubled, unless it went too far; while all lost the utility it is halved.
+    Then the best one has a neighbour above that lost the utility, or forgot less well: further past the reference than
+    short of it. Their geometric mean is next. Where the best itself went too far, or where it was forgetting that went
+    too far above and nobody knows on which side the best is, it may lie below as well: then the lowest rate is halved
+    while it is the best, and the wider of the two gaps is halved on the logarithm.
     """
     if not tried:
         return _rounded(first)
-    scores = {trial.learning_rate: trial.score for trial in tried}
-    kept = {rate: score for rate, score in scores.items() if score is not None}
+    kept = {trial.learning_rate: trial for trial in tried if trial.score is not None}
+    rates = sorted(trial.learning_rate for trial in tried)
     if not kept:
-        return _rounded(min(scores) / 2)
-    best = max(kept, key=lambda rate: (kept[rate], rate))
-    above = min((rate for rate in scores if rate > best), default=None)
-    below = max((rate for rate in scores if rate < best), default=None)
-    if above is None:
-        return _rounded(2 * best)
-    gaps = [(above / best, above)]
-    if above in kept:  # the best may lie on either side
+        return _rounded(rates[0] / 2)
+    best = max(kept, key=lambda rate: (kept[rate].score, rate))
+    too_far = kept[best].beyond
+    above = next((rate for rate in rates if rate > best), None)
+    below = next((rate for rate in reversed(rates) if rate < best), None)
+    gaps = []
+    if not too_far:
+        if above is None:
+            return _rounded(2 * best)
+        gaps.append((above / best, above))
+    if too_far or (too_far is None and above in kept):
         if below is None:
             return _rounded(best / 2)
         gaps.append((best / below, below))

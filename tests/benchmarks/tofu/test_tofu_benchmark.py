@@ -16,7 +16,7 @@ from expunge.benchmarks.tofu.score import score_tofu
 from expunge.data.encoding import Encoder
 from expunge.errors import InputError
 from expunge.evaluation.generation import greedy_continuations
-from expunge.evaluation.log import EvaluationLog, Likelihood
+from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
 from expunge.evaluation.metric import Metric
 from tofu_files import tofu_rows, write_tofu
 
@@ -132,6 +132,24 @@ def test_scores_for_choosing(benchmark):
     assert benchmark.forget_score(metrics) == pytest.approx(0.7)
     assert benchmark.forget_score({**metrics, "forget_quality_log10": Metric(-4.0, 3)}) == -4.0
     assert benchmark.utility(metrics, generated=False) == 0.6
+
+
+def test_on_which_side_of_the_reference_the_truth_ratios_lie(benchmark):
+    """log R of each question is the average loss of the answer less that of the wrong one."""
+
+    def log(*ratios: float) -> EvaluationLog:
+        wrong = Likelihood(50.0, 10)
+        records = [
+            QuestionRecord(row, Likelihood(10 * (5.0 + ratio), 10), perturbed=(wrong,))
+            for row, ratio in enumerate(ratios)
+        ]
+        return EvaluationLog("tofu", "1", False, {"forget": records})
+
+    reference = log(*(0.1 * row for row in range(-10, 11)))
+    assert benchmark.beyond(log(*(1.0 + 0.1 * row for row in range(-10, 11))), reference, None) is True
+    assert benchmark.beyond(log(*(-1.0 + 0.1 * row for row in range(-10, 11))), reference, None) is False
+    assert benchmark.beyond(log(*[-3.0] * 10, *[3.0] * 11), reference, None) is None
+    assert benchmark.beyond(reference, None, None) is None
 
 
 def test_the_best_there_is_to_reach(benchmark):

@@ -60,7 +60,7 @@ class MemorizationBenchmark(Benchmark):
     `_ngram_entropy` (see `fluency_metrics`). Where there is a holdout: its own figures, those of
     `membership_metrics` and, by `evaluate`, of the gradient norms.
     EOS counts in the first four wherever the encoding ends an answer with one. With a reference or a holdout:
-    `forget_distance` (see `_distance`).
+    `forget_distance` (see `_seen_and_never_seen`).
     """
 
     name = "memorization"
@@ -171,7 +171,18 @@ class MemorizationBenchmark(Benchmark):
             )
         if HOLDOUT in log.sets:
             metrics |= membership_metrics(log, reference, MEMBERS, HOLDOUT)
-        return metrics | _distance(log, reference)
+        return metrics
+
+    def all_metrics(
+        self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None = None
+    ) -> dict[str, Metric]:
+        return super().all_metrics(log, reference, before) | _distance(log, reference, before)
+
+    def beyond(
+        self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
+    ) -> bool | None:
+        sides = _seen_and_never_seen(log, reference, before)
+        return bool(sides[0].mean() < sides[1].mean()) if sides else None
 
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
         """1 − forget_distance: to go beyond what was never seen is no better. Without it 1 − forget_probability."""
@@ -247,18 +258,32 @@ def _halves(example: Example, most: int) -> tuple[list[int], list[int]]:
     return example.input_ids[:given], example.input_ids[given : given + most]
 
 
-def _distance(log: EvaluationLog, reference: EvaluationLog | None) -> dict[str, Metric]:
-    """`forget_distance`, |mean probability of the forget answers − that of answers that were never seen|.
+def _seen_and_never_seen(
+    log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The probabilities of the forget answers, and of answers that were never seen; None without either.
 
-    Those are the reference's to the same questions; without a reference the same model's to the holdout.
+    The latter are the reference's to the same questions; without a reference the original's to the holdout. Not those
+    of the model itself, unless it is the original: what unlearning has spoilt of the holdout is no aim.
     """
-    never_seen = reference.sets[MEMBERS] if reference else log.sets.get(HOLDOUT)
+    never_seen = reference.sets[MEMBERS] if reference else (before or log).sets.get(HOLDOUT)
     if not log.sets[MEMBERS] or not never_seen:
-        return {}
+        return None
     seen, unseen = (
         np.array([record.answer.probability for record in records])
         for records in (log.sets[MEMBERS], never_seen)
     )
+    return seen, unseen
+
+
+def _distance(
+    log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
+) -> dict[str, Metric]:
+    """`forget_distance`, |mean probability of the forget answers − that of answers that were never seen|."""
+    sides = _seen_and_never_seen(log, reference, before)
+    if sides is None:
+        return {}
+    seen, unseen = sides
     value = float(abs(seen.mean() - unseen.mean()))
     return {"forget_distance": Metric(value, len(seen), *interval(_apart, seen, unseen))}
 

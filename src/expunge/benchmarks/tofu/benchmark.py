@@ -18,7 +18,14 @@ from ...storage import hash_rows
 from ..benchmark import Benchmark, Wordings, Workload
 from .files import Question, load_questions, set_names
 from .logs import read_tofu_log
-from .metrics import COMPARED, METRIC_VERSION, tofu_metrics, wrong_log_probability
+from .metrics import (
+    COMPARED,
+    METRIC_VERSION,
+    forget_log_ratios,
+    shift,
+    tofu_metrics,
+    wrong_log_probability,
+)
 
 if TYPE_CHECKING:
     from ...objectives.loss import Aim
@@ -157,6 +164,15 @@ class TofuBenchmark(Benchmark):
         if "forget_quality_log10" in metrics:
             return metrics["forget_quality_log10"].value
         return 1.0 - metrics["forget_probability"].value
+
+    def beyond(
+        self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
+    ) -> bool | None:
+        """By the truth ratios, where they lie on one side of the reference's."""
+        if reference is None:
+            return None
+        direction = shift(*(forget_log_ratios(each) for each in (log, reference)))
+        return direction.is_beyond if direction else None
 
     def best_score(self, metrics: Mapping[str, Metric], aims: Aim) -> float:
         return 0.0 if _by_quality(metrics, aims) else super().best_score(metrics, aims)

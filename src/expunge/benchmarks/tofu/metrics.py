@@ -64,6 +64,16 @@ def log_truth_ratios(records: Sequence[QuestionRecord], kind: str = "geometric")
     )
 
 
+def forget_log_ratios(log: EvaluationLog) -> np.ndarray:
+    """log R of every forget question with wrong answers (see `log_truth_ratios`), (n,) fp64; n = 0 without any."""
+    records = [record for record in log.sets.get("forget", []) if record.perturbed]
+    return log_truth_ratios(records, log.data.get("truth_ratio") or "geometric")
+
+
+#: Two p-values under this: the truth ratios are spread more widely than the reference's.
+BOTH_SIDES = 0.05
+
+
 @dataclass(frozen=True)
 class Shift:
     """The p-values of one-sided KS tests: on which side of the reference's truth ratios those of a model lie.
@@ -74,6 +84,11 @@ class Shift:
 
     short: float
     beyond: float
+
+    @property
+    def is_beyond(self) -> bool | None:
+        """On which side most of them lie; None where some lie clearly on either."""
+        return None if max(self.short, self.beyond) < BOTH_SIDES else self.beyond < self.short
 
 
 def shift(log_ratios: np.ndarray, reference: np.ndarray) -> Shift | None:
