@@ -10,7 +10,7 @@ first seed is given to the other seeds. `--rates FILE` gives rates in its place,
 
 The attacks are those of `expunge attack --budget full`, on all questions. With `--light` they are asked 100 of them,
 drawn by the seed: by the attacks of the budget cheap, with more samples and finetunings (`sample-light`,
-`relearn-light`), and those that the budget full alone has. On smollm2 they are those of the budget cheap. What the
+`relearn-light`), and those that the budget full alone has but `relearn-published`. On smollm2 they are those of the budget cheap. What the
 reference and the original say depends on the seed alone, so it is measured once and shared by all rows.
 
 Three rows have no run, and come last of every seed: the reference in the place of the unlearned model; the original;
@@ -119,7 +119,7 @@ class Sizes:
         if not light:
             return cls("full", None, {"full": list(of_budget("full"))})
         lighter: dict[str, type[Attack]] = {"relearn": RelearnLight, "sample": SampleLight}
-        more = [name for name in of_budget("full") if name not in cheap]
+        more = [name for name in of_budget("full") if name not in (*cheap, "relearn-published")]
         for name, attack in lighter.items():
             attacks.register(f"{name}-light", attack)
             more.append(f"{name}-light")

@@ -375,12 +375,13 @@ def main() -> None:
     parser.add_argument(
         "--keep", type=Path, help="texts: a jsonl of questions that the model knows, to be kept"
     )
+    parser.add_argument("--set", nargs="+", default=[], help="of the recipe; none is the question here")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     options.shared = options.shared.resolve()
     recipe, forgotten, others = MAKE[options.request](options, options.output / "data")
     started = time.monotonic()
-    run = unlearn(recipe, output=options.output / "run")
+    run = unlearn(recipe, options.set, output=options.output / "run")
     seconds = time.monotonic() - started
     chat = options.request == "chat"
     original, tokenizer = load(recipe["model"]["path"])
