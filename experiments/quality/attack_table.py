@@ -8,10 +8,11 @@ A row is one `expunge.unlearn` at a learning rate of its own, as `starts.py` has
 the reference. The search for the rate is the dearest part: what it has found for an objective and a start with the
 first seed is given to the other seeds. `--rates FILE` gives rates in its place, as {"ihl default": 0.004}.
 
-The attacks are those of `expunge attack --budget full`, on all questions. With `--light` they are asked 100 of them,
-drawn by the seed: by the attacks of the budget cheap, with more samples and finetunings (`sample-light`,
-`relearn-light`), and those that the budget full alone has but `relearn-published`. On smollm2 they are those of the budget cheap. What the
-reference and the original say depends on the seed alone, so it is measured once and shared by all rows.
+The attacks are those of `expunge attack --budget full`, on all questions. With `--light` they are asked 50 of them
+(`--questions`), drawn by the seed: by the attacks of the budget cheap, with more samples and finetunings
+(`sample-light`, `relearn-light`), and those that the budget full alone has but `relearn-published`. On smollm2 they are
+those of the budget cheap. What the reference and the original say depends on the seed alone, so it is measured once and
+shared by all rows.
 
 Three rows have no run, and come last of every seed: the reference in the place of the unlearned model; the original;
 and a second model that never saw the questions (retain95, asked those of forget05): what the attacks make of nothing.
@@ -112,7 +113,7 @@ class Sizes:
     attacks: dict[Budget, list[str]]
 
     @classmethod
-    def of(cls, bed: str, light: bool) -> Sizes:
+    def of(cls, bed: str, light: bool, questions: int) -> Sizes:
         cheap = list(of_budget("cheap"))
         if bed == "smollm2":
             return cls("cheap", CHEAP_ITEMS, {"cheap": cheap})
@@ -125,7 +126,7 @@ class Sizes:
             more.append(f"{name}-light")
         return cls(
             "light",
-            CHEAP_ITEMS,
+            questions,
             {"cheap": [name for name in cheap if name not in lighter], "full": more},
         )
 
@@ -443,7 +444,8 @@ def main() -> None:
         "--rates", type=Path, help='JSON, as {"ihl default": 0.004}: these are not searched for'
     )
     parser.add_argument("--set", nargs="+", default=[], help="of the recipe, such as tuning.trials=4")
-    parser.add_argument("--light", action="store_true", help="100 questions, fewer samples and finetunings")
+    parser.add_argument("--light", action="store_true", help="fewer questions, samples and finetunings")
+    parser.add_argument("--questions", type=int, default=50, help="with --light")
     parser.add_argument(
         "--only", default="0/1", help="K/N: every N-th row of a seed, beginning with the K-th"
     )
@@ -452,7 +454,7 @@ def main() -> None:
     if options.write:
         write(options.output, options.write)
         return
-    shared, sizes = options.shared.resolve(), Sizes.of(options.bed, options.light)
+    shared, sizes = options.shared.resolve(), Sizes.of(options.bed, options.light, options.questions)
     given = read_json(options.rates) if options.rates else {}
     first, step = (int(part) for part in options.only.split("/"))
     pairs = [(objective, start) for objective in options.objectives for start in options.starts]
