@@ -74,16 +74,11 @@ def make_data(tofu: Path, folder: Path, requests: list[range], name: str = "requ
     for number, authors in enumerate(requests, start=1):
         rows = questions_of(full, authors)
         write_rows(folder / f"{name}{number}.json", rows)
-        known = []
-        for author in authors:
-            if author in FORGET10:
-                place = author - FORGET10.start
-                known += questions_of(perturbed, range(place, place + 1))
-            else:
-                known += [
-                    {**row, "perturbed_answer": others(full, place)}
-                    for place, row in enumerate(questions_of(full, range(author, author + 1)))
-                ]
+        if authors.start in FORGET10 and authors[-1] in FORGET10:
+            place = range(authors.start - FORGET10.start, authors.stop - FORGET10.start)
+            known = questions_of(perturbed, place)
+        else:
+            known = [{**row, "perturbed_answer": others(full, place)} for place, row in enumerate(rows)]
         assert [row["question"] for row in known] == [row["question"] for row in rows]
         write_rows(folder / f"{name}{number}_perturbed.json", known)
     kept = [
