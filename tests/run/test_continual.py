@@ -23,11 +23,12 @@ from expunge.data.encoding import collate
 from expunge.errors import InputError
 from expunge.evidence import merkle_root, verify_statement
 from expunge.evidence.keys import make_key
+from expunge.folder.requests import ContinualFolder
 from expunge.folder.run import RunFolder
 from expunge.folder.state import ContinualState
 from expunge.models.settings import Model
 from expunge.recipe import load_recipe
-from expunge.report.continual import forget_tables
+from expunge.report.continual import forget_tables, overall
 from expunge.report.quantities import number
 from expunge.run import continual
 from expunge.run.attest import attest, forget_samples
@@ -197,6 +198,30 @@ def test_all_forget_sets_have_to_be_forgotten_for_the_test_result(
     result = verify_statement(attest(folder, key.with_suffix("")) / "test-result.json", key).predicate
     assert result is not None
     assert "the forget set is forgotten" in result.model_dump()[f"{outcome}Tests"]
+
+
+@pytest.mark.parametrize(
+    ("left", "kept", "name"), [(0.90, True, "teacher"), (0.84, False, "Model utility after")]
+)
+def test_the_utility_is_kept_only_where_the_best_measure_of_it_says_so_too(
+    finished: expunge.Run, tmp_path: Path, left: float, kept: bool, name: str
+) -> None:
+    """The rule looked at one without answers, of which 96 % are left; with them 0.9, or 0.84 of 0.9 are."""
+    folder = shutil.copytree(finished.path, tmp_path / "run")
+    state = finished.state
+    figures = {"before": (0.5, 0.9), "after": (0.48, left)}
+    for request in state["requests"]:
+        request["training"]["utility_metric"] = "model_utility_teacher_forced"
+        for stage, (ruled, best) in figures.items():
+            for metric, value in (("model_utility_teacher_forced", ruled), ("model_utility", best)):
+                request["metrics"][stage][metric] = {"value": value, "n": 100, "low": None, "high": None}
+    state["utility"] = {"original": 0.5, "after": [0.48, 0.48]}
+    write_record(folder / "continual.json", state)
+    verdict = overall(ContinualFolder(folder))
+    assert verdict.utility_kept is kept
+    share = 0.96 if kept else left / 0.9
+    assert f"{share:.1%} of the utility left".replace("%", " %") in verdict.headline
+    assert name in verdict.findings[0].text
 
 
 def test_the_run_of_both_gives_its_model_its_figures_and_its_verdict(

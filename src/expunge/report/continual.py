@@ -21,6 +21,7 @@ from .evidence import (
     Finding,
     Forgetting,
     Tone,
+    judged_utility,
     lower,
     rule_utility,
     upper,
@@ -229,12 +230,16 @@ def _utility(state: ContinualState) -> tuple[Finding, float | None]:
     if not original or not after or len(after) < len(state.requests):
         text = "What the model should keep was not measured before and after."
         return Finding(Tone.OPEN, "Utility not measured", text), None
-    shares = [value / original for value in after]
     training = next((request.training for request in reversed(state.requests) if request.training), None)
     floor = training.utility_floor if training else UTILITY_SHARE
+    left = [request.metrics.after or {} for request in state.requests]
+    before, last = state.requests[0].metrics.before or {}, left[-1]
+    recorded = training.utility_metric if training else None
+    name = judged_utility(recorded, floor, before, last)
+    if name is not None and name != rule_utility(recorded, before, last):
+        original, after = before[name].value, [metrics[name].value for metrics in left if name in metrics]
+    shares = [value / original for value in after]
     steps = ", ".join(quantities.percent(share) for share in shares)
-    before, last = state.requests[0].metrics.before or {}, state.requests[-1].metrics.after or {}
-    name = rule_utility(training.utility_metric if training else None, before, last)
     what, n = (phrase(name), quantities.count(last[name].n)) if name else ("utility", quantities.NONE)
     text = (
         f"{what[0].upper()}{what[1:]} after each request, of the original model's: {steps}. The rule asks for at "

@@ -105,6 +105,20 @@ def rule_utility(recorded: str | None, *sides: Collection[str]) -> str | None:
     return next(iter(preferred("utility", *sides)), None)
 
 
+def judged_utility(
+    recorded: str | None, floor: float, before: Mapping[str, Metric], after: Mapping[str, Metric]
+) -> str | None:
+    """The metric that the run's rule looked at; where it holds and the best one that was measured does not, that one.
+
+    A run that writes answers of the chosen epoch alone chooses by a utility without them.
+    """
+    rule, best = (rule_utility(name, before, after) for name in (recorded, None))
+    if rule is None or best is None:
+        return rule
+    held, holds = (after[name].value >= floor * before[name].value for name in (rule, best))
+    return best if held and not holds else rule
+
+
 def lower(metric: Metric) -> float:
     return metric.value if metric.low is None else metric.low
 

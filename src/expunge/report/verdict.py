@@ -26,6 +26,7 @@ from .evidence import (
     Finding,
     Forgetting,
     Tone,
+    judged_utility,
     lower,
     rule_utility,
     upper,
@@ -120,7 +121,7 @@ def _utility(evidence: Evidence) -> tuple[bool | None, Finding]:
     if evidence.ended:
         text = "The original model is what there is, with all of its utility."
         return None, Finding(Tone.OPEN, "No model is handed over", text)
-    name = _judged_utility(evidence)
+    name = judged_utility(evidence.utility, evidence.floor, evidence.before, evidence.after)
     if name is None or evidence.before[name].value <= 0:
         text = "What the model should keep was not measured before and after."
         return None, Finding(Tone.OPEN, "Utility not measured", text)
@@ -140,20 +141,6 @@ def _utility(evidence: Evidence) -> tuple[bool | None, Finding]:
     if share >= evidence.floor:
         return True, Finding(Tone.GOOD, "Utility kept", text)
     return False, Finding(Tone.BAD, "Utility not kept", text)
-
-
-def _judged_utility(evidence: Evidence) -> str | None:
-    """The metric that the run's rule looked at; where it holds and the best one that was measured does not, that one.
-
-    A run that writes answers of the chosen epoch alone chooses by a utility without them.
-    """
-    rule, best = (rule_utility(name, evidence.before, evidence.after) for name in (evidence.utility, None))
-    if rule is None or best is None:
-        return rule
-    held, holds = (
-        evidence.after[name].value >= evidence.floor * evidence.before[name].value for name in (rule, best)
-    )
-    return best if held and not holds else rule
 
 
 # --- over-unlearning
