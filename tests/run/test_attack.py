@@ -353,6 +353,24 @@ def test_without_a_reference_the_holdout_stands_in(models: Models, tmp_path: Pat
     assert nothing.outcomes["merge"].variants["bf16"].recoveries["probability"].share is None
 
 
+def test_of_a_holdout_that_stands_in_as_many_are_asked_as_of_the_forget_set(
+    models: Models, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(module, "LEAST_STANDING_IN", 3)
+    target = models.target(models.reference, reference=None, reference_path=None)
+    assert len(target.holdout) == 16
+    for forget, stand_ins in ((2, 3), (4, 4)):
+        folder = AttackFolder(tmp_path / str(forget))
+        run_attacks(replace(target, forget=target.forget[:forget]), folder, "cheap", ["merge"])
+        measured = json.loads(folder.file("merge").read_text())["measured"]
+        asked = {
+            side: len(one["bf16"]["attacked"]["probability"])
+            for side, one in measured.items()
+            if side != "original"
+        }
+        assert asked == {"after": forget, "reference": stand_ins}
+
+
 def test_a_budget_asks_a_part_that_the_seed_draws(models: Models, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(module, "CHEAP_ITEMS", 3)
     facts = run_attacks(models.target(models.reference), AttackFolder(tmp_path), "cheap", ["merge"])

@@ -12,6 +12,8 @@ from ..settings import Section
 Budget = Literal["cheap", "full"]
 #: Forget questions that the cheap attacks ask, drawn by the seed.
 CHEAP_ITEMS = 100
+#: The cheap attacks ask a holdout that stands in for the reference no more than there are forget questions, or this.
+LEAST_STANDING_IN = 20
 #: The fact of a variant: of how many of its items leaks are told by the keywords that the data name.
 BY_KEYWORDS = "by keywords"
 

@@ -18,7 +18,7 @@ from ..attacks.leaks import Leak
 from ..attacks.measuring import attacked, measured
 from ..attacks.recovery import Ground, recovery
 from ..attacks.registry import attacks
-from ..attacks.settings import CHEAP_ITEMS, Budget
+from ..attacks.settings import CHEAP_ITEMS, LEAST_STANDING_IN, Budget
 from ..data.encoding import Encoder, encoded_hash
 from ..errors import InputError, Problem
 from ..folder.attacks import ROLES, AttackFolder, CurveRecord, Measurement, Role, Values
@@ -196,12 +196,13 @@ class _Attacks:
     def _subject(self, side: Role) -> Subject:
         load = {"after": self.target.after, "original": self.target.original}.get(side, self.target.reference)
         stood_in = load is None  # by the holdout, about which the model that was handed over is asked
+        limit = max(len(self.forget), LEAST_STANDING_IN) if self.budget == "cheap" else None
         model = (load or self.target.after)()
         self.target.watch(model)
         return Subject(
             model=model,
             encoder=self.target.encoder,
-            forget=self.holdout if stood_in else self.forget,
+            forget=drawn(self.holdout, limit, self.target.seed) if stood_in else self.forget,
             retain=self.retain,
             holdout=self.holdout,
             role="after" if stood_in else side,
