@@ -2,6 +2,7 @@
 
     python experiments/quality/starts.py --bed tofu-tiny --output runs/starts --sets forget05 --only 0/2
     python experiments/quality/starts.py --bed smollm2 --models /tmp/smol --output runs/starts
+    python experiments/quality/starts.py --output runs/starts --starts default directions factored --grid
     python experiments/quality/starts.py --output runs/starts --write docs/results/starts.json
 
 Every row is one `expunge.unlearn` with the rate to be found, so its trials, its choice on one half of the forget
@@ -9,6 +10,9 @@ questions and its figures on all are those that a user gets. Runs that are there
 killed is gone on with; several processes may share an output folder (`--only K/N`). The utility is measured on 100
 questions of each set without generation, after every other epoch; `--write` gathers the figures of all finished runs in
 one JSON file.
+
+With `--grid` every row is run at each of twelve given rates too, a factor of √2 apart from a quarter of the search's
+first rate on, into `OUTPUT/grid/RATE`: what the search would have found had it tried them all, and what that costs.
 """
 
 from __future__ import annotations
@@ -31,6 +35,8 @@ from expunge.evaluation.log import EvaluationLog
 RETAIN = {"forget01": "retain99", "forget05": "retain95", "forget10": "retain90"}
 STARTS = ("default", "directions", "factored", "pissa", "vila", "fila")
 SEEDS = (42, 43, 44)
+#: Rates of the grid, as multiples of the search's first one: 0.25, 0.35, … 11.3.
+GRID = tuple(2 ** ((place - 4) / 2) for place in range(12))
 HEAVY = ("checkpoints", "initial_adapter", "trials", "adapter")
 
 
@@ -203,10 +209,66 @@ def rows(options: argparse.Namespace) -> Iterator[Row]:
                         yield Row(options.bed, forget, objective, start, options.rank, weight, seed)
 
 
+def run_grid(row: Row, shared: Path, models: Path | None, output: Path, overrides: Sequence[str]) -> None:
+    """The row at every rate of the grid, once its search is over; what original and reference do is measured once."""
+    state = output / row.name / "run.json"
+    tuning = json.loads(state.read_text()).get("tuning") if state.exists() else None
+    for factor in GRID if tuning else ():
+        rate = float(f"{factor * tuning['trials'][0]['learning_rate']:.3g}")
+        place = output / "grid" / f"{rate:g}"
+        logs = place / "logs" / row.logs
+        if not logs.exists():
+            shutil.copytree(output / "logs" / row.logs, logs)
+        run(row, shared, models, place, rate, overrides=overrides)
+
+
+def compared(output: Path) -> list[dict[str, Any]]:
+    """What the search has found of every row that has a grid, and the best rate of the grid by the same rule: the
+    highest log₁₀ FQ on the questions that trials are compared by, among those that keep 95 % of the utility."""
+    found = []
+    for searched in gather(output):
+        grid = [
+            row
+            for folder in sorted((output / "grid").glob("*"))
+            for row in gather(folder)
+            if all(row[key] == searched[key] for key in asdict(Row.called(searched["name"])))
+        ]
+        kept = [row for row in grid if row["utility_share"] >= 0.95]
+        if kept:
+            best = max(kept, key=lambda row: row["log10_forget_quality"]["chosen_on"])
+            found.append(
+                {
+                    "row": searched["name"],
+                    "search": _summary(searched),
+                    "grid": {
+                        **_summary(best),
+                        "seconds": sum(_spent(row) for row in grid),
+                        "rates": len(grid),
+                    },
+                    "every": sorted((_summary(row) for row in grid), key=lambda row: row["learning_rate"]),
+                }
+            )
+    return found
+
+
+def _summary(row: dict[str, Any]) -> dict[str, Any]:
+    keys = ("learning_rate", "log10_forget_quality", "utility_share")
+    return {**{key: row[key] for key in keys}, "seconds": _spent(row), "rates": len(row["trials"]) or 1}
+
+
+def _spent(row: dict[str, Any]) -> float:
+    """Seconds of the trainings and of what is measured within them."""
+    return row["seconds"].get("tuning", 0.0) + row["seconds"]["training"]
+
+
 def gather(output: Path) -> list[dict[str, Any]]:
     """The figures of every finished run, with what its name says."""
     folders = [state.parent for state in sorted(output.glob("*/run.json"))]
-    return [{**asdict(Row.called(each.name)), **made} for each in folders if (made := figures(each))]
+    return [
+        {"name": each.name, **asdict(Row.called(each.name)), **made}
+        for each in folders
+        if (made := figures(each))
+    ]
 
 
 def main() -> None:
@@ -229,11 +291,13 @@ def main() -> None:
         "--generate", choices=("never", "chosen"), default="never", help="answers, of the chosen epoch"
     )
     parser.add_argument("--set", nargs="+", default=[], help="of the recipe, such as tuning.trials=4")
+    parser.add_argument("--grid", action="store_true", help="every row at each of twelve given rates too")
     parser.add_argument("--only", default="0/1", help="K/N: every N-th run, beginning with the K-th")
     parser.add_argument("--write", type=Path, help="the JSON file of all figures; no run is started")
     options = parser.parse_args()
     if options.write:
-        options.write.write_text(json.dumps(gather(options.output), indent=1) + "\n")
+        made = {"rows": gather(options.output), "grid": compared(options.output)}
+        options.write.write_text(json.dumps(made, indent=1) + "\n")
         return
     first, step = (int(part) for part in options.only.split("/"))
     for row in list(rows(options))[first::step]:
@@ -246,6 +310,8 @@ def main() -> None:
                 generate=options.generate,
                 overrides=options.set,
             )
+            if options.grid:
+                run_grid(row, options.shared.resolve(), options.models, options.output, options.set)
         except Exception as error:  # a run that diverged is a result
             print(f"{row.name}: {error}", flush=True)
 

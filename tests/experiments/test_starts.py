@@ -1,0 +1,58 @@
+"""A search is held against the best of a grid by the rule that the search has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import starts
+from starts import Row
+
+ROW = Row("tofu-tiny", "forget05", "ihl", "directions", 32, "1to6", 42)
+
+
+def made(rate: float, quality: float, share: float, trials: int = 0, row: Row = ROW) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        **vars(row),
+        "learning_rate": rate,
+        "log10_forget_quality": {"chosen_on": quality, "all": quality - 0.1},
+        "utility_share": share,
+        "trials": [{}] * trials,
+        "seconds": {"tuning": 100.0, "training": 1.0} if trials else {"training": 30.0, "baseline": 50.0},
+    }
+
+
+def test_the_best_of_the_grid_keeps_the_utility_and_the_whole_grid_is_paid_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Row("tofu-tiny", "forget05", "ihl", "directions", 32, "1to6", 43)
+    rows = {
+        tmp_path: [made(2e-3, -0.6, 0.97, trials=4)],
+        tmp_path / "grid" / "0.001": [made(1e-3, -2.0, 0.99), made(1e-3, -0.01, 0.99, row=other)],
+        tmp_path / "grid" / "0.002": [made(2e-3, -0.5, 0.97)],
+        tmp_path / "grid" / "0.004": [made(4e-3, -0.1, 0.94)],
+    }
+    for place in rows:
+        place.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(starts, "gather", rows.__getitem__)
+    (found,) = starts.compared(tmp_path)
+    assert found["row"] == ROW.name
+    assert (found["search"]["learning_rate"], found["search"]["rates"], found["search"]["seconds"]) == (
+        2e-3,
+        4,
+        101.0,
+    )
+    assert (found["grid"]["learning_rate"], found["grid"]["rates"], found["grid"]["seconds"]) == (
+        2e-3,
+        3,
+        90.0,
+    )
+    assert [each["learning_rate"] for each in found["every"]] == [1e-3, 2e-3, 4e-3]
+
+
+def test_the_grid_is_twelve_rates_from_a_quarter_of_the_first_on() -> None:
+    assert len(starts.GRID) == 12
+    assert (starts.GRID[0], starts.GRID[4]) == (0.25, 1.0)
+    assert starts.GRID[-1] == pytest.approx(2**3.5)
