@@ -47,7 +47,7 @@ GIVEN = {
     "docs/fingerprint.md": "recipe.yaml",
     "docs/five-minutes.md": "model letters keep.jsonl unseen-letters",
     "docs/footguns.md": "recipe.yaml runs/mine",
-    "docs/ledger.md": "march.yaml april.yaml runs/march",
+    "docs/ledger.md": "march.yaml april.yaml may.yaml upto-may.jsonl runs/march",
     "docs/quantised.md": "runs/mine",
     "docs/results/tofu-reference.md": "../shared/models/tofu-tiny/retain90 ../shared/models/tofu-tiny/full "
     "../shared/data/tofu",
@@ -142,10 +142,12 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_given(folder: Path) -> None:
-    for name, numbers in {"forget": range(6), "march": range(3), "april": range(3, 6)}.items():
+    for name, numbers in {
+        "forget": range(6), "march": range(3), "april": range(3, 6), "may": range(6, 8), "upto-may": range(8),
+    }.items():  # fmt: skip
         write_rows(f"{name}.jsonl", map(row, numbers))
     for name in ("retain", "keep"):
-        write_rows(f"{name}.jsonl", map(row, range(6, 30)))
+        write_rows(f"{name}.jsonl", map(row, range(8, 30)))
     write_rows("data/unseen.jsonl", ({"text": letter(number) * 8} for number in range(20, 28)))
     for name, numbers in {"letters": range(8), "unseen-letters": range(8, 16)}.items():
         for number in numbers:
@@ -171,7 +173,9 @@ def make_given(folder: Path) -> None:
     recipe = small_recipe(folder / "BASE", folder)
     recipe["evaluation"]["reference"] = str(folder / "MODEL")
     recipe["training"] |= {"epochs": 1, "learning_rate": 5e-2}
-    for name, forget in {"recipe": "forget", "march": "march", "april": "april", "request": "forget"}.items():
+    for name, forget in {
+        "recipe": "forget", "march": "march", "april": "april", "may": "may", "request": "forget"
+    }.items():  # fmt: skip
         recipe["data"]["forget"] = str(folder / f"{forget}.jsonl")
         Path(f"{name}.yaml").write_text(yaml.safe_dump(recipe))
     call("run", "recipe.yaml", "--output", "runs/mine")

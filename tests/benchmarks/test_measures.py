@@ -53,7 +53,9 @@ def muse() -> list[str]:
 
 def memorization() -> list[str]:
     log = full_log("forget", "retain", "holdout")
-    return [*MemorizationBenchmark.metrics(MemorizationBenchmark.__new__(MemorizationBenchmark), log, log)]
+    return [
+        *MemorizationBenchmark.all_metrics(MemorizationBenchmark.__new__(MemorizationBenchmark), log, log)
+    ]
 
 
 def tdec() -> list[str]:

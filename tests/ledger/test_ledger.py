@@ -428,7 +428,7 @@ def test_a_request_anew_is_a_run_on_the_original_and_replaces_those_that_it_cont
         expected = probability(model, recipes[number - 1]["data"]["forget"], model_folder)
         assert entry.forget_sets[number]["forget_probability"].value == pytest.approx(expected, rel=1e-4)
     assert not failures(verify_ledger(ledger.path, key))
-    with pytest.raises(InputError, match="its data are among those of request 3"):
+    with pytest.raises(InputError, match="request 3 was run in its place"):
         rollback(ledger.path, "A-1")
 
 
@@ -453,6 +453,59 @@ def test_what_a_request_anew_does_not_contain_stays_beneath(
     origin = read_json(ledger.run(3).adapter / "base_fingerprint.json")
     after_first = read_json(ledger.run(2).adapter / "base_fingerprint.json")
     assert origin["fingerprint"] == after_first["fingerprint"]
+
+
+def test_a_request_anew_that_ends_without_an_adapter_leaves_what_was_there(
+    finished: LedgerFolder,
+    recipes: list[dict[str, Any]],
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its figures are those of the model with the adapters of before, which is handed over on."""
+    ledger = LedgerFolder(shutil.copytree(finished.path.with_name("after the second"), tmp_path / "ledger"))
+    before = ledger.entry(2)
+    first, second = (Path(recipe["data"]["forget"]) for recipe in recipes)
+    (tmp_path / "both.jsonl").write_text(first.read_text() + second.read_text())
+    recipe = {**recipes[0], "data": {**recipes[0]["data"], "forget": str(tmp_path / "both.jsonl")}}
+    entry = add(ledger.path, recipe, ["training.learning_rate=1e-30"], anew=True)
+    assert entry.ended is not None
+    assert (entry.replaces, entry.active) == ([], [1, 2])
+    assert entry.deliverable == before.deliverable
+    assert entry.utility is not None
+    assert before.utility is not None
+    assert entry.utility.after == pytest.approx(before.utility.after, rel=1e-6)
+    both = [before.forget_sets[number]["forget_probability"].value for number in (1, 2)]
+    expected = pytest.approx(sum(both) / 2, rel=1e-6)  # six questions each
+    assert entry.forget_sets[3]["forget_probability"].value == expected
+    assert entry.facts is not None
+    figure = entry.facts.figures["forget_probability"]
+    assert figure.after is not None
+    assert figure.after.value == expected
+    assert figure.before is not None
+    assert figure.before.value > figure.after.value
+    # A forget set that has changed since cannot be compared, and its adapter stays beneath.
+    whole = second.read_text()
+    try:
+        second.write_text(whole.replace("SECRET7", "SECRET99"))
+        capsys.readouterr()
+        entry = add(ledger.path, recipe, identifier="anew", anew=True)
+    finally:
+        second.write_text(whole)
+    assert (
+        "its adapter stays beneath: that of request 2 can no longer be read, or has"
+        in capsys.readouterr().err
+    )
+    assert (entry.replaces, entry.active) == ([1], [2, 4])
+    assert add(ledger.path, recipe, identifier="anew", anew=True, resume=True) == entry
+    assert command(monkeypatch, "ledger", "list", ledger.path) == 0
+    printed = capsys.readouterr().out
+    assert "In the place of 1." in printed
+    assert "Replaced by 4." in printed
+    rollback(ledger.path, "anew")
+    assert command(monkeypatch, "ledger", "show", ledger.path, "1") == 0
+    assert "Replaced by 4, which is no longer in place." in capsys.readouterr().out
 
 
 # --- what is refused

@@ -278,6 +278,12 @@ class TestRetrain:
         assert found == pytest.approx(logged_losses(retrain), rel=1e-5)
         torch.testing.assert_close(logits(retrain.model()), logits(handed), rtol=0, atol=0)
 
+    @pytest.mark.parametrize(("rule", "epoch"), [(None, 1), ("useful", 1), ("best", 2), ("last", 3)])
+    def test_the_epoch_that_the_recipe_asks_for(self, recipe: dict, rule: str | None, epoch: int) -> None:
+        method = method_of(load_recipe({**recipe, "stopping": {"choose": rule} if rule else {}}))
+        candidates = [Candidate(1, 0.89, 0.99), Candidate(2, 0.90, 0.96), Candidate(3, 0.5, 0.97)]
+        assert method.choose(candidates, 1.0, 0.02) == Choice(epoch, qualified=True)
+
     def test_the_epoch_with_the_highest_utility_is_handed_over(self, retrain: expunge.Run) -> None:
         """The forget score says nothing: no epoch has seen the forget set."""
         method = method_of(load_recipe(retrain.path / "recipe.yaml"))

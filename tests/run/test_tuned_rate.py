@@ -81,6 +81,31 @@ def test_the_best_trial_is_the_run_at_its_rate(auto: dict, tmp_path: Path) -> No
     assert (chosen["forget_score"], chosen["utility"]) == (found.score, found.utility)
 
 
+def test_by_a_holdout_epochs_and_trials_are_held_against_what_the_model_made_of_it_before(
+    auto: dict, shared: Path, tmp_path: Path
+) -> None:
+    lines = (shared / "data" / "tofu" / "holdout01.json").read_text().splitlines()[:10]
+    (tmp_path / "holdout.jsonl").write_text("\n".join(lines) + "\n")
+    auto["data"]["holdout"] = str(tmp_path / "holdout.jsonl")
+    found = expunge.unlearn(auto, ["tuning.trials=2", "evaluation.generate=never"])
+    metrics = found.metrics
+    level = metrics["before"]["holdout_probability"]["value"]
+    assert metrics["after"]["holdout_probability"]["value"] != pytest.approx(level, rel=1e-3)
+    left = metrics["after"]["forget_probability"]["value"]
+    assert metrics["after"]["forget_distance"]["value"] == pytest.approx(abs(left - level), rel=1e-9)
+    for number, trial in enumerate(trials(found.path), start=1):
+        rows = read_json_lines(found.path / "trials" / str(number) / "metrics.jsonl")
+        shares = {row["epoch"]: row["metrics"]["forget_probability"]["value"] for row in rows}
+        for row in rows:
+            assert row["forget_score"] == pytest.approx(1 - abs(shares[row["epoch"]] - level), rel=1e-9)
+        kept = {epoch: share for epoch, share in shares.items() if rows[epoch - 1]["qualifies"]}
+        nearest = min(kept, key=lambda epoch: abs(kept[epoch] - level))
+        short = None if nearest < len(rows) else False
+        assert trial["beyond"] is (True if kept[nearest] < level else short)
+        assert trial["best_score"] == pytest.approx(1 - abs(kept[nearest] - level), rel=1e-9)
+        assert trial["best_score"] - RESOLUTION <= trial["forget_score"] <= trial["best_score"]
+
+
 def test_killed_in_the_middle_of_a_trial(auto: dict, tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text(yaml.safe_dump(auto))

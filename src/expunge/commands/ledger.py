@@ -183,8 +183,10 @@ def _outcome(entry: Entry, entries: list[Entry]) -> str:
 
 def _left_out(entry: Entry, entries: list[Entry]) -> str:
     """Why a request's adapter is no longer in the model."""
-    by = next((each.number for each in entries if entry.number in each.replaces), None)
-    return f"Replaced by {by}." if by else "Rolled back."
+    by = next((each for each in entries if entry.number in each.replaces), None)
+    if by is None:
+        return "Rolled back."
+    return f"Replaced by {by.number}{'' if by.number in entries[-1].active else ', which is no longer in place'}."
 
 
 def _print_entry(entry: Entry, entries: list[Entry]) -> None:

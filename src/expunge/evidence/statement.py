@@ -176,11 +176,13 @@ class Unlearning(Facts):
     forget_sets: of a run of several requests, the figures of each one's forget set before that request and after all,
               by its number; `figures` are then those of the rest, before all and after all
     utility:  of an entry of a ledger
+    replaces: of an entry of a ledger, the ids of the requests that it was run in the place of
     previous: SHA-256 of the envelope of the ledger's entry before this one
     """
 
     proves: str
     request: Request
+    replaces: list[str] | None = None
     earlier: dict[str, dict[str, Figure]] = {}
     forget_sets: dict[str, dict[str, Figure]] | None = None
     utility: Utility | None = None

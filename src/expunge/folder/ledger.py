@@ -5,7 +5,7 @@ entries/0001.json    the entries; `checksums.json` beside them has the SHA-256 o
 requests/0001/       the run of a request
 rollbacks/0002/      what was measured after a rollback
 salts/0001           the secret salt of a request's Merkle root
-adapter/             one adapter for the untouched base, of all requests that are not rolled back
+adapter/             one adapter for the untouched base, of all requests that are neither rolled back nor replaced
 attestations/0001/   the signed statement of an entry, where there is one
 pending.json         the request that is being added
 """

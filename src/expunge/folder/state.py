@@ -155,8 +155,9 @@ class Trial(Record):
     left:         before its last epoch, since nothing was to be expected of it; stopped says why
     best_epoch, forget_score, utility, qualified: of the epoch that would be chosen; no epoch where the first one
                   diverged. The forget score is that of the questions by which trials are compared
-    beyond:       whether that epoch has forgotten more than what was never seen, rather than less; None where nothing
-                  says so
+    best_score:   the highest forget score of an epoch that keeps the utility: what the search goes by
+    beyond:       whether that epoch has forgotten more than what was never seen; false where the last one, and so the
+                  trial, has not; None where nothing says so
     """
 
     learning_rate: Annotated[StrictFloat, Field(gt=0)]
@@ -168,6 +169,7 @@ class Trial(Record):
     forget_score: StrictFloat | None = None
     utility: StrictFloat | None = None
     qualified: StrictBool = False
+    best_score: StrictFloat | None = None
     beyond: StrictBool | None = None
 
 

@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..adapters.loading import load_model
 from ..data.sample_set import SampleSet
 from ..errors import InputError, Problem
+from ..evaluation.metric import Metric
 from ..evidence.merkle import make_salt, merkle_root
 from ..evidence.statement import Judgement
 from ..folder.agreement import recipe_facts
@@ -22,6 +24,7 @@ from ..folder.machine import now
 from ..folder.run import RunFolder, read_run_folder
 from ..intact import check_writable
 from ..methods import method_of
+from ..models.fingerprint import fingerprint
 from ..progress import say
 from ..recipe import Recipe
 from ..recipe.loading import naming_recipe
@@ -33,7 +36,7 @@ from ..run.inputs import Inputs
 from ..run.single import run_recipe
 from ..storage import file_checksum, is_taken
 from .entry import check_one_process, check_signing, deliver, digests_in, sign_entry
-from .measured import Remeasured, of_forget_set, readable, with_adapters
+from .measured import Readable, Remeasured, of_forget_set, readable, with_adapters
 
 
 def add(
@@ -71,7 +74,12 @@ def add(
         digest = _digest(wanted)
         pending = ledger.settle()
         before = entries[-1] if entries else None
-        same = before is not None and before.given == digest and identifier in (None, before.id)
+        same = (
+            before is not None
+            and before.given == digest
+            and identifier in (None, before.id)
+            and anew in (False, bool(before.replaces))
+        )
         if resume and pending is None and before is not None and same:
             say(f"Entry {before.number} ({before.id}) is this request: it was added before.")
             sign_entry(ledger, before.number, key, operator)
@@ -158,6 +166,8 @@ def _begin(
         _check_retain(ledger, active, inputs.data.retain)
     if anew:
         asked = asked.model_copy(update={"replaces": _contained(ledger, active, inputs.data.forget)})
+    if not set(active) - set(asked.replaces):
+        _check_base(entries, recipe)
     if not ledger.exists:
         ledger.create(str(uuid.uuid4()), now())
     ledger.begin(asked, make_salt())
@@ -171,7 +181,7 @@ def _contained(ledger: LedgerFolder, active: Sequence[int], forget: SampleSet) -
         try:
             samples = forget_samples(ledger.run(number))
         except InputError:
-            others.append(f"that of request {number} can no longer be read")
+            others.append(f"that of request {number} can no longer be read, or has changed since")
             continue
         missing = sum(sample not in given for sample in samples)
         if missing:
@@ -259,14 +269,17 @@ def _add(ledger: LedgerFolder, entries: Sequence[Entry], recipe: Recipe, pending
         original_utility=earliest.original if earliest else None,
     )
     run.reload()
-    if not beneath:
-        _check_base(ledger, entries, run)
     if not run.state.ended:
         active = [*beneath, number]
     requests = [entry.number for entry in entries if entry.kind == "request"]
     measurable, unmeasured = readable(ledger, requests)
     again = Remeasured(ledger, active, recipe.model, run)
     forget_sets = {each.number: of_forget_set(again.measure(each).metrics) for each in measurable}
+    left = run.metrics(run.last_stage)
+    if (
+        run.state.ended and pending.replaces
+    ):  # it ran on a model that nobody is given: the adapters of before stay
+        left = again.measure(Readable(number, inputs), whole=True).metrics
     for checkpoints in [*run.path.rglob("checkpoints")]:
         shutil.rmtree(checkpoints)  # models that have half forgotten, and several times the size of all else
     files = {} if run.state.ended else digests_in(ledger, run.adapter)
@@ -274,8 +287,8 @@ def _add(ledger: LedgerFolder, entries: Sequence[Entry], recipe: Recipe, pending
     salt = ledger.salt_file(number)
     samples = inputs.data.forget.samples
     base = run.state.model
-    utility = _utility(recipe, inputs, run, earliest, measured_on, number)
-    facts = facts_of(run, len(samples), merkle_root(samples, ledger.salt(number)))
+    utility = _utility(recipe, inputs, run.metrics("before"), left, earliest, measured_on, number)
+    facts = facts_of(run, len(samples), merkle_root(samples, ledger.salt(number)), left)
     ledger.write_entry(
         Entry(
             number=number,
@@ -290,7 +303,7 @@ def _add(ledger: LedgerFolder, entries: Sequence[Entry], recipe: Recipe, pending
             facts=facts.model_copy(update={"verdict": verdict_on(run, utility)}),
             ended=run.state.ended,
             active=active,
-            forget_sets={**forget_sets, number: of_forget_set(run.metrics(run.last_stage))},
+            forget_sets={**forget_sets, number: of_forget_set(left)},
             unmeasured=unmeasured,
             utility=utility,
             files=files,
@@ -301,10 +314,15 @@ def _add(ledger: LedgerFolder, entries: Sequence[Entry], recipe: Recipe, pending
 
 
 def _utility(
-    recipe: Recipe, inputs: Inputs, run: RunFolder, earliest: Kept | None, measured_on: str, number: int
+    recipe: Recipe,
+    inputs: Inputs,
+    before: Mapping[str, Metric],
+    after: Mapping[str, Metric],
+    earliest: Kept | None,
+    measured_on: str,
+    number: int,
 ) -> Kept | None:
     """What the run's utility rule looked at, after the request. earliest: that of the first that measured the same"""
-    before, after = run.metrics("before"), run.metrics(run.last_stage)
     name = inputs.benchmark.utility_metric(before, generated=recipe.evaluation.generate == "every")
     if name is None or name not in after:
         return None
@@ -341,15 +359,15 @@ def _measured_on(recipe: Recipe, inputs: Inputs) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _check_base(ledger: LedgerFolder, entries: Sequence[Entry], run: RunFolder) -> None:
-    """Raise `InputError` for a request on another model; where an adapter lies beneath, loading it says so."""
+def _check_base(entries: Sequence[Entry], recipe: Recipe) -> None:
+    """Raise `InputError` for a request on another model than the ledger's. Where an adapter is beneath, loading it
+    would say so."""
     first = next((entry for entry in entries if entry.facts), None)
-    if first is None:
+    if first is None or first.facts is None:
         return
-    theirs = first.facts.base.fingerprint if first.facts else ""
-    if theirs != run.state.model.fingerprint:
+    theirs, given = first.facts.base.fingerprint, fingerprint(load_model(recipe.model, "model.path"))
+    if theirs != given:
         raise InputError(
-            Problem("model.path", f"the ledger is of a model with the fingerprint {theirs}, and this one has "
-                    f"{run.state.model.fingerprint}.",
-                    f"Delete {ledger.pending_file} and {run.path}, and start with the model of the first request.")
+            Problem("model.path", f"the ledger is of a model with the fingerprint {theirs}, and this one has {given}.",
+                    "Name the model of the first request.")
         )  # fmt: skip

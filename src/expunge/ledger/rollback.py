@@ -58,7 +58,7 @@ def _rollback(
         if left_out.ended:
             reason = f"left no adapter: {left_out.ended}"
         if taken := [entry.number for entry in entries if left_out.number in entry.replaces]:
-            reason = f"has no adapter of its own any more: its data are among those of request {taken[-1]}"
+            reason = f"has no adapter of its own any more: request {taken[-1]} was run in its place"
         raise InputError(
             Problem(str(ledger.path), f"entry {left_out.number} ({left_out.id}) {reason}.",
                     f"Name one of those that have: {', '.join(map(str, before.active)) or 'there is none'}.")

@@ -120,10 +120,18 @@ class _Attacks:
         processes().wait_for_everyone()
 
     @cached_property
+    def stand_ins(self) -> list[Item]:
+        """What of the holdout is asked in the place of what the reference says of the forget set."""
+        limit = max(len(self.forget), LEAST_STANDING_IN) if self.budget == "cheap" else None
+        return drawn(self.holdout, limit, self.target.seed)
+
+    @cached_property
     def basis(self) -> str:
         asked = [
             encoded_hash([item.example for item in part]) for part in (self.forget, self.retain, self.holdout)
         ]
+        if self.target.ground == "holdout" and len(self.stand_ins) < len(self.holdout):
+            asked.append(encoded_hash([item.example for item in self.stand_ins]))
         return hash_rows([dict(self.target.identity), asked, self.budget, self.answers, self.target.seed])
 
     def basis_of(self, name: str) -> str:
@@ -196,13 +204,12 @@ class _Attacks:
     def _subject(self, side: Role) -> Subject:
         load = {"after": self.target.after, "original": self.target.original}.get(side, self.target.reference)
         stood_in = load is None  # by the holdout, about which the model that was handed over is asked
-        limit = max(len(self.forget), LEAST_STANDING_IN) if self.budget == "cheap" else None
         model = (load or self.target.after)()
         self.target.watch(model)
         return Subject(
             model=model,
             encoder=self.target.encoder,
-            forget=drawn(self.holdout, limit, self.target.seed) if stood_in else self.forget,
+            forget=self.stand_ins if stood_in else self.forget,
             retain=self.retain,
             holdout=self.holdout,
             role="after" if stood_in else side,

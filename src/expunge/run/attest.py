@@ -201,7 +201,8 @@ def attest_entry(ledger: LedgerFolder, number: int, signer: Any, operator: str |
     }
     stated: Unlearning | Rollback
     if entry.facts is not None:
-        stated = Unlearning(**entry.facts.model_dump(), **more, not_covered=NOT_COVERED)
+        instead = [entries[each - 1].id for each in entry.replaces] or None
+        stated = Unlearning(**entry.facts.model_dump(), **more, replaces=instead, not_covered=NOT_COVERED)
     else:
         assert entry.rolled_back is not None
         stated = Rollback(**more, rolled_back=entries[entry.rolled_back - 1].id)
@@ -211,12 +212,15 @@ def attest_entry(ledger: LedgerFolder, number: int, signer: Any, operator: str |
     )
 
 
-def facts_of(folder: RunFolder, samples: int, root: str) -> Facts:
-    """What a finished run says of itself, for an entry or a statement. root: of its forget set's Merkle tree"""
+def facts_of(folder: RunFolder, samples: int, root: str, after: Mapping[str, Metric] | None = None) -> Facts:
+    """What a finished run says of itself, for an entry or a statement.
+
+    root:  of its forget set's Merkle tree
+    after: the figures of the model that it leaves; by default those that the run has of it
+    """
     state = folder.state
     metrics = {stage: folder.metrics(stage) for stage in STAGES}
-    if state.ended:
-        metrics["after"] = metrics["before"]
+    metrics["after"] = folder.metrics(folder.last_stage) if after is None else after
     names = {name: None for stage in STAGES for name in metrics[stage]}
     return Facts(
         forget_set=ForgetSet(samples=samples, merkle_root=root),

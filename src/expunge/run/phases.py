@@ -39,7 +39,7 @@ from .epochs import candidates, original_utility, train_epochs
 from .importance import take_or_measure
 from .job import Job
 from .targets import target_of_run
-from .tuning import found_plan, take_over_best, tuning
+from .tuning import found_plan, resolution_left, take_over_best, tuning
 
 
 def run_phases(job: Job) -> None:
@@ -222,7 +222,7 @@ def training(job: Job) -> None:
             f"{stopped} No epoch was finished before, so nothing was exported. Lower training.learning_rate{guard}, "
             "and start anew with another --output."
         )
-    choice = job.method.choose(measured, original, job.resolution)
+    choice = job.method.choose(measured, original, resolution_left(job))
     last = next(row for row in folder.epochs if row.epoch == measured[-1].epoch)
     nothing = choice.epoch is None
     folder.update(

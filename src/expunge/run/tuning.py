@@ -59,6 +59,16 @@ def tuning(job: Job) -> None:
     say(f"  chosen: learning rate {trials[chosen - 1].learning_rate:g}, of trial {chosen}")
 
 
+def resolution_left(job: Job) -> float:
+    """How much worse than its trial's best an epoch may be, where the trial itself may be worse than another."""
+    facts = job.folder.state.tuning
+    if facts is None or facts.chosen is None:
+        return job.resolution
+    scores = [score for trial in facts.trials if (score := _score(trial)) is not None]
+    chosen = _score(facts.trials[facts.chosen - 1])
+    return max(0.0, job.resolution - (max(scores) - chosen)) if chosen is not None else job.resolution
+
+
 def found_plan(job: Job) -> TrainingPlan:
     """The settings of the run's training, with the rate that was found where one was looked for."""
     facts = job.folder.state.tuning
@@ -112,9 +122,12 @@ def _try(job: Job, number: int, rate: float) -> Trial:
     if not measured:
         return Trial(learning_rate=rate, state="lost", left=False, stopped=stopped, epochs=0)
     compared = [replace(epoch, forget_score=_compared_score(job, folder, epoch)) for epoch in measured]
-    choice = job.method.choose(compared, original, job.resolution)
+    choice, strict = (job.method.choose(compared, original, width) for width in (job.resolution, 0.0))
     # Where no epoch forgets anything, the last one says how far the rate went.
-    best = next((epoch for epoch in compared if epoch.epoch == choice.epoch), compared[-1])
+    best, nearest = (
+        next((epoch for epoch in compared if epoch.epoch == each.epoch), compared[-1])
+        for each in (choice, strict)
+    )
     return Trial(
         learning_rate=rate,
         state="kept" if kept else "lost",
@@ -125,7 +138,8 @@ def _try(job: Job, number: int, rate: float) -> Trial:
         forget_score=best.forget_score,
         utility=None if math.isnan(best.utility) else best.utility,
         qualified=choice.qualified,
-        beyond=_beyond(job, folder, best),
+        best_score=nearest.forget_score if strict.qualified else None,
+        beyond=_beyond(job, folder, nearest, is_last=nearest is compared[-1]),
     )
 
 
@@ -150,11 +164,13 @@ def _compared_score(job: Job, folder: EpochsFolder, epoch: Candidate) -> float:
     return score_of(job.benchmark, part, reference, job.original_log, job.objective.aims)
 
 
-def _beyond(job: Job, folder: EpochsFolder, epoch: Candidate) -> bool | None:
-    """Whether the epoch went too far rather than not far enough, where that is known."""
+def _beyond(job: Job, folder: EpochsFolder, epoch: Candidate, is_last: bool) -> bool | None:
+    """Whether the epoch that is nearest to the aim went too far. What did not go far enough says so of the rate only
+    where it is the last: else the trial went on, and may have gone too far."""
     if job.objective.aims == "answers":
         return None
-    return job.benchmark.beyond(*_compared_logs(job, folder, epoch), job.original_log)
+    beyond = job.benchmark.beyond(*_compared_logs(job, folder, epoch), job.original_log)
+    return beyond if beyond or is_last else None
 
 
 def _compared_logs(
@@ -167,8 +183,10 @@ def _compared_logs(
 
 
 def _score(trial: Trial) -> float | None:
-    """What the search goes by: the forget score of an epoch that keeps the utility; None where there is none."""
-    return trial.forget_score if trial.qualified else None
+    """What the search goes by: the best forget score of an epoch that keeps the utility; None where there is none."""
+    if not trial.qualified:
+        return None
+    return trial.forget_score if trial.best_score is None else trial.best_score
 
 
 def _reaches(trial: Trial, enough: float) -> bool:

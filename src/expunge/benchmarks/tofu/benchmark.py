@@ -21,7 +21,7 @@ from .logs import read_tofu_log
 from .metrics import (
     COMPARED,
     METRIC_VERSION,
-    forget_log_ratios,
+    log_truth_ratios,
     shift,
     tofu_metrics,
     wrong_log_probability,
@@ -171,7 +171,9 @@ class TofuBenchmark(Benchmark):
         """By the truth ratios, where they lie on one side of the reference's."""
         if reference is None:
             return None
-        direction = shift(*(forget_log_ratios(each) for each in (log, reference)))
+        direction = shift(
+            *(log_truth_ratios(each.sets["forget"], self.truth_ratio) for each in (log, reference))
+        )
         return direction.is_beyond if direction else None
 
     def best_score(self, metrics: Mapping[str, Metric], aims: Aim) -> float:

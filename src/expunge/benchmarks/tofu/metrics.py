@@ -88,7 +88,9 @@ class Shift:
     @property
     def is_beyond(self) -> bool | None:
         """On which side most of them lie; None where some lie clearly on either."""
-        return None if max(self.short, self.beyond) < BOTH_SIDES else self.beyond < self.short
+        if max(self.short, self.beyond) < BOTH_SIDES or self.short == self.beyond:
+            return None
+        return self.beyond < self.short
 
 
 def shift(log_ratios: np.ndarray, reference: np.ndarray) -> Shift | None:
