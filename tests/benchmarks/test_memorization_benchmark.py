@@ -164,6 +164,9 @@ def test_to_go_beyond_what_was_never_seen_is_no_better():
     assert benchmark.beyond(log(("forget", (0.5, 0.4)), spoilt), None, before) is False
     assert benchmark.beyond(log(("forget", (0.4, 0.3)), spoilt), reference, before) is False
     assert benchmark.beyond(log(("forget", (0.5, 0.4))), None, None) is None
+    for left, expected in ((0.39, False), (0.37, True), (0.42, False)):
+        assert benchmark.past_its_aim(log(("forget", (left, left)), spoilt), None, before) is expected
+    assert benchmark.past_its_aim(log(("forget", (0.01, 0.01))), None, None) is False
     found = benchmark.all_metrics(log(("forget", (0.9, 0.5)), holdout), None)["forget_distance"]
     assert found.n == 2
     assert found.low < found.value < found.high

@@ -103,6 +103,12 @@ def test_by_a_holdout_epochs_and_trials_are_held_against_what_the_model_made_of_
         short = None if nearest < len(rows) else False
         assert trial["beyond"] is (True if kept[nearest] < level else short)
         assert trial["best_score"] == pytest.approx(1 - abs(kept[nearest] - level), rel=1e-9)
+        # What is past its aim, with the utility kept, is not trained further.
+        past = [row["qualifies"] and level - shares[row["epoch"]] > RESOLUTION for row in rows]
+        assert not any(past[:-1])
+        if past[-1] and len(rows) < 3:
+            assert (trial["left"], trial["state"], trial["beyond"]) == (True, "kept", True)
+            assert trial["stopped"] == "less of the forget set is left than of what was never seen"
         assert trial["best_score"] - RESOLUTION <= trial["forget_score"] <= trial["best_score"]
 
 

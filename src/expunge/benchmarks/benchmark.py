@@ -143,6 +143,12 @@ class Benchmark(ABC):
         """
         return None
 
+    def past_its_aim(
+        self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
+    ) -> bool:
+        """Whether the model is so clearly `beyond` that more training only takes it further."""
+        return False
+
     @abstractmethod
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
         """A score of how well the model has forgotten the forget set; higher is better."""

@@ -111,7 +111,7 @@ def _try(job: Job, number: int, rate: float) -> Trial:
     plan = job.training.model_copy(update={"learning_rate": rate})
     set_seed(job.recipe.seed)
     load_weights(job.trained, job.folder.initial_adapter)
-    leave = partial(_reason_to_leave, job, plan)
+    leave = partial(_reason_to_leave, job, plan, job.folder.trial(number))
     stopped = train_epochs(job, plan, job.folder.trial(number), leave)
     processes().wait_for_everyone()
     folder = job.folder.trial(number)  # read anew: the first process has written it
@@ -143,11 +143,16 @@ def _try(job: Job, number: int, rate: float) -> Trial:
     )
 
 
-def _reason_to_leave(job: Job, plan: TrainingPlan, epoch: Candidate) -> str | None:
-    """Why a trial is not worth its further epochs, once a third of them are over."""
-    if not plan.epochs / 3 <= epoch.epoch < plan.epochs:
+def _reason_to_leave(job: Job, plan: TrainingPlan, folder: EpochsFolder, epoch: Candidate) -> str | None:
+    """Why a trial is not worth its further epochs: it is past its aim with the utility kept; or, once a third of them
+    are over, it has lost the utility or moved nothing."""
+    if epoch.epoch >= plan.epochs:
         return None
     original = original_utility(job)
+    if epoch.qualifies(original) and _past_its_aim(job, folder, epoch):
+        return "less of the forget set is left than of what was never seen"
+    if epoch.epoch < plan.epochs / 3:
+        return None
     if epoch.utility < LOST_SHARE * original:
         return f"the utility fell to {epoch.utility / original:.0%} of the original's"
     if (
@@ -171,6 +176,12 @@ def _beyond(job: Job, folder: EpochsFolder, epoch: Candidate, is_last: bool) -> 
         return None
     beyond = job.benchmark.beyond(*_compared_logs(job, folder, epoch), job.original_log)
     return beyond if beyond or is_last else None
+
+
+def _past_its_aim(job: Job, folder: EpochsFolder, epoch: Candidate) -> bool:
+    if job.objective.aims == "answers":
+        return False
+    return job.benchmark.past_its_aim(*_compared_logs(job, folder, epoch), job.original_log)
 
 
 def _compared_logs(

@@ -29,7 +29,7 @@ from ...evaluation.metric import Metric, interval
 from ...evaluation.set_metrics import answer_metrics, fluency_metrics, rouge_recall
 from ...models.answers import IGNORED
 from ...storage import hash_rows
-from ..benchmark import Benchmark, Workload
+from ..benchmark import RESOLUTION, Benchmark, Workload
 
 #: Longest generated answer, in tokens.
 MAX_NEW_TOKENS = 200
@@ -183,6 +183,12 @@ class MemorizationBenchmark(Benchmark):
     ) -> bool | None:
         sides = _seen_and_never_seen(log, reference, before)
         return bool(sides[0].mean() < sides[1].mean()) if sides else None
+
+    def past_its_aim(
+        self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
+    ) -> bool:
+        sides = _seen_and_never_seen(log, reference, before)
+        return sides is not None and bool(sides[1].mean() - sides[0].mean() > RESOLUTION)
 
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
         """1 − forget_distance: to go beyond what was never seen is no better. Without it 1 − forget_probability."""
