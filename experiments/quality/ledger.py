@@ -4,6 +4,8 @@
     python experiments/quality/ledger.py --shared ../shared --output runs/ledger-look --requests 2
     python experiments/quality/ledger.py --output runs/ledger --write docs/results/ledger.md
     python experiments/quality/ledger.py --output runs/ledger-anew --anew --defaults --rate 0.004
+    python experiments/quality/ledger.py --output runs/ledger-anew --anew --defaults --rate 0.004 \\
+        --write docs/results/ledger.md
 
 Each request is five authors of TOFU (100 questions), the authors 150 to 199 in turn. `expunge.ledger.add` runs it on
 the model that the last one left, by the settings of docs/results/continual.md. After the last one request 3 is rolled
@@ -40,6 +42,7 @@ from expunge.storage import read_json, write_json
 AUTHORS, FIRST = 5, 150
 ROLLED_BACK = 3
 BEGIN, END = "<!-- tables -->\n", "<!-- end of tables -->\n"
+BEGIN_ANEW, END_ANEW = "<!-- anew -->\n", "<!-- end of anew -->\n"
 #: The page, until somebody has written more words around its table.
 PAGE = """# Ten deletion requests in a ledger, on the laptop test bed
 
@@ -118,8 +121,10 @@ def tables(options: argparse.Namespace) -> list[str]:
     ledger = LedgerFolder(options.output / "ledger")
     entries = ledger.entries
     requests = [entry for entry in entries if entry.facts is not None]
+    called = "up to" if options.anew else "set"
     rows = [
-        "| after | utility, share of the original | " + " | ".join(f"set {each.number}" for each in requests) + " |",
+        "| after | utility, share of the original | "
+        + " | ".join(f"{called} {each.number}" for each in requests) + " |",
         "| --- | --- |" + " --- |" * len(requests),
     ]  # fmt: skip
     before = [each.facts.figures["forget_probability"].before for each in requests if each.facts]
@@ -143,7 +148,7 @@ def tables(options: argparse.Namespace) -> list[str]:
     failed = sum(check.holds is False for check in checks)
     unseen = read_json(options.output / "unseen.json")["probability"]
     return [
-        f"N = 100 questions a request, learning rate {options.rate:g}, "
+        f"N = 100 questions {'more with every' if options.anew else 'a'} request, learning rate {options.rate:g}, "
         f"{'else the defaults' if options.defaults else f'λ = {options.weight:g}'}. {machine['processor']}, "
         f"{machine['cores']} cores, {machine['threads']} thread; {sum(seconds) / len(seconds):.0f} s a request "
         f"beside other jobs. retain90 gives the answers of forget10, which it never saw, the probability {unseen:.3f}.",
@@ -158,8 +163,9 @@ def tables(options: argparse.Namespace) -> list[str]:
 def write(options: argparse.Namespace) -> None:
     """Put the tables between the page's markers, and their cells into the JSON beside it."""
     page = options.write
-    before, _, rest = (page.read_text(encoding="utf-8") if page.exists() else PAGE).partition(BEGIN)
-    text = before + BEGIN + "\n".join(tables(options)) + "\n" + END + rest.partition(END)[2]
+    begin, end = (BEGIN_ANEW, END_ANEW) if options.anew else (BEGIN, END)
+    before, _, rest = (page.read_text(encoding="utf-8") if page.exists() else PAGE).partition(begin)
+    text = before + begin + "\n".join(tables(options)) + "\n" + end + rest.partition(end)[2]
     page.write_text(text, encoding="utf-8")
     take(page)
 
