@@ -90,21 +90,29 @@ def test_by_a_holdout_epochs_and_trials_are_held_against_what_the_model_made_of_
     found = expunge.unlearn(auto, ["tuning.trials=2", "evaluation.generate=never"])
     metrics = found.metrics
     level = metrics["before"]["holdout_probability"]["value"]
+
+    def distances(row: dict[str, Any]) -> tuple[float, float]:
+        """Too much forgotten, and too little."""
+        left, now = (row[f"{name}_probability"]["value"] for name in ("forget", "holdout"))
+        return level - left, left - now
+
     assert metrics["after"]["holdout_probability"]["value"] != pytest.approx(level, rel=1e-3)
-    left = metrics["after"]["forget_probability"]["value"]
-    assert metrics["after"]["forget_distance"]["value"] == pytest.approx(abs(left - level), rel=1e-9)
+    assert metrics["after"]["forget_distance"]["value"] == pytest.approx(max(0, *distances(metrics["after"])))
     for number, trial in enumerate(trials(found.path), start=1):
         rows = read_json_lines(found.path / "trials" / str(number) / "metrics.jsonl")
-        shares = {row["epoch"]: row["metrics"]["forget_probability"]["value"] for row in rows}
+        apart = {row["epoch"]: distances(row["metrics"]) for row in rows}
         for row in rows:
-            assert row["forget_score"] == pytest.approx(1 - abs(shares[row["epoch"]] - level), rel=1e-9)
-        kept = {epoch: share for epoch, share in shares.items() if rows[epoch - 1]["qualifies"]}
-        nearest = min(kept, key=lambda epoch: abs(kept[epoch] - level))
-        short = None if nearest < len(rows) else False
-        assert trial["beyond"] is (True if kept[nearest] < level else short)
-        assert trial["best_score"] == pytest.approx(1 - abs(kept[nearest] - level), rel=1e-9)
+            assert row["forget_score"] == pytest.approx(1 - max(0, *apart[row["epoch"]]))
+        kept = {row["epoch"]: apart[row["epoch"]] for row in rows if row["qualifies"]}
+        nearest = min(kept, key=lambda epoch: max(0, *kept[epoch]))
+        over, short = kept[nearest]
+        assert trial["beyond"] is (True if over > short else False if nearest == len(rows) else None)
+        assert trial["best_score"] == pytest.approx(1 - max(0, over, short))
         # What is past its aim, with the utility kept, is not trained further.
-        past = [row["qualifies"] and level - shares[row["epoch"]] > RESOLUTION for row in rows]
+        past = [
+            row["qualifies"] and over > max(short, RESOLUTION)
+            for row, (over, short) in zip(rows, apart.values(), strict=True)
+        ]
         assert not any(past[:-1])
         if past[-1] and len(rows) < 3:
             assert (trial["left"], trial["state"], trial["beyond"]) == (True, "kept", True)

@@ -60,7 +60,7 @@ class MemorizationBenchmark(Benchmark):
     `_ngram_entropy` (see `fluency_metrics`). Where there is a holdout: its own figures, those of
     `membership_metrics` and, by `evaluate`, of the gradient norms.
     EOS counts in the first four wherever the encoding ends an answer with one. With a reference or a holdout:
-    `forget_distance` (see `_seen_and_never_seen`).
+    `forget_distance` (see `_Aim`).
     """
 
     name = "memorization"
@@ -181,14 +181,14 @@ class MemorizationBenchmark(Benchmark):
     def beyond(
         self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
     ) -> bool | None:
-        sides = _seen_and_never_seen(log, reference, before)
-        return bool(sides[0].mean() < sides[1].mean()) if sides else None
+        aim = _Aim.of(log, reference, before)
+        return None if aim is None else bool(aim.over() > aim.short())
 
     def past_its_aim(
         self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
     ) -> bool:
-        sides = _seen_and_never_seen(log, reference, before)
-        return sides is not None and bool(sides[1].mean() - sides[0].mean() > RESOLUTION)
+        aim = _Aim.of(log, reference, before)
+        return aim is not None and bool(aim.over() > max(aim.short(), RESOLUTION))
 
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
         """1 − forget_distance: to go beyond what was never seen is no better. Without it 1 − forget_probability."""
@@ -264,38 +264,59 @@ def _halves(example: Example, most: int) -> tuple[list[int], list[int]]:
     return example.input_ids[:given], example.input_ids[given : given + most]
 
 
-def _seen_and_never_seen(
-    log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """The probabilities of the forget answers, and of answers that were never seen; None without either.
+@dataclass(frozen=True)
+class _Aim:
+    """The probabilities of the forget answers, and what they should be like: those of answers that were never seen.
 
-    The latter are the reference's to the same questions; without a reference the original's to the holdout. Not those
-    of the model itself, unless it is the original: what unlearning has spoilt of the holdout is no aim.
+    seen:   of the forget answers, (n,)
+    before: what they are not to fall under: the reference's to the same questions; without a reference those that the
+            model before training gave to the holdout, (m,). What unlearning has spoilt of the holdout is no aim
+    now:    what they are not to lie over: the same; without a reference those that the model itself gives to the
+            holdout, as whoever compares the two sets would see, (m,)
     """
-    never_seen = reference.sets[MEMBERS] if reference else (before or log).sets.get(HOLDOUT)
-    if not log.sets[MEMBERS] or not never_seen:
-        return None
-    seen, unseen = (
-        np.array([record.answer.probability for record in records])
-        for records in (log.sets[MEMBERS], never_seen)
-    )
-    return seen, unseen
+
+    seen: np.ndarray
+    before: np.ndarray
+    now: np.ndarray
+
+    @classmethod
+    def of(
+        cls, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
+    ) -> _Aim | None:
+        """None without a reference and a holdout."""
+        if reference:
+            never_seen = [reference.sets[MEMBERS]] * 2
+        else:
+            now = log.sets.get(HOLDOUT, [])
+            never_seen = [(before or log).sets.get(HOLDOUT, []) or now, now]
+        if not log.sets[MEMBERS] or not all(never_seen):
+            return None
+        sides = (log.sets[MEMBERS], *never_seen)
+        return cls(*(np.array([record.answer.probability for record in side]) for side in sides))
+
+    def over(self) -> float:
+        """How far too much is forgotten; negative where it is not enough."""
+        return float(self.before.mean() - self.seen.mean())
+
+    def short(self) -> float:
+        """How far too little is forgotten; negative where it is too much."""
+        return float(self.seen.mean() - self.now.mean())
 
 
 def _distance(
     log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
 ) -> dict[str, Metric]:
-    """`forget_distance`, |mean probability of the forget answers − that of answers that were never seen|."""
-    sides = _seen_and_never_seen(log, reference, before)
-    if sides is None:
+    """`forget_distance`: how far too much is forgotten, or too little, whichever is more; 0 in between."""
+    aim = _Aim.of(log, reference, before)
+    if aim is None:
         return {}
-    seen, unseen = sides
-    value = float(abs(seen.mean() - unseen.mean()))
-    return {"forget_distance": Metric(value, len(seen), *interval(_apart, seen, unseen))}
+    arrays = aim.seen, aim.before, aim.now
+    return {"forget_distance": Metric(float(_farther(*arrays)), len(aim.seen), *interval(_farther, *arrays))}
 
 
-def _apart(seen: np.ndarray, unseen: np.ndarray, axis: int = -1) -> np.ndarray:
-    return np.abs(seen.mean(axis) - unseen.mean(axis))
+def _farther(seen: np.ndarray, before: np.ndarray, now: np.ndarray, axis: int = -1) -> np.ndarray:
+    over, short = before.mean(axis) - seen.mean(axis), seen.mean(axis) - now.mean(axis)
+    return np.maximum(np.maximum(over, short), 0.0)
 
 
 def _record(index: int, item: Material, loss: AnswerLoss) -> QuestionRecord:

@@ -11,8 +11,8 @@ declare(
         better=LOWER,
         term="Distance to what was never seen",
         words="How far the probability of the forget answers is from that of answers that were never seen: those of "
-        "the reference, else those of the model before training to the holdout (by `expunge eval`, which knows no "
-        "model before, of the model itself). 0 is as good as never seen; beyond it is a trace as well.",
+        "the reference. Without one, how far it is under that of the holdout before training, or over that of the "
+        "holdout now, whichever is more. 0 is as good as never seen; beyond it is a trace as well.",
         role="quality",
         place=40,
         forgetting="falls",
