@@ -58,7 +58,7 @@ from expunge.report.attacks import worst_first, worst_of
 from expunge.run.attack import Target, of_budget, run_attacks
 from expunge.run.inputs import Inputs
 from expunge.run.targets import IN_FULL, target_of_run
-from expunge.storage import read_json, read_json_lines, write_json
+from expunge.storage import read_json, read_json_lines, write_json, write_record
 
 FORGET = "forget10"
 #: Its last questions are those of forget05.
@@ -223,7 +223,7 @@ def publish(records: Path, known: Path) -> None:
         record = read_json(file)
         record["measured"].pop("after", None)
         record["over"] = [side for side in record["over"] if side != "after"]
-        write_json(made / file.parent.name / file.name, record, private=True)
+        write_record(made / file.parent.name / file.name, record, private=True)
     if not known.exists():
         made.rename(known)
 

@@ -10,6 +10,8 @@ import attack_table
 import pages
 from starts import Row
 
+from expunge.storage import is_as_recorded, write_record
+
 
 def outcome(share: float | None, low: float = 0.0, high: float = 0.0, **more: Any) -> dict[str, Any]:
     variant = {"share": share, "low": low, "high": high, "curves": {}, "steps_to_half": {}, **more}
@@ -94,9 +96,11 @@ def test_what_the_other_models_said_is_shared_and_no_more(tmp_path: Path) -> Non
         "over": ["after", "reference"],
     }
     (tmp_path / "attacks" / "cheap").mkdir(parents=True)
-    (tmp_path / "attacks" / "cheap" / "merge.json").write_text(json.dumps(record))
+    write_record(tmp_path / "attacks" / "cheap" / "merge.json", record)
     attack_table.publish(tmp_path / "attacks", tmp_path / "known")
+    assert is_as_recorded(tmp_path / "known" / "cheap" / "merge.json")
     left = json.loads((tmp_path / "known" / "cheap" / "merge.json").read_text())
+    del left["checksum"]
     assert left == {"basis": "x", "measured": {"reference": {"v": 2}}, "over": ["reference"]}
 
 
