@@ -72,7 +72,7 @@ WITHOUT_RUN = {
 }
 #: The beginning of the page; what the figures mean is written into it by hand.
 HOW_IT_WAS_MADE = """
-TOFU forget10, unlearned by `expunge.unlearn` from every start at a learning rate of its own (LoRA r 8, α 16), then
+TOFU forget10, unlearned by `expunge.unlearn` from every start at a learning rate of its own (LoRA r 32, α 64), then
 attacked beside the reference, which never saw the forget set ([what is compared](../attacks.md)). Made by
 `python experiments/quality/attack_table.py`; `rows` of [attacks.json](attacks.json) has every variant with N, interval
 and raw values. The rate was searched for with the first seed and given to the others.
