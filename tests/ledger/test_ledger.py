@@ -508,6 +508,22 @@ def test_a_request_anew_that_ends_without_an_adapter_leaves_what_was_there(
     assert "Replaced by 4, which is no longer in place." in capsys.readouterr().out
 
 
+def test_a_request_anew_on_another_model_is_refused_before_it_is_begun(
+    finished: LedgerFolder, recipes: list[dict[str, Any]], model_folder: Path, tmp_path: Path
+) -> None:
+    ledger = LedgerFolder(shutil.copytree(finished.path.with_name("after the first"), tmp_path / "ledger"))
+    other = Path(shutil.copytree(model_folder, tmp_path / "other"))
+    model = AutoModelForCausalLM.from_pretrained(other)
+    with torch.no_grad():
+        model.lm_head.weight[0] += 1.0
+    model.save_pretrained(other)
+    recipe = {**recipes[0], "model": {**recipes[0]["model"], "path": str(other)}}
+    with pytest.raises(InputError, match="the ledger is of a model with the fingerprint"):
+        add(ledger.path, recipe, identifier="other", anew=True)
+    assert not ledger.pending_file.exists()
+    assert not ledger.run(2).path.exists()
+
+
 # --- what is refused
 
 

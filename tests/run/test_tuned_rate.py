@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,9 @@ import yaml
 import expunge
 from expunge.benchmarks.benchmark import RESOLUTION
 from expunge.benchmarks.memorization.benchmark import MemorizationBenchmark
+from expunge.folder.state import Trial, TuningFacts
 from expunge.run.result import Run
+from expunge.run.tuning import resolution_left
 from expunge.storage import read_json, read_json_lines
 
 WEIGHTS = "adapter/adapter_model.safetensors"
@@ -79,6 +82,22 @@ def test_the_best_trial_is_the_run_at_its_rate(auto: dict, tmp_path: Path) -> No
     assert chosen in equals
     assert chosen["utility"] == max(trial["utility"] for trial in equals)
     assert (chosen["forget_score"], chosen["utility"]) == (found.score, found.utility)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "left"), [(1, 0.02), (2, 0.005), (None, 0.02)], ids=["the best", "a worse one", "given"]
+)
+def test_trial_and_epoch_together_are_no_worse_than_what_can_be_told_apart(
+    chosen: int | None, left: float
+) -> None:
+    tried = [
+        Trial(learning_rate=rate, state="kept", left=False, stopped=None, epochs=3, forget_score=score - 0.01,
+              best_score=score, qualified=qualified)
+        for rate, score, qualified in ((1e-3, 0.9, True), (2e-3, 0.885, True), (4e-3, 0.99, False))
+    ]  # fmt: skip
+    facts = TuningFacts(questions=8, trials=tried, chosen=chosen) if chosen else None
+    job: Any = SimpleNamespace(resolution=0.02, folder=SimpleNamespace(state=SimpleNamespace(tuning=facts)))
+    assert resolution_left(job) == pytest.approx(left)
 
 
 def test_by_a_holdout_epochs_and_trials_are_held_against_what_the_model_made_of_it_before(
