@@ -223,3 +223,16 @@ def test_what_was_only_masked_comes_back_and_what_was_never_known_does_not(
     assert (found.share or 0) > 0.4
     assert (found.low or 0) > 0.1
     assert (found.attacked_reference or 1) < 0.05
+
+
+def test_in_bf16_where_that_is_faster_it_comes_to_the_same(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = [each.example for each in subject.forget]
+    precise = relearn(subject, ARM, examples, ask(subject))
+    monkeypatch.setattr(module, "faster_precision", lambda model: "bf16")
+    rounded = relearn(subject, ARM, examples, ask(subject))
+    assert mean(precise, 6) > 3 * mean(precise, 0)
+    assert mean(rounded, 0) == mean(precise, 0)  # what is measured is measured in fp32
+    assert mean(rounded, 6) != mean(precise, 6)
+    assert mean(rounded, 6) == pytest.approx(mean(precise, 6), rel=0.25)

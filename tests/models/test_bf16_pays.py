@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from expunge.models.half_precision import bf16_speedup, may_gain
+from expunge.models.half_precision import bf16_speedup, faster_precision, may_gain
 from expunge.models.modes import eager_attention
 from tiny_models import random_model
 
@@ -24,6 +24,18 @@ def test_only_large_models_in_fp32_are_asked_for(dtype: torch.dtype, parameters:
 
 def test_a_product_is_timed() -> None:
     assert 1e-3 < bf16_speedup(64) < 1e3
+
+
+@pytest.mark.parametrize(
+    ("large", "speedup", "chosen"), [(True, 1.5, "bf16"), (True, 1.4, "fp32"), (False, 9.0, "fp32")]
+)
+def test_a_large_model_is_trained_in_what_is_faster(
+    large: bool, speedup: float, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("expunge.models.half_precision.LEAST_PARAMETERS", 1 if large else 50_000_000)
+    monkeypatch.setattr("expunge.models.half_precision.bf16_speedup", lambda width: speedup)
+    monkeypatch.setattr("expunge.models.half_precision.device", lambda: torch.device("cpu"))
+    assert faster_precision(random_model()) == chosen
 
 
 def test_attention_written_out_computes_the_same_and_is_put_back() -> None:

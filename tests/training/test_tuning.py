@@ -98,3 +98,15 @@ def test_the_best_rate_is_met_from_any_start(peak: float, known: bool) -> None:
 
 def test_what_is_equally_good_is_tried_higher() -> None:
     assert next_rate(1e-3, [Tried(1e-3, 0.9), Tried(2e-3, 0.9)]) == 4e-3
+
+
+@pytest.mark.parametrize(
+    ("done", "then"), [(1.0, 1e-3), (0.5, 1e-3), (0.375, 7.5e-4), (0.25, 5e-4), (0.1, 5e-4)]
+)
+def test_the_sooner_a_trial_went_too_far_the_lower_the_next_rate(done: float, then: float) -> None:
+    assert next_rate(1e-3, [Tried(2e-3, 0.9, beyond=True, done=done)]) == then
+
+
+def test_a_trial_left_for_another_reason_is_followed_as_ever() -> None:
+    assert next_rate(1e-3, [Tried(2e-3, None, done=0.25)]) == 1e-3  # it lost the utility
+    assert next_rate(1e-3, [Tried(2e-3, 0.5, beyond=False, done=0.25)]) == 4e-3

@@ -23,6 +23,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl, Train
 from ..adapters.attach import attach_adapter
 from ..data.encoding import Example
 from ..evaluation.likelihood import answer_losses
+from ..models.half_precision import faster_precision
 from ..objectives import Objective, Term
 from ..objectives.registry import retain_losses
 from ..training.settings import Training
@@ -231,7 +232,7 @@ def _finetune(
         weight_decay=0.0,
         schedule=arm.schedule,
         warmup=0,
-        precision="fp32",
+        precision=faster_precision(model),
     )
     if arm.lora:
         model = attach_adapter(model, rank=RANK, alpha=ALPHA, seed=subject.seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import cache
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,14 @@ def mixed_precision(precision: str, device: torch.device, dtype: torch.dtype) ->
     if precision != "auto":
         return precision == "bf16"
     return device.type == "cuda" and dtype == torch.bfloat16
+
+
+def faster_precision(model: Any) -> Literal["fp32", "bf16"]:
+    """What this machine trains a model with weights in fp32 faster in."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    if not may_gain(model.get_input_embeddings().weight.dtype, parameters):
+        return "fp32"
+    return "bf16" if bf16_speedup(model.config.get_text_config().hidden_size) >= LEAST_SPEEDUP else "fp32"
 
 
 @cache

@@ -46,7 +46,7 @@ def tuning(job: Job) -> None:
     best = job.benchmark.best_score(job.folder.metrics("before"), job.objective.aims)
     enough = best - job.resolution
     while len(trials) < most and not any(_reaches(trial, enough) for trial in trials):
-        rate = next_rate(first, [Tried(trial.learning_rate, _score(trial), trial.beyond) for trial in trials])
+        rate = next_rate(first, [_tried(trial, job.training.epochs) for trial in trials])
         if rate is None:
             break
         number = len(trials) + 1
@@ -191,6 +191,11 @@ def _compared_logs(
     log, reference = job.benchmark.read_log(folder.evaluation(f"epoch-{epoch.epoch}")), job.reference_log
     seed = job.recipe.seed
     return choosing_part(log, seed), reference and choosing_part(reference, seed)
+
+
+def _tried(trial: Trial, epochs: int) -> Tried:
+    done = trial.epochs / epochs if trial.left else 1.0
+    return Tried(trial.learning_rate, _score(trial), trial.beyond, done)
 
 
 def _score(trial: Trial) -> float | None:

@@ -15,6 +15,8 @@ from ..settings import Section
 FIRST_RATE = 2e-3
 #: Between the best rate and its neighbour, this ratio is near enough.
 NARROW = 1.2
+#: The next rate below is at least this share of the one before.
+LEAST_SHARE = 0.25
 #: A trial is left, once a third of its epochs are over, with less than this share of the utility, or where the forget
 #: score is no further than this from the original's. What is lost while the forget set goes can be won back: at a share
 #: of 0.86 half of the way, 0.95 was reached at the end.
@@ -33,11 +35,13 @@ class Tried:
 
     score:  its forget score, higher is better; None where it lost the utility
     beyond: whether it went too far rather than not far enough; None where nobody knows
+    done:   the share of its epochs after which it was left; 1 where it was not
     """
 
     learning_rate: float
     score: float | None
     beyond: bool | None = None
+    done: float = 1.0
 
 
 def next_rate(first: float, tried: Sequence[Tried]) -> float | None:
@@ -47,7 +51,8 @@ def next_rate(first: float, tried: Sequence[Tried]) -> float | None:
     Then the best one has a neighbour above that lost the utility, or forgot less well: further past the reference than
     short of it. Their geometric mean is next. Where the best itself went too far, or where it was forgetting that went
     too far above and nobody knows on which side the best is, it may lie below as well: then the lowest rate is halved
-    while it is the best, and the wider of the two gaps is halved on the logarithm.
+    while it is the best, or quartered where a quarter of the epochs was too much already (Adam's way is as long as its
+    steps are many), and the wider of the two gaps is halved on the logarithm.
     """
     if not tried:
         return _rounded(first)
@@ -66,7 +71,8 @@ def next_rate(first: float, tried: Sequence[Tried]) -> float | None:
         gaps.append((above / best, above))
     if too_far or (too_far is None and above in kept):
         if below is None:
-            return _rounded(best / 2)
+            share = max(LEAST_SHARE, min(0.5, kept[best].done)) if too_far else 0.5
+            return _rounded(best * share)
         gaps.append((best / below, below))
     gap, neighbour = max(gaps)
     return _rounded(math.sqrt(best * neighbour)) if gap > NARROW else None
