@@ -74,6 +74,8 @@ def test_methods_as_json_is_one_document(monkeypatch, capsys) -> None:
     names = {entry["name"] for entries in found.values() for entry in entries}
     assert {"ga", "npo", "ihl", "nll", "none", "gd", "default", "pissa", "fila", "vila", "factored"} <= names
     assert all(entry["formula"] and entry["paper"] for entries in found.values() for entry in entries)
+    default = {entry["name"] for entries in found.values() for entry in entries if entry.get("default")}
+    assert default == {"unlearn", "ihl", "nll", "directions"}
 
 
 def test_methods_as_text_has_its_formulas_in_one_column(monkeypatch, capsys) -> None:
@@ -82,6 +84,8 @@ def test_methods_as_text_has_its_formulas_in_one_column(monkeypatch, capsys) -> 
     starts = {line.index("W − scale") for line in lines if line.startswith("  task_arithmetic ")}
     starts |= {line.index("logits_base") for line in lines if line.startswith("  uld ")}
     assert len(starts) == 1
+    marked = [line.split()[0] for line in lines if line.endswith("   (the default)")]
+    assert marked == ["unlearn", "ihl", "nll", "directions"]
 
 
 def test_a_wrong_command_and_a_wrong_option_exit_with_2(monkeypatch, capsys) -> None:

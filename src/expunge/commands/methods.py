@@ -19,7 +19,8 @@ def methods(as_json: AsJson = False) -> None:
     for kind, entries in kinds.items():
         print(f"{kind}")
         for entry in entries:
-            print(f"  {entry['name']:<{width}} {entry['formula']}")
+            default = "   (the default)" if entry.get("default") else ""
+            print(f"  {entry['name']:<{width}} {entry['formula']}{default}")
             settings = ", ".join(
                 f"{key} = {value:g}" for key, value in entry.get("hyperparameters", {}).items()
             )

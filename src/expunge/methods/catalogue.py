@@ -5,29 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from ..adapters.settings import DIRECTIONS
+from ..adapters.settings import DIRECTIONS, Adapter
 from ..importance import estimators
 from ..objectives import forget_losses, retain_losses
 from ..objectives.loss import Loss
-from ..objectives.settings import PRESETS
+from ..objectives.settings import PRESETS, ObjectiveSettings
 from ..progress import say
-from ..recipe.methods import SETTINGS
+from ..recipe.methods import SETTINGS, Unlearn
 from ..registry import Registry
 from . import METHODS, Method
 
 T = TypeVar("T")
 
+METHOD, FORGET = "methods (method)", "forget losses (objective.forget)"
+RETAIN, START = "retain losses (objective.retain)", "initialisations (adapter.initialization)"
+DEFAULTS = {
+    METHOD: Unlearn().name,
+    FORGET: ObjectiveSettings().forget,
+    RETAIN: ObjectiveSettings().retain,
+    START: Adapter().initialization,
+}
+
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:
-    """Kind → entries with name, formula, paper, and further facts.
+    """Kind → entries with name, formula, paper, and further facts; `default` is what a recipe has that names none.
 
     Entries of other packages that cannot be imported are left out, and the user is told what is wrong with them.
     """
     forget, retain, measured = _known(forget_losses), _known(retain_losses), _known(estimators)
-    return {
-        "methods (method)": [_method(name, method) for name, method in METHODS.items()],
-        "forget losses (objective.forget)": _losses(forget),
-        "retain losses (objective.retain)": [
+    kinds = {
+        METHOD: [_method(name, method) for name, method in METHODS.items()],
+        FORGET: _losses(forget),
+        RETAIN: [
             {"name": "none", "formula": "0", "paper": "the forget loss alone"},
             *_losses(retain),
         ],
@@ -43,7 +52,7 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
             }
             for name, preset in PRESETS.items()
         ],
-        "initialisations (adapter.initialization)": [
+        START: [
             {"name": "default", "formula": "A Kaiming-uniform, B = 0", "paper": "LoRA (Hu et al. 2022)"},
             {"name": "pissa", "formula": "SVD of W", "paper": "PiSSA (Meng et al. 2024)"},
             {
@@ -62,6 +71,11 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
             for name, estimator in measured.items()
         ],
     }
+    for kind, name in DEFAULTS.items():
+        for entry in kinds[kind]:
+            if entry["name"] == name:
+                entry["default"] = True
+    return kinds
 
 
 def _known(registry: Registry[T]) -> dict[str, T]:
