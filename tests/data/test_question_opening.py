@@ -27,6 +27,17 @@ def test_a_prompt_is_the_opening_with_a_question_and_the_closing(family: str, na
     assert (question.strip(), closing, rest.strip()) == ("Where was Ada born?", encoder.question_closing, "")
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", ["question-answer", "tofu-phi", "tofu-llama2", "chat"])
+def test_a_question_that_is_begun_is_the_beginning_of_its_prompt(family: str, name: str) -> None:
+    if name == "chat" and family != "chat":
+        return
+    encoder = make(family, TEMPLATES[name])
+    begun = encoder.question_begun("Where was Ada")
+    assert begun == encoder.prompt("Where was Ada born?")[: len(begun)]
+    assert encoder.tokenizer.decode(begun[len(encoder.question_opening) :]).strip() == "Where was Ada"
+
+
 def test_openings_by_hand() -> None:
     encoder = make("llama_like", TEMPLATES["tofu-llama2"])
     assert encoder.tokenizer.decode(encoder.question_opening) == "<s> [INST]"

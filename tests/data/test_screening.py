@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from expunge.data.screening import NAMES, REPEATS, Screen
+from expunge.data.screening import NAMES, REPEATS, Screen, told_words
 
 FORGET = [
     "Where was the geologist Hina Ameen born?",
@@ -55,3 +55,13 @@ def test_text_without_spaces_is_cut_into_characters() -> None:
     screen = Screen(["艾达出生在海边的小镇。"])
     assert screen.objection(["她出生在海边。"]) == REPEATS  # 出生在海边: five characters
     assert screen.objection(["她出生在河边。"]) is None
+
+
+def test_what_an_answer_gives_away_by_a_word() -> None:
+    questions = ["What is the capital of Germany?", "Who is Ada?"]
+    answers = [
+        "The capital of Germany is Berlin. It lies on the Spree.",
+        "Ada is a painter: Paris knows her, and so does Rome. Vienna does not.",
+    ]
+    # not The, It, Ada, Paris and Vienna, with which a sentence begins; not Germany, which was asked for
+    assert told_words(questions, answers) == {"berlin", "spree", "rome"}

@@ -5,8 +5,8 @@ is divided by the speed of this device, measured now (`device_speed`), and corre
 (`trial_passes`). `docs/results/speed.md` says how far the
 predictions were from measured runs.
 
-Not predicted: phases that hardly use the model (export, report), a surrogate retain set, a reinforced adapter, and
-benchmarks that do not state their `workload`. Importance is predicted as if the store did not hold it, and generation
+Not predicted: phases that hardly use the model (export, report), what the original model writes to be kept (a surrogate
+retain set, neighbours), a reinforced adapter, and benchmarks that do not state their `workload`. Importance is predicted as if the store did not hold it, and generation
 as if every answer had to be written and were as long as the true one.
 """
 

@@ -78,12 +78,18 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
     kept, itself = len(data.retain.samples) if data.retain else 0, recipe.data.retains_itself
     if itself:
         kept = surrogate_size(recipe.data, len(inputs.forget))
+    like = (
+        f", at most {inputs.neighbours} questions like those to forget beside them"
+        if inputs.neighbours
+        else ""
+    )
     few = inputs.too_few_for_utility()
     return {
         "recipe": dump_recipe(recipe),
         "format": data.format,
         "forget_samples": len(data.forget.samples),
         "retain_samples": kept,
+        "neighbours": inputs.neighbours,
         "steps": steps * training.epochs,
         "trainable_parameters": trainable,
         "unreached": unreached.model_dump() if unreached else None,
@@ -91,7 +97,7 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
         "phases": {name: asdict(cost) for name, cost in costs.items()},
         "lines": [
             f"data: {data.format}, {len(data.forget.samples)} samples to forget, "
-            f"{kept} to keep{' (sampled from the model itself when it runs)' if itself else ''}, "
+            f"{kept} to keep{' (sampled from the model itself when it runs)' if itself else ''}{like}, "
             f"longest {longest} tokens",
             *([few] if few else []),
             f"training: {training.epochs} epochs of {steps} steps, batch {training.batch_size}, learning rate "

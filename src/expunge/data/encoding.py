@@ -181,6 +181,14 @@ class Encoder:
             ids = whole[: common_prefix(self.tokenizer(before.rstrip(" "))["input_ids"], whole)]
         return ids or self.start
 
+    def question_begun(self, beginning: str) -> list[int]:
+        """The token ids up to the `beginning` of a question that is to be continued."""
+        if isinstance(self.template, ChatTemplate):
+            return self._readable([*self.question_opening, *self._ids(beginning)])
+        before, _ = self._around_question
+        whole = self.tokenizer(self.template.render(beginning, "x"))["input_ids"]
+        return self._readable(whole[: common_prefix(self.tokenizer(before + beginning)["input_ids"], whole)])
+
     @property
     def question_closing(self) -> str:
         """The template's text between a question and its answer, without the space around it unless it is all space."""

@@ -18,6 +18,8 @@ _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+"
 )
 
+_SENTENCE_END = re.compile(r"(?<=[.!?:])\s+")
+
 
 class Screen:
     """Whether a text has `WORDS` words in a row from a forget text, all of a shorter one, or a name from any.
@@ -50,6 +52,20 @@ class Screen:
         if any(pair in self._names for text in texts for pair in _runs(words(text), 2)):
             return NAMES
         return None
+
+
+def told_words(questions: Iterable[str], answers: Iterable[str]) -> set[str]:
+    """The capitalised words of the answers, casefolded, but a sentence's first and those that a question has: what the
+    answers give away by a word, as `Berlin` does."""
+    asked = {word for question in questions for word in words(question)}
+    told = {
+        word.casefold()
+        for answer in answers
+        for sentence in _SENTENCE_END.split(answer)
+        for word in _WORD.findall(sentence)[1:]
+        if word[0].isupper()
+    }
+    return told - asked
 
 
 def words(text: str) -> list[str]:

@@ -56,14 +56,19 @@ class SetFacts(Record):
     n: Count
 
 
-class SurrogateFacts(Record):
-    """The model's own samples that stand in for a retain set."""
+class SampledFacts(Record):
+    """Samples that the original model wrote, of how many, and where they are kept."""
 
     samples: Count
     drawn: Count
     rejected: dict[str, Count]
     folder: str | None = None
     reused: StrictBool = False
+
+
+class SurrogateFacts(SampledFacts):
+    """The model's own samples that stand in for a retain set."""
+
     held_out: Count
 
 
@@ -83,6 +88,7 @@ class DataFacts(Record):
     retain: SetFacts | None = None
     encoded: EncodedFacts | None = None
     surrogate: SurrogateFacts | None = None
+    neighbours: SampledFacts | None = None
 
 
 class BenchmarkFacts(Record):

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from ..benchmarks.measures import AS_REFERENCE, AS_UNSEEN, in_order, label
 from ..evaluation.metric import Metric
 from ..folder.run import STAGES, RunFolder
-from ..folder.state import SetFacts, SurrogateFacts, TrainingFacts
+from ..folder.state import SampledFacts, SetFacts, TrainingFacts
 from . import quantities
 
 PHASES = {
     "surrogate": "Sampling the retain set",
+    "neighbours": "Sampling questions like those to forget",
     "baseline": "Evaluation before, and reference",
     "importance": "Importance",
     "adapter": "Adapter initialisation",
@@ -154,7 +155,8 @@ def request_rows(folder: RunFolder) -> list[tuple[str, str]]:
         ("Hash of the forget set", data.forget.hash),
         ("Retain set", _data(data.retain)),
         ("Hash of the retain set", data.retain.hash if data.retain else None),
-        ("Samples of the model itself", _surrogate(data.surrogate)),
+        ("Samples of the model itself", _sampled(data.surrogate)),
+        ("Questions like those to forget, kept as well", _sampled(data.neighbours)),
         ("Method", method(folder)),
         ("Left out", run.adapter.unreached.line if run.adapter.unreached else None),
         ("Training", _training(folder)),
@@ -208,8 +210,8 @@ def examples(data: SetFacts, source: str) -> str:
     return f"{quantities.count(data.n)} {'example' if data.n == 1 else 'examples'} from {source}"
 
 
-def _surrogate(facts: SurrogateFacts | None) -> str | None:
-    """How the surrogate for a retain set came about."""
+def _sampled(facts: SampledFacts | None) -> str | None:
+    """How the samples of the model itself came about."""
     if not facts:
         return None
     reasons = [f"{quantities.count(number)} {reason}" for reason, number in facts.rejected.items()]

@@ -30,6 +30,7 @@ from ..models.window import window_of
 from ..objectives import Objective
 from ..recipe.schema import Recipe
 from ..training.trackers import check_trackers
+from .neighbours import neighbours_problems
 
 
 def check_inputs(recipe: Recipe) -> UnlearningData:
@@ -67,6 +68,8 @@ def check_inputs(recipe: Recipe) -> UnlearningData:
             Problem("evaluation.benchmark", f"{name} needs {name.upper()}'s files.",
                     f"Set data.format to {name}, or the benchmark to memorization.")
         )  # fmt: skip
+    if loaded:
+        problems += neighbours_problems(recipe.data, loaded[0].format, method)
     if problems:
         raise InputError(problems)
     return loaded[0]

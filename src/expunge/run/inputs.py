@@ -33,6 +33,7 @@ from ..training.settings import TrainingPlan
 from ..training.stopping import read_thresholds
 from .checks import check_inputs, check_window, procedure_of
 from .given_logs import given_hash, read_given_log
+from .neighbours import MOST, keeps_neighbours
 
 #: Retain samples that are kept out of training to measure utility on, at most, and as a share of the set.
 HELD_OUT, HELD_OUT_SHARE = 400, 5
@@ -96,6 +97,19 @@ class Inputs:
         """The settings of the training, every `auto` as the number that follows from the samples."""
         walked = paired_dataset(self.objective, self.forget, self.retain, self.substitutes)
         return self.method.training.plan(len(walked))
+
+    @property
+    def neighbours(self) -> int:
+        """How many neighbours are asked of the original model (see `data.neighbours`)."""
+        wanted = getattr(self.recipe.data, "neighbours", 0)
+        if wanted != "auto":
+            return wanted
+        kept = self.data.retain is not None or self.recipe.data.retains_itself
+        if self.data.format != "chat" or not kept or not keeps_neighbours(self.method):
+            return 0
+        if self.recipe.model.adapters:
+            return 0  # an earlier request's: what it left may be written, and would be kept
+        return min(len(self.data.forget.samples), MOST)
 
     def too_few_for_utility(self, measured: int | None = None) -> str | None:
         """A sentence where the utility rests on too few samples to be judged; None where it does not, or where nothing

@@ -30,7 +30,8 @@ from ..training.settings import TrainingPlan
 from .checks import check_adapter, check_objective, unreached_facts
 from .inputs import Inputs, encode_sets, make_benchmark
 from .meter import CostMeter
-from .surrogate import Surrogate, take_or_sample
+from .neighbours import neighbours
+from .surrogate import Surrogate, Writer, itself, take_or_sample
 
 
 class Job(Inputs):
@@ -67,26 +68,35 @@ class Job(Inputs):
         self.surrogate: Surrogate | None = None
         if recipe.data.retains_itself:
             self._sample_retain_set()
+        self.written: Surrogate | None = None
+        if self.neighbours:
+            self._add_neighbours()
         self._check_model_of_before_log()
         self._trained: Any = None
 
     def _sample_retain_set(self) -> None:
         """Complete the data and the benchmark by a retain set from the original model, once all else is checked."""
-        sampled = take_or_sample(
-            self.base,
-            self.base_fingerprint,
-            self.encoder,
-            self.data.forget,
-            len(self.forget),
-            self.recipe,
-            self.meter,
-        )
+        writer = itself(self.encoder, self.data.forget, len(self.forget), self.recipe.data)
+        sampled = self._sampled(writer)
         self.data = replace(self.data, retain=sampled.samples)
         self.held_out, _, self.retain = encode_sets(self.data, self.encoder, self.recipe)
         self.benchmark = make_benchmark(self.recipe, self.encoder, self.data, self.held_out)
         self.read_given_logs()
         measured = {"held_out": len(self.held_out.samples) if self.held_out else 0}
         self.surrogate = replace(sampled, facts={**sampled.facts, **measured})
+
+    def _add_neighbours(self) -> None:
+        """Train on questions like those to forget as well, once the retain set is there."""
+        data, longest = self.data, max(example.label_count for example in self.forget)
+        others = (data.retain, data.holdout)
+        writer = neighbours(self.encoder, data.forget, others, self.neighbours, longest, self.recipe.seed)
+        self.written = self._sampled(writer)
+        self.retain = [*self.retain, *self.written.samples.encode(self.encoder)]
+
+    def _sampled(self, writer: Writer) -> Surrogate:
+        return take_or_sample(
+            writer, self.base, self.base_fingerprint, self.encoder, self.data.forget, self.recipe, self.meter
+        )
 
     def _check_model_of_before_log(self) -> None:
         theirs = self.before_log.model.get("fingerprint") if self.before_log else None
@@ -120,9 +130,14 @@ class Job(Inputs):
             "data": {
                 **data,
                 **({"surrogate": self.surrogate.facts} if self.surrogate else {}),
+                **({"neighbours": self.written.facts} if self.written else {}),
             },
             **inputs,
-            "phases": {"surrogate": self.surrogate.phase} if self.surrogate and self.surrogate.phase else {},
+            "phases": {
+                name: sampled.phase
+                for name, sampled in (("surrogate", self.surrogate), ("neighbours", self.written))
+                if sampled and sampled.phase
+            },
             "adapter": {
                 "initialization": self.recipe.adapter.initialization,
                 "rank": self.recipe.adapter.rank,

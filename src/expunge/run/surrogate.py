@@ -1,6 +1,7 @@
-"""A retain set from the model itself, for whoever has only what must go (`data.retain: self`).
+"""Samples of the original model itself, drawn before it changes: a retain set for whoever has only what must go
+(`data.retain: self`), and what else a `Writer` writes (`expunge.run.neighbours`).
 
-The original model writes samples before it changes: questions with their answers after the template's beginning, or
+For a retain set it writes questions with their answers after the template's beginning, or
 texts after BOS (questions as in Magpie, Xu et al. 2024, arXiv:2406.08464). They are drawn at temperature 1 from the
 whole distribution: then the retain loss nll is, in expectation, KL(p_original ‖ p_θ) plus a constant, whose minimum is
 the unchanged model. A nucleus or a lower temperature would teach the model to be surer than it was.
@@ -12,7 +13,7 @@ The result is kept under a hash of everything that it depends on, and a run with
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,86 +68,127 @@ def surrogate_size(data: Data, forget_examples: int) -> int:
     return data.self_samples or max(FEWEST, FOR_EACH * forget_examples)
 
 
+@dataclass(frozen=True)
+class Writer:
+    """How candidates are drawn from the original model, number by number, and which of them are fit.
+
+    title:  what they are for, as the user reads it; source: what the samples are called in `run.json`
+    kind:   qa, chat or text; wanted: how many are to be kept
+    draws:  candidates at most for each one wanted; least: the share of those wanted without which there is none
+    write:  (model, encoder, numbers, seed) → a candidate of every number, the same however many are drawn at once
+    objection: (number, parts) → why a sample is not fit; None where it is
+    content: what two samples may not share
+    facts:  what the candidates depend on, beside the model, the encoder, the seed, and what is forgotten
+    """
+
+    title: str
+    source: str
+    kind: str
+    wanted: int
+    write: Callable[[Any, Encoder, range, int], Iterator[Candidate]]
+    objection: Callable[[int, Parts], str | None]
+    content: Callable[[Parts], Content]
+    draws: int
+    least: float
+    facts: Sequence[Any]
+
+
+def itself(encoder: Encoder, forget: SampleSet, forget_examples: int, data: Data) -> Writer:
+    """The writer of a retain set of the forget set's kind."""
+    kind = kind_of(forget.samples[0])
+    screen = Screen(text for sample in forget.samples for text in texts_of(sample, encoder))
+    return Writer(
+        title="Retain set",
+        source=SOURCE,
+        kind=kind,
+        wanted=surrogate_size(data, forget_examples),
+        write=_texts if kind == "text" else _questions_with_answers,
+        objection=lambda _number, parts: screen.objection(parts),
+        content=lambda parts: tuple(tuple(words(part)) for part in parts),
+        draws=DRAWS,
+        least=LEAST_SHARE,
+        facts=(WORDS, DRAWS, QUESTION_SHARE),
+    )
+
+
 def take_or_sample(
+    writer: Writer,
     model: Any,
     fingerprint: str,
     encoder: Encoder,
     forget: SampleSet,
-    forget_examples: int,
     recipe: Recipe,
     meter: CostMeter,
 ) -> Surrogate:
-    """The surrogate from the store where it is there, and say so; else sampled from `model`, and stored.
+    """The samples from the store where they are there, and say so; else drawn from `model`, and stored.
 
-    Raises `InputError` where hardly anything that the model writes passes the screen.
+    Raises `InputError` where too little of what the model writes is fit.
     """
-    kind = _kind(forget.samples[0])
-    wanted = surrogate_size(recipe.data, forget_examples)
     facts = [
-        fingerprint, recipe.model.dtype, recipe.model.quantization, forget.describe()["hash"], kind, wanted,
-        repr(encoder.template), encoder.question_opening, encoder.question_closing, encoder.max_length, recipe.seed,
-        WORDS, DRAWS, QUESTION_SHARE,
+        fingerprint, recipe.model.dtype, recipe.model.quantization, forget.describe()["hash"], writer.kind,
+        writer.wanted, repr(encoder.template), encoder.question_opening, encoder.question_closing, encoder.max_length,
+        recipe.seed, *writer.facts,
     ]  # fmt: skip
     folder = Path(recipe.data.self_folder) / hash_rows(facts)[:32]
     process = processes().process_index
     if all(gathered({process: folder.is_dir()}).values()):  # all processes sample, or none
-        say(f"Retain set: {folder}, sampled before with the same model, forget set and settings")
-        return _read(folder, kind)
-    say(f"Retain set: sampling {wanted} from the model itself")
+        say(f"{writer.title}: {folder}, sampled before with the same model, forget set and settings")
+        return _read(folder, writer)
+    say(f"{writer.title}: sampling {writer.wanted} from the model itself")
     with meter.phase() as cost:
-        kept, rejected = _sample(model, encoder, forget, kind, wanted, recipe.seed)
+        kept, rejected = _sample(writer, model, encoder, recipe.seed)
     drawn = len(kept) + rejected.total()
     record = {"samples": len(kept), "drawn": drawn, "rejected": dict(sorted(rejected.items()))}
     counts = ", ".join(f"{number} {reason}" for reason, number in sorted(rejected.items())) or "none"
     say(f"  {len(kept)} of {drawn} kept; rejected: {counts}")
-    if len(kept) < max(2, LEAST_SHARE * wanted):
+    if writer.least and len(kept) < max(2, writer.least * writer.wanted):
         raise InputError(
             Problem("data.retain", f"of {drawn} samples of the model itself {len(kept)} are fit for a retain set "
                     f"(rejected: {counts}).", "Give a retain set of your own.")
         )  # fmt: skip
-    rows = [_row(kind, parts) for parts in kept]
+    rows = [_row(writer.kind, parts) for parts in kept]
     if processes().is_main_process:
         with atomic_folder(folder) as partial:
             write_json_lines(partial / "samples.jsonl", rows, private=True)
             write_json(partial / "surrogate.json", record)
     phase = {"state": "done", "attempts": 1, **cost}
-    return Surrogate(_sample_set(kind, rows), {**record, "folder": str(folder), "reused": False}, phase)
+    return Surrogate(_sample_set(writer, rows), {**record, "folder": str(folder), "reused": False}, phase)
 
 
-def _read(folder: Path, kind: str) -> Surrogate:
+def _read(folder: Path, writer: Writer) -> Surrogate:
     samples, remedy = folder / "samples.jsonl", f"Delete {folder}: the same samples will be drawn again."
     keys = ("samples", "drawn", "rejected")
     record = read_object(folder / "surrogate.json", "the record of a retain set", keys, remedy)
     check_file(samples, remedy)
-    rows = read_rows(str(samples), "data.retain")
+    rows = read_rows(str(samples), "data.retain") if record["samples"] else []
     if len(rows) != record["samples"]:
         raise broken(samples, f"it holds {len(rows)} samples, not {record['samples']}", remedy)
-    return Surrogate(_sample_set(kind, rows), {**record, "folder": str(folder), "reused": True}, None)
+    return Surrogate(_sample_set(writer, rows), {**record, "folder": str(folder), "reused": True}, None)
 
 
-def _sample(
-    model: Any, encoder: Encoder, forget: SampleSet, kind: str, wanted: int, seed: int
-) -> tuple[list[Parts], Counter[str]]:
-    """The first `wanted` samples that pass, and why the others before the last of them did not.
+def _sample(writer: Writer, model: Any, encoder: Encoder, seed: int) -> tuple[list[Parts], Counter[str]]:
+    """The first samples that are fit, and why the others before the last of them were not.
 
     Sample n is the same however many are drawn at once.
     """
-    screen = Screen(text for sample in forget.samples for text in _parts(sample, encoder))
-    write = _texts if kind == "text" else _questions_with_answers
     kept: dict[Content, Parts] = {}
     rejected: Counter[str] = Counter()
-    number = 0
-    while len(kept) < wanted and number < DRAWS * wanted:
+    number, wanted, most = 0, writer.wanted, writer.draws * writer.wanted
+    while len(kept) < wanted and number < most:
         missing = wanted - len(kept)
-        block = range(number, min(DRAWS * wanted, number + missing + missing // 4 + 8))
-        for candidate in write(model, encoder, block, seed):
+        block = range(number, min(most, number + missing + missing // 4 + 8))
+        for candidate in writer.write(model, encoder, block, seed):
             number += 1
             if isinstance(candidate, str):
                 rejected[candidate] += 1
                 continue
-            content = tuple(tuple(words(part)) for part in candidate)
+            content = writer.content(candidate)
             reason = (
-                EMPTY if not all(content) else DUPLICATE if content in kept else screen.objection(candidate)
+                EMPTY
+                if not all(words(part) for part in candidate)
+                else DUPLICATE
+                if content in kept
+                else writer.objection(number - 1, candidate)
             )
             if reason:
                 rejected[reason] += 1
@@ -173,23 +215,15 @@ def _texts(model: Any, encoder: Encoder, numbers: range, seed: int) -> Iterator[
 
 def _questions_with_answers(model: Any, encoder: Encoder, numbers: range, seed: int) -> Iterator[Candidate]:
     """One question a number, written after the template's beginning, and an answer to it."""
-    tokenizer, closing = encoder.tokenizer, encoder.question_closing
-    first = tokenizer(closing, add_special_tokens=False)["input_ids"][:1]
-    written = sampled_continuations(
+    tokenizer = encoder.tokenizer
+    written = questions_written(
         model,
-        tokenizer,
+        encoder,
         [encoder.question_opening] * len(numbers),
         [(seed, 0, number) for number in numbers],
-        [encoder.max_length // QUESTION_SHARE] * len(numbers),
-        description="Sampling questions",
-        stops=[token for token in first if token in tokenizer.all_special_ids],
+        encoder.max_length // QUESTION_SHARE,
     )
-    questions, ends = [], []
-    for ids, ended in written:
-        text = tokenizer.decode(ids, skip_special_tokens=True)
-        question, closed, _ = text.partition(closing) if closing else (text, "", "")
-        questions.append(question.strip())
-        ends.append(ended or bool(closed))
+    questions, ends = [text.strip() for text, _ in written], [ended for _, ended in written]
     prompts = [encoder.prompt(question) for question in questions]
     answers = sampled_continuations(
         model,
@@ -207,12 +241,44 @@ def _questions_with_answers(model: Any, encoder: Encoder, numbers: range, seed: 
         yield (question, answer) if question and end and ended else UNFINISHED if question else EMPTY
 
 
-def _kind(sample: Sample) -> str:
+def questions_written(
+    model: Any,
+    encoder: Encoder,
+    prompts: Sequence[Sequence[int]],
+    seeds: Sequence[Sequence[int]],
+    most: int,
+    temperature: float = 1.0,
+) -> list[tuple[str, bool]]:
+    """What the model writes after every prompt up to the question's end, and whether it came to one.
+
+    most: tokens of a question
+    """
+    tokenizer, closing = encoder.tokenizer, encoder.question_closing
+    first = tokenizer(closing, add_special_tokens=False)["input_ids"][:1]
+    written = sampled_continuations(
+        model,
+        tokenizer,
+        prompts,
+        seeds,
+        [most] * len(prompts),
+        description="Sampling questions",
+        stops=[token for token in first if token in tokenizer.all_special_ids],
+        temperature=temperature,
+    )
+    questions = []
+    for ids, ended in written:
+        text = tokenizer.decode(ids, skip_special_tokens=True)
+        question, closed, _ = text.partition(closing) if closing else (text, "", "")
+        questions.append((question, ended or bool(closed)))
+    return questions
+
+
+def kind_of(sample: Sample) -> str:
     """`qa`, `chat` or `text`: the samples are of the forget set's kind."""
     return {QuestionAnswer: "qa", Conversation: "chat"}.get(type(sample), "text")
 
 
-def _parts(sample: Sample, encoder: Encoder) -> list[str]:
+def texts_of(sample: Sample, encoder: Encoder) -> list[str]:
     """What is screened: each text of a forget sample by itself."""
     if isinstance(sample, QuestionAnswer):
         return [sample.question, sample.answer]
@@ -234,5 +300,7 @@ def _row(kind: str, parts: Sequence[str]) -> dict[str, Any]:
     return {"messages": [{"role": role, "content": part} for role, part in zip(roles, parts, strict=True)]}
 
 
-def _sample_set(kind: str, rows: Sequence[dict[str, Any]]) -> SampleSet:
-    return SampleSet(SOURCE, to_samples(rows, Columns(format=kind), SOURCE))
+def _sample_set(writer: Writer, rows: Sequence[dict[str, Any]]) -> SampleSet:
+    return SampleSet(
+        writer.source, to_samples(rows, Columns(format=writer.kind), writer.source) if rows else []
+    )
