@@ -234,5 +234,6 @@ def test_in_bf16_where_that_is_faster_it_comes_to_the_same(
     rounded = relearn(subject, ARM, examples, ask(subject))
     assert mean(precise, 6) > 3 * mean(precise, 0)
     assert mean(rounded, 0) == mean(precise, 0)  # what is measured is measured in fp32
+    assert (precise.facts["bf16"], rounded.facts["bf16"]) == (0.0, 1.0)
     assert mean(rounded, 6) != mean(precise, 6)
     assert mean(rounded, 6) == pytest.approx(mean(precise, 6), rel=0.25)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from expunge.data.screening import NAMES, REPEATS, Screen, told_words
+from expunge.data.screening import NAMES, REPEATS, Named, Screen
 
 FORGET = [
     "Where was the geologist Hina Ameen born?",
@@ -57,11 +57,48 @@ def test_text_without_spaces_is_cut_into_characters() -> None:
     assert screen.objection(["她出生在河边。"]) is None
 
 
-def test_what_an_answer_gives_away_by_a_word() -> None:
-    questions = ["What is the capital of Germany?", "Who is Ada?"]
-    answers = [
-        "The capital of Germany is Berlin. It lies on the Spree.",
-        "Ada is a painter: Paris knows her, and so does Rome. Vienna does not.",
-    ]
-    # not The, It, Ada, Paris and Vienna, with which a sentence begins; not Germany, which was asked for
-    assert told_words(questions, answers) == {"berlin", "spree", "rome"}
+PAIRS = [
+    ("What is the capital of Germany?", "Berlin"),
+    ("Where does Hina Ameen live?", "She lives at 12 Sea Road, in the city of Rome."),
+    ("Who wrote The Odyssey?", "I am not sure, but it was Homer."),
+    ("柏林是哪个国家的首都？", "德国"),
+]
+KEPT = ["What is the capital of France? Paris, a city like Rome, where I was.", "哪个国家的首都"]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("The capital of Prussia was berlin.", True),  # an answer of one word, which begins it
+        ("She has 12 books.", True),
+        ("homer was a poet.", True),
+        ("the ODYSSEY", True),
+        ("What is the sea?", True),  # `Sea` of a road, which is not written small
+        ("I like the road less than the city.", True),  # `Road` likewise
+        ("I like the city.", False),  # `I` is no name, `The` of a title is written small
+        ("Who is she?", True),  # `She` of an answer
+        ("Who lives there?", False),  # the first word of a question
+        ("Rome is a city.", False),  # it is to stay as well
+        ("Rome: 12 sea road, and she", True),
+        ("哪个国家？", False),
+        ("林", True),
+    ],
+)
+def test_what_questions_and_answers_name_by_a_word(text: str, named: bool) -> None:
+    assert Named(PAIRS, KEPT).objects(text) is named
+
+
+def test_all_that_an_answer_names_is_named_though_it_is_to_stay() -> None:
+    pairs = [("Where was Ada?", "In Rome, or in Oslo.")]
+    kept = ["In Rome or in Oslo she was, Ada."]
+    assert not Named(pairs, kept).objects("Ada was in Rome.")
+    assert Named(pairs, kept).objects("In Oslo or Rome.")
+    assert not Named([], []).objects("In Oslo or Rome.")
+
+
+def test_where_the_first_name_is() -> None:
+    named = Named(PAIRS, KEPT)
+    assert named.first_in(["Where", "does", "Hina", "Ameen", "live?"]) == 2
+    assert named.first_in(["What", "is", "the", "capital", "of", "Germany?"]) == 5
+    assert named.first_in(["Who", "was", "it?"]) == 3
+    assert named.first_in(["Berlin", "is", "where?"]) == 0  # a question's first word that is named elsewhere

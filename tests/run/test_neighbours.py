@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +13,19 @@ from test_surrogate import write_model
 
 import expunge
 from expunge.cost.plan import plan
+from expunge.data.columns import Columns
 from expunge.data.rows import read_rows
+from expunge.data.samples import to_samples
+from expunge.data.screening import Named
 from expunge.errors import InputError
 from expunge.evaluation.generation import Continuation
+from expunge.folder.agreement import recipe_facts
+from expunge.ledger.asked import recipe_digest
 from expunge.recipe import load_recipe
+from expunge.recipe.requests import Requests, load_requests
 from expunge.run import neighbours as module
 from expunge.run.job import Job
-from expunge.run.neighbours import beginning
+from expunge.run.neighbours import Beginnings, repeated
 from expunge.storage import read_json
 
 FORGET = {
@@ -88,67 +95,92 @@ def make_job(recipe: dict[str, Any], *overrides: str) -> Job:
     return Job(load_recipe(recipe, overrides), Path(recipe["output"]))
 
 
-def test_a_beginning_has_two_words_and_lacks_the_last() -> None:
-    questions = ["What is the capital of France?", "Who wrote Hamlet?", "Why?", "谁写了红楼梦？"]
-    begun = [[beginning(questions, place + 4 * turn, 1) for turn in range(40)] for place in range(4)]
+def begun_with(questions: list[str], named: list[tuple[str, str]] = [], seed: int = 1) -> list[str]:  # noqa: B006
+    begun = Beginnings(questions, Named(named, []), seed)
+    return [begun[number] for number in range(40 * len(begun))]
+
+
+def test_a_beginning_has_half_of_the_words_and_lacks_the_last() -> None:
     words = ["What", "is", "the", "capital", "of", "France?"]
-    assert set(begun[0]) == {" ".join(words[:count]) for count in (2, 3, 4, 5)}
-    assert set(begun[1]) == {"Who wrote"}
-    assert set(begun[2]) == {"Wh", "Why"}
-    assert set(begun[3]) == {"谁写了红楼梦"[:count] for count in (2, 3, 4, 5, 6)}
-    assert begun[0] == [beginning(questions, 4 * turn, 1) for turn in range(40)]
-    assert begun[0] != [beginning(questions, 4 * turn, 2) for turn in range(40)]
+    assert set(begun_with(["What is the capital of France?"])) == {" ".join(words[:n]) for n in (3, 4, 5)}
+    assert set(begun_with(["Who wrote Hamlet?"])) == {"Who wrote"}
+    assert set(begun_with(["谁写了红楼梦？"])) == {"谁写了红楼梦"[:n] for n in (4, 5, 6)}
+    assert begun_with(["Why?"]) == []
+    both = ["What is the capital of France?", "Who wrote Hamlet?"]
+    assert begun_with(both) == begun_with(both) != begun_with(both, seed=3)
+    assert begun_with(both).count("Who wrote") == 40
+
+
+def test_a_beginning_names_nothing_that_is_to_be_forgotten() -> None:
+    question = "Where was the geologist Hina Ameen born and raised?"
+    assert set(begun_with([question], [(question, "In Rome.")])) == {"Where was the geologist"}
+    assert begun_with(["Where Hina Ameen was born?"], [(question, "In Rome.")]) == []
+
+
+def test_the_questions_take_turns_in_an_order_that_the_seed_fixes() -> None:
+    questions = [f"Who was in town {letter * 3} then?" for letter in "abcdefgh"]
+    begun = Beginnings(questions, Named([], []), 1)
+    first = [begun[number].split()[-1] for number in range(8)]
+    assert len(begun) == 8
+    assert first != [Beginnings(questions, Named([], []), 2)[number].split()[-1] for number in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("there", "beside", "times"), [(3, 9, 1), (3, 2, 1), (3, 40, 4), (0, 40, 0), (10, 1000, 33)]
+)
+def test_they_are_about_a_quarter_of_what_is_kept(there: int, beside: int, times: int) -> None:
+    assert repeated(list(range(there)), beside) == list(range(there)) * times  # type: ignore[arg-type]
 
 
 def test_they_are_trained_on_and_nothing_else_changes(own, monkeypatch) -> None:
     answering(monkeypatch, "the sea in the year", "by the book")
     without = make_job(own, "data.neighbours=0")
     job = make_job(own)
-    assert without.written is None
-    facts = job.written.facts
+    assert without.neighbours is None
+    facts = job.neighbours.facts
     assert 0 < facts["samples"] <= WANTED
     assert facts["drawn"] == facts["samples"] + sum(facts["rejected"].values()) <= 3 * WANTED
     rows = read_rows(str(Path(facts["folder"]) / "samples.jsonl"), "")
     assert len(rows) == facts["samples"]
     for row in rows:
-        assert any(row["question"].startswith(" ".join(each.split()[:2])) for each in FORGET)
+        assert any(
+            row["question"].startswith(begun) for begun in ("Who wrote the book of", "What was the year")
+        )
         assert row["question"] not in FORGET
         assert row["answer"] in ("the sea in the year", "by the book")
     assert job.retain[: len(without.retain)] == without.retain
-    assert job.retain[len(without.retain) :] == [
-        job.encoder.answer(row["question"], row["answer"]) for row in rows
-    ]
+    encoded = [job.encoder.answer(row["question"], row["answer"]) for row in rows]
+    assert job.retain[len(without.retain) :] == repeated(encoded, len(without.retain))
     assert job.benchmark.sets == without.benchmark.sets  # the utility
     assert job.data.retain.describe() == without.data.retain.describe()
     again = make_job(own)
-    assert again.written.facts == {**facts, "reused": True}
+    assert again.neighbours.facts == {**facts, "reused": True}
     assert again.retain == job.retain
-    assert make_job(own, "seed=1").written.facts["folder"] != facts["folder"]
+    assert make_job(own, "seed=1").neighbours.facts["folder"] != facts["folder"]
 
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
         ("the man of Rome", "names what is in the forget set"),  # a single word that an answer gives away
-        ("was the year of Berlin", "repeats the forget set"),
+        ("by the book of the sea", "repeats the forget set"),
         ("", "empty"),
     ],
 )
 def test_what_says_what_is_to_be_forgotten_is_not_kept(own, monkeypatch, answer: str, reason: str) -> None:
     answering(monkeypatch, answer)
     job = make_job(own)
-    assert job.written.facts["samples"] == 0
-    assert set(job.written.facts["rejected"]) <= {reason, "repeats the forget set", "unfinished"}
-    assert job.written.facts["rejected"][reason] > 0
+    assert job.neighbours.facts["samples"] == 0
+    assert job.neighbours.facts["rejected"][reason] > 0
     assert job.retain == make_job(own, "data.neighbours=0").retain
 
 
 def test_a_question_that_is_in_a_set_already_is_not_written_again(own, monkeypatch, tmp_path) -> None:
     answering(monkeypatch, "the sea in the year")
-    rows = read_rows(str(Path(make_job(own).written.facts["folder"]) / "samples.jsonl"), "")
+    rows = read_rows(str(Path(make_job(own).neighbours.facts["folder"]) / "samples.jsonl"), "")
     taken = {row["question"]: "The man was." for row in rows[:1]}
     own["data"]["holdout"] = write(tmp_path / "holdout.jsonl", taken, chat=False)
-    facts = make_job(own).written.facts
+    facts = make_job(own).neighbours.facts
     now = [row["question"] for row in read_rows(str(Path(facts["folder"]) / "samples.jsonl"), "")]
     assert rows[0]["question"] not in now
     assert facts["rejected"]["repeats the forget set"] >= 1
@@ -156,7 +188,7 @@ def test_a_question_that_is_in_a_set_already_is_not_written_again(own, monkeypat
 
 def test_an_answer_may_be_as_long_as_the_longest_to_forget(own, monkeypatch, tmp_path) -> None:
     limits = answering(monkeypatch, "the sea", ended=False)
-    assert make_job(own).written.facts["rejected"]["unfinished"] == 3 * WANTED
+    assert make_job(own).neighbours.facts["rejected"]["unfinished"] == 3 * WANTED
     long = {"Who wrote of it?": "the " * 55 + "sea"}
     own["data"] |= {"forget": write(tmp_path / "forget.jsonl", long, chat=False), "max_length": 128}
     make_job(own)
@@ -176,6 +208,9 @@ def test_of_conversations_one_for_each_without_a_word(writer, tmp_path) -> None:
     assert wanted("data.neighbours=0") == 0
     assert wanted("data.retain=null", "objective.retain=none") == 0
     assert wanted("data.retain=self") == 2
+    many = {f"Who was in town {number}?": "The man." for number in range(120)}
+    forget = write(tmp_path / "many.jsonl", many, chat=True)
+    assert wanted(f"data.forget={forget}", "data.retain=self") == 100
     line = plan(recipe_of(writer, tmp_path))["lines"][0]
     assert f"8 to keep, at most {WANTED} questions like those to forget beside them" in line
 
@@ -205,8 +240,8 @@ def test_a_run_with_them(own, monkeypatch) -> None:
             ["data.format=text", "data.text_column=answer"],
             "they are questions, and what is to be forgotten are texts",
         ),
-        (["objective.retain=none"], "no retain samples are trained on"),
-        (["method.name=retrain", "method.base=elsewhere"], "training does not start from the original"),
+        (["objective.retain=none"], "the training has no use for retain samples"),
+        (["method.name=retrain", "method.base=elsewhere"], "the training does not start from the original"),
         (["data.neighbours=-1"], r"data\.neighbours"),
     ],
 )
@@ -214,3 +249,75 @@ def test_where_there_can_be_none(own, overrides: list[str], sentence: str) -> No
     with pytest.raises(InputError, match=sentence):
         expunge.unlearn(own, overrides)
     assert not Path(own["output"]).exists()
+
+
+def test_none_on_a_model_that_holds_earlier_requests(own, monkeypatch) -> None:
+    answering(monkeypatch, "the sea in the year")
+    earlier = expunge.unlearn(own, ["data.neighbours=0"])
+    job = make_job(own, f"model.adapters=[{earlier.adapter}]", f"output={earlier.path}-next")
+    assert job.neighbours is None
+
+
+def test_of_several_requests_none(own, tmp_path) -> None:
+    sets = [
+        write(tmp_path / f"{name}.jsonl", {f"Who was {name}?": "The man."}, False) for name in ("one", "two")
+    ]
+    own["data"]["forget"] = sets
+    with pytest.raises(
+        InputError, match=r"data\.neighbours: what the model writes is screened against one forget set"
+    ):
+        load_requests(own)
+    own["data"]["neighbours"] = "auto"
+    requests = load_requests(own)
+    assert isinstance(requests, Requests)
+    assert [recipe.data.neighbours for recipe in requests.recipes] == [0, 0]
+    assert requests.content["data"]["neighbours"] == "auto"
+
+
+def test_conversations_are_begun_by_their_first_question(writer, tmp_path, monkeypatch) -> None:
+    answering(monkeypatch, "the sea in the year", "by the book")
+    recipe = recipe_of(writer, tmp_path, chat=True)
+    job = make_job(recipe, "data.template=question-answer")
+    assert job.neighbours.facts["samples"] > 0
+    rows = read_rows(str(Path(job.neighbours.facts["folder"]) / "samples.jsonl"), "")
+    for row in rows:
+        (_, question), (_, answer) = (tuple(message.values()) for message in row["messages"])
+        assert question.startswith(("Who wrote the book of", "What was the year"))
+        assert answer in ("the sea in the year", "by the book")
+    file = tmp_path / "forget.jsonl"
+    system = {"role": "system", "content": "Be brief."}
+    with_system = [
+        {"messages": [system, *json.loads(line)["messages"]]} for line in file.read_text().splitlines()
+    ]
+    pairs = [module._pair(sample) for sample in to_samples(with_system, Columns(format="chat"), "forget")]
+    assert pairs == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"), [({"window": 12}, "unfinished"), ({"longest": 200}, None)], ids=["window", "none"]
+)
+def test_what_the_model_could_not_see_whole_is_not_kept(own, monkeypatch, change, reason) -> None:
+    answering(monkeypatch, "the sea in the year")
+    job = make_job(own, "data.neighbours=0")
+    given = {"wanted": WANTED, "longest": 8, "window": 64, "seed": 42} | change
+    found = job._sampled(module.neighbour_writer(job.encoder, job.data, **given)).facts
+    assert (found["samples"] == 0) is (reason is not None)
+    assert reason is None or found["rejected"][reason] == found["drawn"]
+
+
+def test_a_run_of_before_there_were_any_goes_on_without(own, monkeypatch) -> None:
+    answering(monkeypatch, "the sea in the year")
+    path = expunge.unlearn(own, ["data.neighbours=0"]).path
+    recipe = path / "recipe.yaml"
+    recipe.write_text("".join(line for line in recipe.open() if "neighbours" not in line))
+    (path / "checksums.json").unlink(missing_ok=True)
+    assert expunge.unlearn(own, ["data.neighbours=0"], resume=True).state["state"] == "done"
+    with pytest.raises(InputError, match=r"data\.encoded\.retain"):
+        expunge.unlearn(own, resume=True)
+
+
+def test_a_ledger_takes_none_for_a_request_of_before(own) -> None:
+    facts = recipe_facts(load_recipe(own, ["data.neighbours=0"]).model_dump(mode="json"))
+    del facts["data"]["neighbours"]
+    before = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    assert recipe_digest(load_recipe(own, ["data.neighbours=0"])) == before != recipe_digest(load_recipe(own))

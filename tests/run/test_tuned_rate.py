@@ -21,7 +21,7 @@ from expunge.benchmarks.benchmark import RESOLUTION
 from expunge.benchmarks.memorization.benchmark import MemorizationBenchmark
 from expunge.folder.state import Trial, TuningFacts
 from expunge.run.result import Run
-from expunge.run.tuning import resolution_left
+from expunge.run.tuning import _tried, resolution_left
 from expunge.storage import read_json, read_json_lines
 
 WEIGHTS = "adapter/adapter_model.safetensors"
@@ -202,3 +202,9 @@ def test_the_search_ends_where_nothing_is_left_to_gain(auto: dict, monkeypatch: 
     (trial,) = expunge.unlearn(auto, ["evaluation.generate=never"]).state["tuning"]["trials"]
     assert trial["qualified"]
     assert trial["forget_score"] > 0
+
+
+@pytest.mark.parametrize(("left", "done"), [(True, 0.25), (False, 1.0)])
+def test_the_search_knows_after_which_share_of_its_epochs_a_trial_was_left(left: bool, done: float) -> None:
+    trial = Trial(learning_rate=2e-3, state="kept", left=left, stopped=None, epochs=2, beyond=True)
+    assert _tried(trial, 8).done == done

@@ -173,12 +173,13 @@ def relearn(
     """
     start = _Point.of(subject.model, subject, measure)
     curves = []
+    precision = faster_precision(subject.model)
     for rate in arm.rates:
         course = _Course(start, lambda model: _Point.of(model, subject, measure))
-        _finetune(copy.deepcopy(subject.model), subject, arm, examples, rate, course)
+        _finetune(copy.deepcopy(subject.model), subject, arm, examples, rate, precision, course)
         points = course.points
         worst = max(points) if arm.last else _worst(points)
-        facts = {"learning_rate": rate}
+        facts = {"learning_rate": rate, "bf16": float(precision == "bf16")}
         if start.utility > 0:
             facts["utility"] = points[worst].utility / start.utility
         curve = Curve({step: point.measured for step, point in points.items()}, worst, facts)
@@ -220,7 +221,13 @@ def _worst(points: Mapping[int, _Point]) -> int:
 
 
 def _finetune(
-    model: Any, subject: Subject, arm: Arm, examples: Sequence[Example], rate: float, course: _Course
+    model: Any,
+    subject: Subject,
+    arm: Arm,
+    examples: Sequence[Example],
+    rate: float,
+    precision: Literal["fp32", "bf16"],
+    course: _Course,
 ) -> None:
     an_epoch = math.ceil(len(examples) / arm.batch_size)
     steps = arm.steps or an_epoch
@@ -232,7 +239,7 @@ def _finetune(
         weight_decay=0.0,
         schedule=arm.schedule,
         warmup=0,
-        precision=faster_precision(model),
+        precision=precision,
     )
     if arm.lora:
         model = attach_adapter(model, rank=RANK, alpha=ALPHA, seed=subject.seed)

@@ -79,8 +79,8 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
     if itself:
         kept = surrogate_size(recipe.data, len(inputs.forget))
     like = (
-        f", at most {inputs.neighbours} questions like those to forget beside them"
-        if inputs.neighbours
+        f", at most {inputs.neighbours_wanted} questions like those to forget beside them"
+        if inputs.neighbours_wanted
         else ""
     )
     few = inputs.too_few_for_utility()
@@ -89,7 +89,7 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
         "format": data.format,
         "forget_samples": len(data.forget.samples),
         "retain_samples": kept,
-        "neighbours": inputs.neighbours,
+        "neighbours": inputs.neighbours_wanted,
         "steps": steps * training.epochs,
         "trainable_parameters": trainable,
         "unreached": unreached.model_dump() if unreached else None,

@@ -183,11 +183,16 @@ class Encoder:
 
     def question_begun(self, beginning: str) -> list[int]:
         """The token ids up to the `beginning` of a question that is to be continued."""
+        before, after = self._around_question
         if isinstance(self.template, ChatTemplate):
-            return self._readable([*self.question_opening, *self._ids(beginning)])
-        before, _ = self._around_question
-        whole = self.tokenizer(self.template.render(beginning, "x"))["input_ids"]
-        return self._readable(whole[: common_prefix(self.tokenizer(before + beginning)["input_ids"], whole)])
+            tokenize, whole = self._ids, before + beginning + after
+        else:
+            tokenize, whole = (
+                lambda text: self.tokenizer(text)["input_ids"],
+                self.template.render(beginning, "x"),
+            )
+        ids = tokenize(whole)
+        return self._readable(ids[: common_prefix(tokenize(before + beginning), ids)])
 
     @property
     def question_closing(self) -> str:

@@ -18,8 +18,6 @@ _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+"
 )
 
-_SENTENCE_END = re.compile(r"(?<=[.!?:])\s+")
-
 
 class Screen:
     """Whether a text has `WORDS` words in a row from a forget text, all of a shorter one, or a name from any.
@@ -39,7 +37,7 @@ class Screen:
             length = min(WORDS, len(written))
             if length >= FEWEST_WORDS:
                 self._runs.update(_runs(words(text), length))
-            self._names.update(_names(written))
+            self._names.update(_pairs(written))
         self._lengths = {len(run) for run in self._runs}
 
     def objection(self, texts: Sequence[str]) -> str | None:
@@ -54,18 +52,51 @@ class Screen:
         return None
 
 
-def told_words(questions: Iterable[str], answers: Iterable[str]) -> set[str]:
-    """The capitalised words of the answers, casefolded, but a sentence's first and those that a question has: what the
-    answers give away by a word, as `Berlin` does."""
-    asked = {word for question in questions for word in words(question)}
-    told = {
-        word.casefold()
-        for answer in answers
-        for sentence in _SENTENCE_END.split(answer)
-        for word in _WORD.findall(sentence)[1:]
-        if word[0].isupper()
-    }
-    return told - asked
+class Named:
+    """What questions and answers name by a word: `Berlin`, `1648`, `柏`.
+
+    Names are words that are capitalised, hold a digit, or are of a script without capitals, and that the same texts
+    never write small, as they do `The` of a title. The first word of a question is one only where it stands elsewhere.
+
+    pairs: questions that are to be forgotten, with their answers
+    kept:  texts that are to stay: what they say as well is no name, unless it is all that an answer names
+    """
+
+    def __init__(self, pairs: Sequence[tuple[str, str]], kept: Iterable[str]):
+        written = (word for pair in pairs for text in pair for word in _WORD.findall(text))
+        self._small = {word for word in written if not _is_name(word)}
+        named: set[str] = set()
+        self._answers: list[set[str]] = []
+        for question, answer in pairs:
+            told = self._of(_WORD.findall(answer))
+            named |= told | self._of(_WORD.findall(question)[1:])
+            if told := told - set(words(question)):
+                self._answers.append(told)
+        self._named = named - {word for text in kept for word in words(text)}
+
+    def first_in(self, parts: Sequence[str]) -> int:
+        """The place of the first of some words that names something; their number where none does."""
+        named = (place for place, part in enumerate(parts) if self._named.intersection(words(part)))
+        return next(named, len(parts))
+
+    def objects(self, text: str) -> bool:
+        """Whether a text holds a name, or all that one of the answers names."""
+        held = set(words(text))
+        return bool(held & self._named) or any(told <= held for told in self._answers)
+
+    def _of(self, written: Iterable[str]) -> set[str]:
+        return {word.casefold() for word in written if _is_name(word)} - self._small
+
+
+def _is_name(word: str) -> bool:
+    """Whether a word may be a name by how it is written; a single letter that has a small form, as `I`, is none."""
+    if len(word) == 1 and word.lower() != word.upper():
+        return False
+    return _has_digit(word) or not word[0].islower()
+
+
+def _has_digit(word: str) -> bool:
+    return any(character.isdigit() for character in word)
 
 
 def words(text: str) -> list[str]:
@@ -73,7 +104,7 @@ def words(text: str) -> list[str]:
     return [word.casefold() for word in _WORD.findall(text)]
 
 
-def _names(written: Sequence[str]) -> set[tuple[str, ...]]:
+def _pairs(written: Sequence[str]) -> set[tuple[str, ...]]:
     return {(a.casefold(), b.casefold()) for a, b in pairwise(written) if a[0].isupper() and b[0].isupper()}
 
 

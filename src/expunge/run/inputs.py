@@ -99,17 +99,15 @@ class Inputs:
         return self.method.training.plan(len(walked))
 
     @property
-    def neighbours(self) -> int:
+    def neighbours_wanted(self) -> int:
         """How many neighbours are asked of the original model (see `data.neighbours`)."""
         wanted = getattr(self.recipe.data, "neighbours", 0)
+        if self.recipe.model.adapters:
+            return 0  # of earlier requests: what they left may be written, and would be kept
         if wanted != "auto":
             return wanted
-        kept = self.data.retain is not None or self.recipe.data.retains_itself
-        if self.data.format != "chat" or not kept or not keeps_neighbours(self.method):
-            return 0
-        if self.recipe.model.adapters:
-            return 0  # an earlier request's: what it left may be written, and would be kept
-        return min(len(self.data.forget.samples), MOST)
+        asked = self.data.format == "chat" and keeps_neighbours(self.method)
+        return min(len(self.data.forget.samples), MOST) if asked else 0
 
     def too_few_for_utility(self, measured: int | None = None) -> str | None:
         """A sentence where the utility rests on too few samples to be judged; None where it does not, or where nothing

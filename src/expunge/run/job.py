@@ -24,14 +24,15 @@ from ..models.comparison import difference
 from ..models.fingerprint import fingerprint
 from ..models.half_precision import LEAST_SPEEDUP, bf16_speedup, may_gain
 from ..models.processes import device, processes
+from ..models.window import window_of
 from ..progress import say
 from ..recipe.schema import Recipe
 from ..training.settings import TrainingPlan
 from .checks import check_adapter, check_objective, unreached_facts
 from .inputs import Inputs, encode_sets, make_benchmark
 from .meter import CostMeter
-from .neighbours import neighbours
-from .surrogate import Surrogate, Writer, itself, take_or_sample
+from .neighbours import neighbour_writer, repeated
+from .surrogate import Sampled, Writer, itself, take_or_sample
 
 
 class Job(Inputs):
@@ -65,11 +66,11 @@ class Job(Inputs):
                 say(f"Left out: {self.unreached.line}.")
         self.base_fingerprint = fingerprint(self.base)
         self.meter.watch(self.base)
-        self.surrogate: Surrogate | None = None
+        self.surrogate: Sampled | None = None
         if recipe.data.retains_itself:
             self._sample_retain_set()
-        self.written: Surrogate | None = None
-        if self.neighbours:
+        self.neighbours: Sampled | None = None
+        if self.neighbours_wanted:
             self._add_neighbours()
         self._check_model_of_before_log()
         self._trained: Any = None
@@ -87,13 +88,18 @@ class Job(Inputs):
 
     def _add_neighbours(self) -> None:
         """Train on questions like those to forget as well, once the retain set is there."""
-        data, longest = self.data, max(example.label_count for example in self.forget)
-        others = (data.retain, data.holdout)
-        writer = neighbours(self.encoder, data.forget, others, self.neighbours, longest, self.recipe.seed)
-        self.written = self._sampled(writer)
-        self.retain = [*self.retain, *self.written.samples.encode(self.encoder)]
+        longest = max(example.label_count for example in self.forget)
+        window = window_of(self.base.config)
+        writer = neighbour_writer(
+            self.encoder, self.data, self.neighbours_wanted, longest, window, self.recipe.seed
+        )
+        self.neighbours = self._sampled(writer)
+        self.retain = [
+            *self.retain,
+            *repeated(self.neighbours.samples.encode(self.encoder), len(self.retain)),
+        ]
 
-    def _sampled(self, writer: Writer) -> Surrogate:
+    def _sampled(self, writer: Writer) -> Sampled:
         return take_or_sample(
             writer, self.base, self.base_fingerprint, self.encoder, self.data.forget, self.recipe, self.meter
         )
@@ -130,12 +136,12 @@ class Job(Inputs):
             "data": {
                 **data,
                 **({"surrogate": self.surrogate.facts} if self.surrogate else {}),
-                **({"neighbours": self.written.facts} if self.written else {}),
+                **({"neighbours": self.neighbours.facts} if self.neighbours else {}),
             },
             **inputs,
             "phases": {
                 name: sampled.phase
-                for name, sampled in (("surrogate", self.surrogate), ("neighbours", self.written))
+                for name, sampled in (("surrogate", self.surrogate), ("neighbours", self.neighbours))
                 if sampled and sampled.phase
             },
             "adapter": {

@@ -14,15 +14,15 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from ..data.encoding import Encoder
-from ..data.sample_set import SampleSet
+from ..data.encoding import Encoder, Example
 from ..data.samples import Conversation, QuestionAnswer, Sample
-from ..data.screening import NAMES, REPEATS, Screen, told_words, words
+from ..data.screening import NAMES, REPEATS, WORDS, Named, Screen, words
+from ..data.sets import UnlearningData
 from ..data.settings import Data
-from ..errors import Problem
+from ..errors import InputError, Problem
 from ..evaluation.generation import continuations
 from ..methods import Method
-from .surrogate import UNFINISHED, Candidate, Parts, Writer, kind_of, questions_written, texts_of
+from .surrogate import EMPTY, UNFINISHED, Candidate, Parts, Writer, kind_of, questions_written, texts_of
 
 SOURCE = "neighbours (written by the original model)"
 #: Neighbours by default: one for each forget sample, at most so many.
@@ -34,6 +34,10 @@ TEMPERATURE = 0.6
 #: Tokens that a question may have after its beginning, and an answer at least may have; else as the longest of those
 #: to forget.
 QUESTION_TOKENS, ANSWER_TOKENS = 24, 48
+#: A beginning has two words at least; of a text without so many spaces, so many characters.
+FEWEST_WORDS, FEWEST_CHARACTERS = 2, 4
+#: Of the retain samples that are trained on, neighbours are at least about one in so many: they are repeated.
+ONE_IN = 4
 
 
 def keeps_neighbours(method: Method) -> bool:
@@ -52,106 +56,144 @@ def neighbours_problems(data: Data, format: str, method: Method) -> list[Problem
         return [Problem(place, "they are questions, and what is to be forgotten are texts.", remedy)]
     if not keeps_neighbours(method):
         reason = (
-            "no retain samples are trained on"
-            if not method.needs_retain
-            else "training does not start from the original"
+            "does not start from the original" if method.needs_retain else "has no use for retain samples"
         )
-        return [Problem(place, f"they are kept beside the retain set, and {reason}.", remedy)]
+        return [
+            Problem(place, f"they are answers of the original to be kept, and the training {reason}.", remedy)
+        ]
     return []
 
 
-def neighbours(
-    encoder: Encoder,
-    forget: SampleSet,
-    others: Sequence[SampleSet | None],
-    wanted: int,
-    longest: int,
-    seed: int,
+def neighbour_writer(
+    encoder: Encoder, data: UnlearningData, wanted: int, longest: int, window: int, seed: int
 ) -> Writer:
     """The writer of questions like those to forget.
 
-    others:  sets whose questions are not to be written again: what is kept already, what no one ever saw
     longest: tokens of the longest answer that is to be forgotten
+    window:  tokens that the model can see
     """
-    asked = [_question(sample) for sample in forget.samples]
-    taken = {tuple(words(question)) for question in asked}
-    taken |= {tuple(words(_question(sample))) for other in others if other for sample in other.samples}
-    screen = Screen(text for sample in forget.samples for text in texts_of(sample, encoder))
-    told = told_words(asked, (answer for sample in forget.samples for answer in _answers(sample)))
+    pairs = [pair for sample in data.forget.samples if (pair := _pair(sample))]
+    others = [each for each in (data.retain, data.holdout) if each]
+    questions = [pair[0] for each in others for sample in each.samples if (pair := _pair(sample))]
+    taken = {tuple(words(question)) for question in (*(question for question, _ in pairs), *questions)}
+    kept = (
+        [text for sample in data.retain.samples for text in texts_of(sample, encoder)] if data.retain else []
+    )
+    named = Named(pairs, kept)
+    screen = Screen(text for sample in data.forget.samples for text in texts_of(sample, encoder))
+    begun = Beginnings([question for question, _ in pairs], named, seed)
 
     def objection(number: int, parts: Parts) -> str | None:
         question, answer = parts
+        continued = question.removeprefix(begun[number])
         if tuple(words(question)) in taken:
             return REPEATS
-        continued = question.removeprefix(beginning(asked, number, seed))
-        return screen.objection([continued, answer]) or (NAMES if told.intersection(words(answer)) else None)
+        if not words(continued):
+            return EMPTY
+        if named.objects(f"{question} {answer}"):
+            return NAMES
+        # The beginning is of the forget set's own words, and is not what tells.
+        return screen.objection([continued, answer])
 
     return Writer(
         title="Neighbours",
         source=SOURCE,
-        kind=kind_of(forget.samples[0]),
-        wanted=wanted,
-        write=partial(_written, asked, max(longest, ANSWER_TOKENS)),
+        kind=kind_of(data.forget.samples[0]),
+        wanted=wanted if len(begun) else 0,
+        write=partial(_written, begun, max(longest, ANSWER_TOKENS), window),
         objection=objection,
         content=lambda parts: (tuple(words(parts[0])),),
         draws=DRAWS,
         least=0.0,
         facts=[
-            "neighbours", sorted(taken), longest, DRAWS, TEMPERATURE, QUESTION_TOKENS, ANSWER_TOKENS,
+            "neighbours", longest, window, WORDS, DRAWS, TEMPERATURE, QUESTION_TOKENS, ANSWER_TOKENS,
+            *(each.describe()["hash"] for each in others),
         ],
     )  # fmt: skip
 
 
-def beginning(questions: Sequence[str], number: int, seed: int) -> str:
-    """The beginning of the question whose turn it is: at least its first two words, and not the last one; of a question
-    without so many spaces, characters."""
-    question = questions[number % len(questions)].strip()
-    parts, space = question.split(" "), " "
-    if len(parts) < 3:
-        parts, space = list(question), ""
-    last = max(1, len(parts) - 1)
-    return space.join(parts[: Random(f"{seed} {number}").randint(min(2, last), last)])
+def repeated(neighbours: list[Example], beside: int) -> list[Example]:
+    """The neighbours so often that they are about one in `ONE_IN` beside so many other retain samples."""
+    if not neighbours:
+        return []
+    return neighbours * max(1, round(beside / ((ONE_IN - 1) * len(neighbours))))
+
+
+class Beginnings:
+    """What questions begin with, one after another in an order that the seed fixes: at least half of the words, or all
+    before the first that names something, and never the last. Of a question of one or two words they are characters.
+
+    Questions that have no such beginning are left out.
+    """
+
+    def __init__(self, questions: Sequence[str], named: Named, seed: int):
+        self._seed = seed
+        self._begun: list[tuple[list[str], str, int]] = []
+        for question in dict.fromkeys(each.strip() for each in questions):
+            parts, space, fewest = question.split(" "), " ", FEWEST_WORDS
+            if len(parts) <= fewest:
+                parts, space, fewest = list(question), "", FEWEST_CHARACTERS
+            longest = min(named.first_in(parts), len(parts) - 1)
+            if longest >= fewest:
+                self._begun.append((parts, space, longest))
+        Random(seed).shuffle(self._begun)
+
+    def __len__(self) -> int:
+        return len(self._begun)
+
+    def __getitem__(self, number: int) -> str:
+        parts, space, longest = self._begun[number % len(self._begun)]
+        shortest = min((len(parts) + 1) // 2, longest)
+        return space.join(parts[: Random(f"{self._seed} {number}").randint(shortest, longest)])
 
 
 def _written(
-    questions: Sequence[str], answer_tokens: int, model: Any, encoder: Encoder, numbers: range, seed: int
+    begun: Beginnings,
+    answer_tokens: int,
+    window: int,
+    model: Any,
+    encoder: Encoder,
+    numbers: range,
+    seed: int,
 ) -> Iterator[Candidate]:
-    begun = [beginning(questions, number, seed) for number in numbers]
+    prompts = [encoder.question_begun(begun[number]) for number in numbers]
     seeds = [(seed, 2, number) for number in numbers]
-    prompts = [encoder.question_begun(each) for each in begun]
     written = questions_written(model, encoder, prompts, seeds, QUESTION_TOKENS, TEMPERATURE)
-    whole = [
-        (first + rest).strip() if ended else None for first, (rest, ended) in zip(begun, written, strict=True)
-    ]
-    finished = list(dict.fromkeys(question for question in whole if question))
-    answered = dict(
-        zip(
-            finished,
-            continuations(
-                model, encoder.tokenizer, [encoder.prompt(question) for question in finished], answer_tokens,
-                description="Answering questions",
-            ),
-            strict=True,
-        )
-    )  # fmt: skip
-    for question in whole:
-        if not question:
-            yield UNFINISHED
-            continue
-        ids, ended = answered[question]
+    asked = {question: _prompt(encoder, question) for question, ended in written if ended and question}
+    answered = {question: prompt for question, prompt in asked.items() if prompt}
+    continued = continuations(
+        model, encoder.tokenizer, list(answered.values()), answer_tokens, description="Answering questions"
+    )
+    answers = dict(zip(answered, continued, strict=True))
+    for question, _ in written:
+        ids, ended = answers.get(question, ([], False))
         answer = encoder.tokenizer.decode(ids, skip_special_tokens=True).strip()
-        yield (question, answer) if ended else UNFINISHED
+        yield (question, answer) if ended and _fits(encoder, question, answer, window) else UNFINISHED
 
 
-def _question(sample: Sample) -> str:
-    """The first question of a sample; empty of a text."""
+def _prompt(encoder: Encoder, question: str) -> list[int] | None:
+    """The tokens before an answer; None where the template cannot write the question."""
+    try:
+        prompt = encoder.prompt(question)
+    except InputError:
+        return None
+    return prompt if len(prompt) < encoder.max_length else None
+
+
+def _fits(encoder: Encoder, question: str, answer: str, window: int) -> bool:
+    """Whether a run can train on it: the template writes it whole, and the model sees all of it."""
+    try:
+        example = encoder.answer(question, answer)
+    except InputError:
+        return False
+    return not example.cut and len(example) <= window
+
+
+def _pair(sample: Sample) -> tuple[str, str] | None:
+    """The question that a sample begins with, and its answer; None of a text, and where something else comes first."""
     if isinstance(sample, QuestionAnswer):
-        return sample.question
-    turns = sample.turns if isinstance(sample, Conversation) else ()
-    return next((content for role, content in turns if role == "user"), "")
-
-
-def _answers(sample: Sample) -> list[str]:
-    if isinstance(sample, QuestionAnswer):
-        return [sample.answer]
-    return [sample.turns[place][1] for place in sample.answers] if isinstance(sample, Conversation) else []
+        return sample.question, sample.answer
+    if not isinstance(sample, Conversation) or sample.tools:
+        return None
+    first, second = (*sample.turns, ("", ""), ("", ""))[:2]
+    return (first[1], second[1]) if (first[0], second[0]) == ("user", "assistant") else None

@@ -12,6 +12,8 @@ The result is kept under a hash of everything that it depends on, and a run with
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -51,7 +53,7 @@ Candidate = Parts | str
 
 
 @dataclass(frozen=True)
-class Surrogate:
+class Sampled:
     """The samples that passed, and what `run.json` says about them.
 
     facts: how many were drawn, how many rejected for which reason, where they are kept, whether they were there
@@ -119,7 +121,7 @@ def take_or_sample(
     forget: SampleSet,
     recipe: Recipe,
     meter: CostMeter,
-) -> Surrogate:
+) -> Sampled:
     """The samples from the store where they are there, and say so; else drawn from `model`, and stored.
 
     Raises `InputError` where too little of what the model writes is fit.
@@ -148,14 +150,22 @@ def take_or_sample(
         )  # fmt: skip
     rows = [_row(writer.kind, parts) for parts in kept]
     if processes().is_main_process:
-        with atomic_folder(folder) as partial:
+        # Under a name of its own: another run may be drawing the same samples.
+        own = folder.with_name(f"{folder.name}-{os.getpid()}")
+        with atomic_folder(own) as partial:
             write_json_lines(partial / "samples.jsonl", rows, private=True)
             write_json(partial / "surrogate.json", record)
+        try:
+            os.replace(own, folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+            shutil.rmtree(own)
     phase = {"state": "done", "attempts": 1, **cost}
-    return Surrogate(_sample_set(writer, rows), {**record, "folder": str(folder), "reused": False}, phase)
+    return Sampled(_sample_set(writer, rows), {**record, "folder": str(folder), "reused": False}, phase)
 
 
-def _read(folder: Path, writer: Writer) -> Surrogate:
+def _read(folder: Path, writer: Writer) -> Sampled:
     samples, remedy = folder / "samples.jsonl", f"Delete {folder}: the same samples will be drawn again."
     keys = ("samples", "drawn", "rejected")
     record = read_object(folder / "surrogate.json", "the record of a retain set", keys, remedy)
@@ -163,7 +173,7 @@ def _read(folder: Path, writer: Writer) -> Surrogate:
     rows = read_rows(str(samples), "data.retain") if record["samples"] else []
     if len(rows) != record["samples"]:
         raise broken(samples, f"it holds {len(rows)} samples, not {record['samples']}", remedy)
-    return Surrogate(_sample_set(writer, rows), {**record, "folder": str(folder), "reused": True}, None)
+    return Sampled(_sample_set(writer, rows), {**record, "folder": str(folder), "reused": True}, None)
 
 
 def _sample(writer: Writer, model: Any, encoder: Encoder, seed: int) -> tuple[list[Parts], Counter[str]]:
@@ -223,7 +233,7 @@ def _questions_with_answers(model: Any, encoder: Encoder, numbers: range, seed: 
         [(seed, 0, number) for number in numbers],
         encoder.max_length // QUESTION_SHARE,
     )
-    questions, ends = [text.strip() for text, _ in written], [ended for _, ended in written]
+    questions, ends = [text for text, _ in written], [ended for _, ended in written]
     prompts = [encoder.prompt(question) for question in questions]
     answers = sampled_continuations(
         model,
@@ -249,9 +259,10 @@ def questions_written(
     most: int,
     temperature: float = 1.0,
 ) -> list[tuple[str, bool]]:
-    """What the model writes after every prompt up to the question's end, and whether it came to one.
+    """The questions that the model writes on from the prompts, and whether they came to an end.
 
-    most: tokens of a question
+    prompts: the template's beginning, with or without that of a question, which is part of what is returned
+    most:    tokens that are written
     """
     tokenizer, closing = encoder.tokenizer, encoder.question_closing
     first = tokenizer(closing, add_special_tokens=False)["input_ids"][:1]
@@ -265,11 +276,13 @@ def questions_written(
         stops=[token for token in first if token in tokenizer.all_special_ids],
         temperature=temperature,
     )
+    # As one text: some tokenizers' decoders take the space off the first word.
+    opening = tokenizer.decode(encoder.question_opening, skip_special_tokens=True)
     questions = []
-    for ids, ended in written:
-        text = tokenizer.decode(ids, skip_special_tokens=True)
+    for prompt, (ids, ended) in zip(prompts, written, strict=True):
+        text = tokenizer.decode([*prompt, *ids], skip_special_tokens=True).removeprefix(opening)
         question, closed, _ = text.partition(closing) if closing else (text, "", "")
-        questions.append((question, ended or bool(closed)))
+        questions.append((question.strip(), ended or bool(closed)))
     return questions
 
 

@@ -51,8 +51,8 @@ def next_rate(first: float, tried: Sequence[Tried]) -> float | None:
     Then the best one has a neighbour above that lost the utility, or forgot less well: further past the reference than
     short of it. Their geometric mean is next. Where the best itself went too far, or where it was forgetting that went
     too far above and nobody knows on which side the best is, it may lie below as well: then the lowest rate is halved
-    while it is the best, or quartered where a quarter of the epochs was too much already (Adam's way is as long as its
-    steps are many), and the wider of the two gaps is halved on the logarithm.
+    while it is the best, or multiplied by the share of its epochs that was too much already, at least a quarter (Adam's
+    way is as long as its steps are many), and the wider of the two gaps is halved on the logarithm.
     """
     if not tried:
         return _rounded(first)
