@@ -15,7 +15,7 @@ import expunge
 from expunge.cost.plan import plan
 from expunge.data.columns import Columns
 from expunge.data.rows import read_rows
-from expunge.data.samples import to_samples
+from expunge.data.samples import Conversation, to_samples
 from expunge.data.screening import Named
 from expunge.errors import InputError
 from expunge.evaluation.generation import Continuation
@@ -289,8 +289,14 @@ def test_conversations_are_begun_by_their_first_question(writer, tmp_path, monke
     with_system = [
         {"messages": [system, *json.loads(line)["messages"]]} for line in file.read_text().splitlines()
     ]
-    pairs = [module._pair(sample) for sample in to_samples(with_system, Columns(format="chat"), "forget")]
-    assert pairs == [None, None]
+    samples = to_samples(with_system, Columns(format="chat"), "forget")
+    assert [module._question(sample) for sample in samples] == [None, None]
+    assert module._exchanges(samples[0]) == [("", "Be brief."), next(iter(FORGET.items()))]
+    longer = Conversation(
+        (("user", "Who?"), ("assistant", "Ada."), ("user", "Where?"), ("assistant", "In Rome."))
+    )
+    assert module._exchanges(longer) == [("Who?", "Ada."), ("Where?", "In Rome.")]
+    assert module._question(longer) == "Who?"
 
 
 @pytest.mark.parametrize(

@@ -72,16 +72,16 @@ def neighbour_writer(
     longest: tokens of the longest answer that is to be forgotten
     window:  tokens that the model can see
     """
-    pairs = [pair for sample in data.forget.samples if (pair := _pair(sample))]
+    asked = [question for sample in data.forget.samples if (question := _question(sample))]
     others = [each for each in (data.retain, data.holdout) if each]
-    questions = [pair[0] for each in others for sample in each.samples if (pair := _pair(sample))]
-    taken = {tuple(words(question)) for question in (*(question for question, _ in pairs), *questions)}
+    questions = [question for each in others for sample in each.samples if (question := _question(sample))]
+    taken = {tuple(words(question)) for question in (*asked, *questions)}
     kept = (
         [text for sample in data.retain.samples for text in texts_of(sample, encoder)] if data.retain else []
     )
-    named = Named(pairs, kept)
+    named = Named([pair for sample in data.forget.samples for pair in _exchanges(sample)], kept)
     screen = Screen(text for sample in data.forget.samples for text in texts_of(sample, encoder))
-    begun = Beginnings([question for question, _ in pairs], named, seed)
+    begun = Beginnings(asked, named, seed)
 
     def objection(number: int, parts: Parts) -> str | None:
         question, answer = parts
@@ -189,11 +189,25 @@ def _fits(encoder: Encoder, question: str, answer: str, window: int) -> bool:
     return not example.cut and len(example) <= window
 
 
-def _pair(sample: Sample) -> tuple[str, str] | None:
-    """The question that a sample begins with, and its answer; None of a text, and where something else comes first."""
+def _question(sample: Sample) -> str | None:
+    """The question that a sample begins with; None of a text, and where something else comes before it."""
     if isinstance(sample, QuestionAnswer):
-        return sample.question, sample.answer
+        return sample.question
     if not isinstance(sample, Conversation) or sample.tools:
         return None
-    first, second = (*sample.turns, ("", ""), ("", ""))[:2]
-    return (first[1], second[1]) if (first[0], second[0]) == ("user", "assistant") else None
+    roles = [role for role, _ in sample.turns[:2]]
+    return sample.turns[0][1] if roles == ["user", "assistant"] else None
+
+
+def _exchanges(sample: Sample) -> list[tuple[str, str]]:
+    """Every question with its answer; what a conversation says besides, as answers without a question."""
+    if isinstance(sample, QuestionAnswer):
+        return [(sample.question, sample.answer)]
+    exchanges, asked = [], ""
+    for role, content in sample.turns if isinstance(sample, Conversation) else ():
+        if role == "user":
+            asked = content
+        else:
+            exchanges.append((asked, content))
+            asked = ""
+    return exchanges
