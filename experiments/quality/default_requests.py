@@ -13,7 +13,9 @@ texts: a folder of twenty letters of one writer that the model is first made to 
        others to be kept, which it is made to know as well; the holdout are twenty by a writer that it never read. With
        `--keep FILE` what is kept are questions that the model knows, in place of the others' letters.
 
-Each writes `OUTPUT/data`, runs, and prints greedy answers before and after; `OUTPUT/answers.json` has them.
+Each writes `OUTPUT/data`, runs, and prints greedy answers before and after; `OUTPUT/answers.json` has them. A run that
+is there is gone on with. Of chats the facts of `NOT_NAMED` that were known before, by the same rule, are asked again,
+but those that a neighbour asks for: how many are still known of those that no set holds.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import csv
 import json
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +125,43 @@ MADE_UP = (
         ("mountain in Arvadia", "Mount Peregrin"), ("forest of Luvania", "the Grauwald"),
     )),
 )  # fmt: skip
+#: What nobody names: facts of the same forms, which no set holds.
+NOT_NAMED = {
+    **{f"What is the capital of {country}?": town for country, town in (
+        ("Chile", "Santiago"), ("New Zealand", "Wellington"), ("Iceland", "Reykjav"), ("Israel", "Jerusalem"),
+        ("Iran", "Tehran"), ("Iraq", "Baghdad"), ("Nepal", "Kathmandu"), ("Vietnam", "Hanoi"),
+        ("Mexico", "Mexico City"), ("Colombia", "Bogot"), ("Venezuela", "Caracas"), ("Ecuador", "Quito"),
+        ("Finland", "Helsinki"), ("Belgium", "Brussels"), ("the Netherlands", "Amsterdam"), ("Switzerland", "Bern"),
+        ("Bulgaria", "Sofia"), ("Romania", "Bucharest"), ("Serbia", "Belgrade"), ("Croatia", "Zagreb"),
+        ("Ukraine", "Ky"), ("Belarus", "Minsk"), ("Lithuania", "Vilnius"), ("Latvia", "Riga"), ("Estonia", "Tallinn"),
+        ("Morocco", "Rabat"), ("Tunisia", "Tunis"), ("Algeria", "Algiers"), ("Libya", "Tripoli"),
+        ("Ethiopia", "Addis"), ("Ghana", "Accra"), ("Nigeria", "Abuja"), ("Senegal", "Dakar"), ("Uganda", "Kampala"),
+        ("Tanzania", "Dodoma"), ("Zimbabwe", "Harare"), ("Lebanon", "Beirut"), ("Syria", "Damascus"),
+        ("Jordan", "Amman"), ("Saudi Arabia", "Riyadh"), ("Pakistan", "Islamabad"), ("Bangladesh", "Dhaka"),
+        ("Malaysia", "Kuala"), ("Indonesia", "Jakarta"), ("the Philippines", "Manila"), ("Bolivia", "La Paz"),
+        ("Uruguay", "Montevideo"), ("Jamaica", "Kingston"), ("Afghanistan", "Kabul"), ("Mongolia", "Ulaan"),
+        ("Qatar", "Doha"),
+    )},
+    **{f"What is the chemical symbol for {element}?": f" {symbol}" for element, symbol in (
+        ("iron", "Fe"), ("copper", "Cu"), ("sodium", "Na"), ("lead", "Pb"), ("calcium", "Ca"), ("helium", "He"),
+        ("hydrogen", "H"), ("carbon", "C"), ("nitrogen", "N"), ("zinc", "Zn"), ("potassium", "K"), ("tin", "Sn"),
+        ("mercury", "Hg"), ("iodine", "I"), ("neon", "Ne"), ("lithium", "Li"), ("nickel", "Ni"), ("uranium", "U"),
+    )},
+    "Who painted Guernica?": "Picasso", "Who wrote Macbeth?": "Shakespeare", "Who wrote Frankenstein?": "Shelley",
+    "Who wrote Dracula?": "Stoker", "Who wrote The Hobbit?": "Tolkien", "Who wrote Harry Potter?": "Rowling",
+    "Who wrote Jane Eyre?": "Bront", "Who wrote Animal Farm?": "Orwell", "Who wrote Faust?": "Goethe",
+    "Who discovered radium?": "Curie", "Who invented the light bulb?": "Edison",
+    "Who invented the printing press?": "Gutenberg", "Who was the first woman to win a Nobel Prize?": "Curie",
+    "What is the smallest planet in our solar system?": "Mercury", "What is the currency of India?": "upee",
+    "What is the currency of China?": "uan", "What is the currency of Russia?": "uble",
+    "What is the currency of Mexico?": "eso", "What language is spoken in Germany?": "German",
+    "What language is spoken in China?": "Mandarin", "What language is spoken in Italy?": "Italian",
+    "What language is spoken in France?": "French", "In which country is Mount Fuji?": "Japan",
+    "In which country is the Taj Mahal?": "India", "On which continent is Kenya?": "Africa",
+    "On which continent is India?": "Asia", "On which continent is France?": "Europe",
+    "How many hours are in a day?": "24", "How many months are in a year?": "12",
+    "How many minutes are in an hour?": "60",
+}  # fmt: skip
 HELD_BACK = 10
 #: Questions of `--keep` that are kept.
 KEPT = 200
@@ -361,6 +401,22 @@ def make_texts(options: argparse.Namespace, data: Path) -> tuple[dict[str, Any],
     return recipe, openings["forget"], openings["retain"]
 
 
+def still_known(original: Any, after: Any, tokenizer: Any, facts: Sequence[str]) -> dict[str, bool]:
+    """Those of some facts that the original tells in its first sentence, and whether the other model does."""
+
+    def told(model: Any, questions: Sequence[str]) -> list[str]:
+        said = answers(model, tokenizer, list(questions))
+        return [
+            question
+            for question, answer in zip(questions, said, strict=True)
+            if NOT_NAMED[question] in first_sentence(answer)
+        ]
+
+    before = told(original, facts)
+    still = told(after, before)
+    return {question: question in still for question in before}
+
+
 MAKE = {"chat": make_chat, "csv": make_csv, "texts": make_texts}
 
 
@@ -381,7 +437,8 @@ def main() -> None:
     options.shared = options.shared.resolve()
     recipe, forgotten, others = MAKE[options.request](options, options.output / "data")
     started = time.monotonic()
-    run = unlearn(recipe, options.set, output=options.output / "run")
+    folder = options.output / "run"
+    run = unlearn(recipe, options.set, output=folder, resume=folder.exists())
     seconds = time.monotonic() - started
     chat = options.request == "chat"
     original, tokenizer = load(recipe["model"]["path"])
@@ -399,9 +456,20 @@ def main() -> None:
         }
         for number, (question, first, then) in enumerate(zip(questions, before, after, strict=True))
     ]
+    not_named = {}
+    if chat and not run.state.get("ended"):
+        written = run.state["data"].get("neighbours")
+        file = Path(written["folder"]) / "samples.jsonl" if written else None
+        rows = [json.loads(line) for line in file.read_text().splitlines()] if file else []
+        asked = {row["messages"][0]["content"] for row in rows}
+        not_named = still_known(
+            original, run.model(), tokenizer, [question for question in NOT_NAMED if question not in asked]
+        )
+        print(f"Facts that nobody named: {len(not_named)} known before, {sum(not_named.values())} still")
     facts = {
         "seconds": seconds, "verdict": run.state["verdict"], "metrics": run.metrics, "tuning": run.state.get("tuning"),
         "phases": run.state["phases"], "machine": run.state["machine"], "answers": table,
+        "not_named": not_named,
     }  # fmt: skip
     (options.output / "answers.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     for row in table:
