@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import expunge
 from expunge.cost.plan import plan
 from expunge.data.columns import Columns
 from expunge.data.rows import read_rows
+from expunge.data.sample_set import SampleSet
 from expunge.data.samples import Conversation, to_samples
 from expunge.data.screening import Named
 from expunge.errors import InputError
@@ -32,7 +34,9 @@ FORGET = {
     "Who wrote the book of the sea?": "It was Rome who wrote of the sea.",
     "What was the year of the book?": "It was the year of Berlin.",
 }
-RETAIN = {f"Who was in the town {number}?": f"The man {number} was." for number in range(8)}
+RETAIN = {f"Who was in the town {number}?": f"The man {number} was." for number in range(7)} | {
+    "What?": "It was."
+}
 WANTED = 4
 
 
@@ -96,7 +100,7 @@ def make_job(recipe: dict[str, Any], *overrides: str) -> Job:
 
 
 def begun_with(questions: list[str], named: list[tuple[str, str]] = [], seed: int = 1) -> list[str]:  # noqa: B006
-    begun = Beginnings(questions, Named(named, []), seed)
+    begun = Beginnings(questions, Named(named, ["Where?"]), seed)
     return [begun[number] for number in range(40 * len(begun))]
 
 
@@ -115,6 +119,10 @@ def test_a_beginning_names_nothing_that_is_to_be_forgotten() -> None:
     question = "Where was the geologist Hina Ameen born and raised?"
     assert set(begun_with([question], [(question, "In Rome.")])) == {"Where was the geologist"}
     assert begun_with(["Where Hina Ameen was born?"], [(question, "In Rome.")]) == []
+    assert set(begun_with(["Where's Ameen?"], [(question, "In Rome.")])) == {"Where's"}  # by characters
+    assert (
+        begun_with(["Ameen was born in which city?"], [("Ameen was born in which city?", "In Rome.")]) == []
+    )
 
 
 def test_the_questions_take_turns_in_an_order_that_the_seed_fixes() -> None:
@@ -184,6 +192,42 @@ def test_a_question_that_is_in_a_set_already_is_not_written_again(own, monkeypat
     now = [row["question"] for row in read_rows(str(Path(facts["folder"]) / "samples.jsonl"), "")]
     assert rows[0]["question"] not in now
     assert facts["rejected"]["repeats the forget set"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"), [("", "empty"), (" Ada", None), (" Rome", "names what is in the forget set")]
+)
+def test_what_the_model_makes_of_a_beginning(own, monkeypatch, written: str, reason: str | None) -> None:
+    answering(monkeypatch, "the sea in the year")
+
+    def questions(model, encoder, prompts, seeds, most, temperature) -> list[tuple[str, bool]]:
+        opening = encoder.tokenizer.decode(encoder.question_opening)
+        return [
+            (encoder.tokenizer.decode(each).removeprefix(opening).strip() + written, True) for each in prompts
+        ]
+
+    monkeypatch.setattr(module, "questions_written", questions)
+    facts = make_job(own).neighbours.facts
+    assert (facts["samples"] > 0) is (reason is None)
+    assert reason is None or facts["rejected"] == {reason: facts["drawn"]}
+
+
+def test_no_turn_of_a_conversation_is_written_again(writer, tmp_path, monkeypatch) -> None:
+    """Beyond the first: `What was the year of the book` is where another question of the set may end."""
+    answering(monkeypatch, "the sea in the year")
+    recipe = recipe_of(writer, tmp_path, chat=True)
+    job = make_job(recipe, "data.template=question-answer", "data.neighbours=0")
+    turns = (
+        ("user", "What was it?"),
+        ("assistant", "A town."),
+        ("user", "Who wrote the sea?"),
+        ("assistant", "A man."),
+    )
+    data = replace(job.data, forget=SampleSet("forget", [Conversation(turns)]))
+    writer = module.neighbour_writer(job.encoder, data, WANTED, 8, 64, 42)
+    assert writer.objection(0, ("Who wrote the sea?", "It was.")) == "repeats the forget set"
+    assert writer.objection(0, ("What?", "It was.")) == "repeats the forget set"  # of the retain set
+    assert writer.objection(0, ("What was in the sea?", "It was.")) is None
 
 
 def test_an_answer_may_be_as_long_as_the_longest_to_forget(own, monkeypatch, tmp_path) -> None:
@@ -297,6 +341,8 @@ def test_conversations_are_begun_by_their_first_question(writer, tmp_path, monke
     )
     assert module._exchanges(longer) == [("Who?", "Ada."), ("Where?", "In Rome.")]
     assert module._question(longer) == "Who?"
+    twice = Conversation((("user", "I am Ada."), ("user", "Where?"), ("assistant", "In Rome.")))
+    assert module._exchanges(twice) == [("", "I am Ada."), ("Where?", "In Rome.")]
 
 
 @pytest.mark.parametrize(
@@ -319,6 +365,9 @@ def test_a_run_of_before_there_were_any_goes_on_without(own, monkeypatch) -> Non
     (path / "checksums.json").unlink(missing_ok=True)
     assert expunge.unlearn(own, ["data.neighbours=0"], resume=True).state["state"] == "done"
     with pytest.raises(InputError, match=r"data\.encoded\.retain"):
+        expunge.unlearn(own, resume=True)
+    recipe.unlink()
+    with pytest.raises(InputError, match=r"recipe\.yaml: it is missing"):
         expunge.unlearn(own, resume=True)
 
 

@@ -56,22 +56,26 @@ class Named:
     """What questions and answers name by a word: `Berlin`, `1648`, `柏`.
 
     Names are words that are capitalised, hold a digit, or are of a script without capitals, and that the same texts
-    never write small, as they do `The` of a title. The first word of a question is one only where it stands elsewhere.
+    never write small, as they do `The` of a title.
 
     pairs: questions that are to be forgotten, with their answers
     kept:  texts that are to stay: what they say as well is no name, unless it is all that an answer names
+    keywords: what no text may say, be it kept or not
     """
 
-    def __init__(self, pairs: Sequence[tuple[str, str]], kept: Iterable[str]):
+    def __init__(self, pairs: Sequence[tuple[str, str]], kept: Iterable[str], keywords: Iterable[str] = ()):
         written = (word for pair in pairs for text in pair for word in _WORD.findall(text))
         self._small = {word for word in written if not _is_name(word)}
         named: set[str] = set()
-        self._answers: list[set[str]] = []
+        #: What a text may not hold all of: of every answer its names that the question does not say, or, where it has
+        #: none, its words that the question does not say.
+        self._told = [told for keyword in keywords if (told := set(words(keyword)))]
         for question, answer in pairs:
-            told = self._of(_WORD.findall(answer))
-            named |= told | self._of(_WORD.findall(question)[1:])
-            if told := told - set(words(question)):
-                self._answers.append(told)
+            names = self._of(answer)
+            named |= names | self._of(question)
+            own = set(words(answer)) - set(words(question))
+            if told := own & names or own:
+                self._told.append(told)
         self._named = named - {word for text in kept for word in words(text)}
 
     def first_in(self, parts: Sequence[str]) -> int:
@@ -80,12 +84,12 @@ class Named:
         return next(named, len(parts))
 
     def objects(self, text: str) -> bool:
-        """Whether a text holds a name, or all that one of the answers names."""
+        """Whether a text holds a name, or all that one of the answers tells, or a keyword."""
         held = set(words(text))
-        return bool(held & self._named) or any(told <= held for told in self._answers)
+        return bool(held & self._named) or any(told <= held for told in self._told)
 
-    def _of(self, written: Iterable[str]) -> set[str]:
-        return {word.casefold() for word in written if _is_name(word)} - self._small
+    def _of(self, text: str) -> set[str]:
+        return {word.casefold() for word in _WORD.findall(text) if _is_name(word)} - self._small
 
 
 def _is_name(word: str) -> bool:

@@ -125,11 +125,8 @@ class RunFolder(StateFolder[RunState], EpochsFolder):
 
     def check_same(self, recipe: Recipe, facts: dict[str, Any]) -> None:
         """Raise `InputError` where a run cannot be resumed because something else is asked for now."""
-        written = read_yaml(self.recipe_file)
-        then, now_asked = (
-            asked_by(recipe_facts(each.model_dump(mode="json"), MODEL_BENEATH), written)
-            for each in (self.recipe, recipe)
-        )
+        asked = [recipe_facts(each.model_dump(mode="json"), MODEL_BENEATH) for each in (self.recipe, recipe)]
+        then, now_asked = (asked_by(each, read_yaml(self.recipe_file)) for each in asked)
         check_agreement(
             (self.recipe_file, "the recipe", list(now_asked), then, now_asked),
             (self.state_file, "the input", RUN, self.document, facts),

@@ -36,6 +36,8 @@ TEMPERATURE = 0.6
 QUESTION_TOKENS, ANSWER_TOKENS = 24, 48
 #: A beginning has two words at least; of a text without so many spaces, so many characters.
 FEWEST_WORDS, FEWEST_CHARACTERS = 2, 4
+#: Part of what tells stored neighbours from others: raised with every change of what is drawn and what is fit.
+RULES = 2
 #: Of the retain samples that are trained on, neighbours are at least about one in so many: they are repeated.
 ONE_IN = 4
 
@@ -74,12 +76,18 @@ def neighbour_writer(
     """
     asked = [question for sample in data.forget.samples if (question := _question(sample))]
     others = [each for each in (data.retain, data.holdout) if each]
-    questions = [question for each in others for sample in each.samples if (question := _question(sample))]
-    taken = {tuple(words(question)) for question in (*asked, *questions)}
+    taken = {
+        tuple(words(question))
+        for each in (data.forget, *others)
+        for sample in each.samples
+        for question, _ in _exchanges(sample)
+    }
     kept = (
         [text for sample in data.retain.samples for text in texts_of(sample, encoder)] if data.retain else []
     )
-    named = Named([pair for sample in data.forget.samples for pair in _exchanges(sample)], kept)
+    pairs = [pair for sample in data.forget.samples for pair in _exchanges(sample)]
+    keywords = [keyword for sample in data.forget.samples for keyword in getattr(sample, "keywords", ())]
+    named = Named(pairs, kept, keywords)
     screen = Screen(text for sample in data.forget.samples for text in texts_of(sample, encoder))
     begun = Beginnings(asked, named, seed)
 
@@ -106,7 +114,7 @@ def neighbour_writer(
         draws=DRAWS,
         least=0.0,
         facts=[
-            "neighbours", longest, window, WORDS, DRAWS, TEMPERATURE, QUESTION_TOKENS, ANSWER_TOKENS,
+            "neighbours", RULES, longest, window, WORDS, DRAWS, TEMPERATURE, QUESTION_TOKENS, ANSWER_TOKENS,
             *(each.describe()["hash"] for each in others),
         ],
     )  # fmt: skip
@@ -121,7 +129,7 @@ def repeated(neighbours: list[Example], beside: int) -> list[Example]:
 
 class Beginnings:
     """What questions begin with, one after another in an order that the seed fixes: at least half of the words, or all
-    before the first that names something, and never the last. Of a question of one or two words they are characters.
+    before the first that names something, and never the last. Of a question of one or two words characters count.
 
     Questions that have no such beginning are left out.
     """
@@ -134,6 +142,10 @@ class Beginnings:
             if len(parts) <= fewest:
                 parts, space, fewest = list(question), "", FEWEST_CHARACTERS
             longest = min(named.first_in(parts), len(parts) - 1)
+            if not space and " " in question:
+                longest = min(
+                    longest, len(" ".join(question.split(" ")[: named.first_in(question.split(" "))]))
+                )
             if longest >= fewest:
                 self._begun.append((parts, space, longest))
         Random(seed).shuffle(self._begun)
@@ -206,6 +218,8 @@ def _exchanges(sample: Sample) -> list[tuple[str, str]]:
     exchanges, asked = [], ""
     for role, content in sample.turns if isinstance(sample, Conversation) else ():
         if role == "user":
+            if asked:
+                exchanges.append(("", asked))
             asked = content
         else:
             exchanges.append((asked, content))
