@@ -20,7 +20,7 @@ from expunge.data.rows import read_rows
 from expunge.data.screening import Screen
 from expunge.errors import InputError
 from expunge.recipe import load_recipe
-from expunge.run import epochs, surrogate
+from expunge.run import epochs, surrogate, written
 from expunge.run.job import Job
 from expunge.storage import read_json
 from tiny_models import random_model
@@ -98,17 +98,18 @@ def sampled(recipe: dict[str, Any], *overrides: str) -> tuple[list[dict[str, Any
     return read_rows(str(Path(job.surrogate.facts["folder"]) / "samples.jsonl"), ""), job.surrogate.facts
 
 
+def sample_by(monkeypatch: pytest.MonkeyPatch, function: Any) -> None:
+    for module in (surrogate, written):
+        monkeypatch.setattr(module, "sampled_continuations", function)
+
+
 def test_the_same_seed_gives_the_same_samples_however_they_are_drawn(own, monkeypatch, tmp_path) -> None:
     first, facts = sampled(own)
     assert len(first) == WANTED == facts["samples"]
     assert len({tuple(row.values()) for row in first}) == WANTED
     assert facts["drawn"] == WANTED + sum(facts["rejected"].values())
     real = surrogate.sampled_continuations
-    monkeypatch.setattr(
-        surrogate,
-        "sampled_continuations",
-        lambda *given, **named: real(*given, **named, tokens_per_batch=200),
-    )
+    sample_by(monkeypatch, lambda *given, **named: real(*given, **named, tokens_per_batch=200))
     alone, same = sampled(own, f"data.self_folder={tmp_path / 'alone'}")
     assert alone == first
     assert {**same, "folder": ""} == {**facts, "folder": ""}
@@ -121,7 +122,7 @@ def test_the_same_seed_gives_the_same_samples_however_they_are_drawn(own, monkey
 def test_sampled_once(own, monkeypatch, capsys) -> None:
     first, facts = sampled(own)
     assert not facts["reused"]
-    monkeypatch.setattr(surrogate, "sampled_continuations", None)
+    sample_by(monkeypatch, None)
     again, same = sampled(own, "training.epochs=7", "adapter.initialization=default")
     assert again == first
     assert same == {**facts, "reused": True}
@@ -157,14 +158,14 @@ def test_damaged_samples_are_named(own) -> None:
 )
 def test_sampled_anew_where_a_setting_is_another(own, monkeypatch, change) -> None:
     sampled(own)
-    monkeypatch.setattr(surrogate, "sampled_continuations", None)
+    sample_by(monkeypatch, None)
     with pytest.raises(TypeError):
         sampled(own, change)
 
 
 def test_sampled_anew_for_another_forget_set_and_another_model(own, monkeypatch, tmp_path) -> None:
     sampled(own)
-    monkeypatch.setattr(surrogate, "sampled_continuations", None)
+    sample_by(monkeypatch, None)
     forget = tmp_path / "other.jsonl"
     forget.write_text(json.dumps({"question": "Who?", "answer": "Nobody."}) + "\n")
     other = write_model(tmp_path / "other", [" Ada", " sea"])
@@ -231,7 +232,7 @@ def test_importance_and_training_see_the_samples(finished, own, monkeypatch) -> 
     def reseeded(model, tokenizer, prompts, seeds, limits, **named):
         return real(model, tokenizer, prompts, [(7, *seed) for seed in seeds], limits, **named)
 
-    monkeypatch.setattr(surrogate, "sampled_continuations", reseeded)
+    sample_by(monkeypatch, reseeded)
     other = expunge.unlearn(own)
     importance, reseeded_importance = (each.path / "importance.safetensors" for each in (finished, other))
     assert importance.read_bytes() != reseeded_importance.read_bytes()
@@ -248,7 +249,7 @@ def test_stopped_while_sampling_and_in_training_and_gone_on_with(finished, own, 
         raise KeyboardInterrupt
 
     store = Path(own["data"]["self_folder"])
-    monkeypatch.setattr(surrogate, "write_json", interrupted)
+    monkeypatch.setattr(written, "write_json", interrupted)
     with pytest.raises(KeyboardInterrupt):
         expunge.unlearn(own)
     monkeypatch.undo()
@@ -300,7 +301,7 @@ def test_texts_and_conversations(own, tmp_path) -> None:
 
 
 def test_validate_says_how_many_without_sampling(own, monkeypatch) -> None:
-    monkeypatch.setattr(surrogate, "sampled_continuations", None)
+    sample_by(monkeypatch, None)
     found = plan(own)
     assert found["retain_samples"] == WANTED
     assert f"{WANTED} to keep (sampled from the model itself when it runs)" in found["lines"][0]

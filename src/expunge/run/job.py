@@ -32,7 +32,8 @@ from .checks import check_adapter, check_objective, unreached_facts
 from .inputs import Inputs, encode_sets, make_benchmark
 from .meter import CostMeter
 from .neighbours import neighbour_writer, repeated
-from .surrogate import Sampled, Writer, itself, take_or_sample
+from .surrogate import itself
+from .written import Sampled, Writer, take_or_sample
 
 
 class Job(Inputs):

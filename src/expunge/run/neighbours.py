@@ -22,7 +22,7 @@ from ..data.settings import Data
 from ..errors import InputError, Problem
 from ..evaluation.generation import continuations
 from ..methods import Method
-from .surrogate import EMPTY, UNFINISHED, Candidate, Parts, Writer, kind_of, questions_written, texts_of
+from .written import EMPTY, UNFINISHED, Candidate, Parts, Writer, kind_of, questions_written, texts_of
 
 SOURCE = "neighbours (written by the original model)"
 #: Neighbours by default: one for each forget sample, at most so many.
