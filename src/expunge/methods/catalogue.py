@@ -19,11 +19,12 @@ T = TypeVar("T")
 
 METHOD, FORGET = "methods (method)", "forget losses (objective.forget)"
 RETAIN, START = "retain losses (objective.retain)", "initialisations (adapter.initialization)"
+#: Read off the fields: an object of them would look its losses up, and fail with those that cannot be loaded.
 DEFAULTS = {
-    METHOD: Unlearn().name,
-    FORGET: ObjectiveSettings().forget,
-    RETAIN: ObjectiveSettings().retain,
-    START: Adapter().initialization,
+    METHOD: Unlearn.model_fields["name"].default,
+    FORGET: ObjectiveSettings.model_fields["forget"].default,
+    RETAIN: ObjectiveSettings.model_fields["retain"].default,
+    START: Adapter.model_fields["initialization"].default,
 }
 
 
