@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -17,11 +18,12 @@ import pytest
 import yaml
 
 import expunge
+import expunge.run.tuning
 from expunge.benchmarks.benchmark import RESOLUTION
 from expunge.benchmarks.memorization.benchmark import MemorizationBenchmark
 from expunge.folder.state import Trial, TuningFacts
 from expunge.run.result import Run
-from expunge.run.tuning import _tried, resolution_left
+from expunge.run.tuning import _best, _may_be_chosen, _tried, resolution_left
 from expunge.storage import read_json, read_json_lines
 
 WEIGHTS = "adapter/adapter_model.safetensors"
@@ -208,3 +210,56 @@ def test_the_search_ends_where_nothing_is_left_to_gain(auto: dict, monkeypatch: 
 def test_the_search_knows_after_which_share_of_its_epochs_a_trial_was_left(left: bool, done: float) -> None:
     trial = Trial(learning_rate=2e-3, state="kept", left=left, stopped=None, epochs=2, beyond=True)
     assert _tried(trial, 8).done == done
+
+
+def tried(*scored: tuple[float | None, float]) -> list[Trial]:
+    return [
+        Trial(
+            learning_rate=2e-3, state="kept", left=False, stopped=None, epochs=2, forget_score=score, utility=utility,
+            qualified=score is not None, best_score=score,
+        )
+        for score, utility in scored
+    ]  # fmt: skip
+
+
+def test_a_trial_that_may_be_chosen_later_is_kept() -> None:
+    """As it came: 1 keeps most of 1 and 2, which cannot be told apart; with 3 the first is out, and 2 keeps most."""
+    first = tried((0.97, 0.60), (0.985, 0.58))
+    assert (_best(first, 0.02), _may_be_chosen(first, 0.02)) == (1, {1, 2})
+    then = tried((0.97, 0.60), (0.985, 0.58), (0.995, 0.50))
+    assert (_best(then, 0.02), _may_be_chosen(then, 0.02)) == (2, {2, 3})
+    # 2 has forgotten no better than 1 and kept less; 3 has lost the utility
+    assert _may_be_chosen(tried((0.97, 0.60), (0.96, 0.58), (None, 0.30)), 0.02) == {1}
+    assert _may_be_chosen(tried((None, 0.2), (None, 0.3)), 0.02) == {2}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_comes_the_best_trial_has_been_kept_all_along(seed: int) -> None:
+    generator = random.Random(seed)
+    trials: list[Trial] = []
+    there: set[int] = set()
+    for number in range(1, 13):
+        score = None if generator.random() < 0.3 else generator.randrange(90, 100) / 100
+        trials += tried((score, generator.randrange(50, 56) / 100))
+        there = (there | {number}) & _may_be_chosen(trials, 0.03)
+        assert _best(trials, 0.03) in there
+
+
+def test_a_chosen_trial_without_checkpoints_is_trained_again_from_step_0(
+    auto: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of an earlier version, which may have thrown them away for another's."""
+    monkeypatch.setattr("expunge.run.tuning._may_be_chosen", lambda trials, resolution: set())
+    monkeypatch.setattr("expunge.run.tuning.next_rate", lambda first, tried: 1e-3 * 2 ** len(tried))
+    real = expunge.run.tuning._record
+
+    def forgetful(job: Any, trials: list[Trial], chosen: int | None = None) -> None:
+        real(job, trials)
+        job.folder.update(tuning={**job.folder.document["tuning"], "chosen": chosen})
+
+    monkeypatch.setattr("expunge.run.tuning._record", forgetful)
+    found = expunge.unlearn(auto, ["tuning.trials=2"])
+    rate = found.state["tuning"]["trials"][found.state["tuning"]["chosen"] - 1]["learning_rate"]
+    given = expunge.unlearn(auto, [f"training.learning_rate={rate}"], output=tmp_path / "given")
+    for file in (WEIGHTS, "steps.jsonl"):
+        assert (found.path / file).read_bytes() == (given.path / file).read_bytes(), file

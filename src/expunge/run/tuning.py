@@ -22,6 +22,7 @@ from ..storage import atomic_file, recorded
 from ..training.learning_rates import typical_factor
 from ..training.selection import Candidate
 from ..training.settings import TrainingPlan
+from ..training.train import saved_steps
 from ..training.tuning import FIRST_RATE, LOST_SHARE, UNMOVED, Tried, next_rate
 from .epochs import candidates, original_utility, train_epochs
 from .job import Job
@@ -97,6 +98,9 @@ def take_over_best(job: Job) -> None:
                         shutil.copyfile(source, part)
             os.replace(trial.checkpoints, job.folder.checkpoints)
     processes().wait_for_everyone()
+    if not saved_steps(job.folder.checkpoints):
+        # An earlier version threw away what it came to want again: then it is trained once more, from step 0.
+        load_weights(job.trained, job.folder.initial_adapter)
     job.folder.reload()
 
 
@@ -219,21 +223,43 @@ def _best(trials: list[Trial], resolution: float) -> int:
     numbers = range(1, len(trials) + 1)
     scores = {number: score for number in numbers if (score := _score(trials[number - 1])) is not None}
     equals = [number for number, score in scores.items() if score >= max(scores.values()) - resolution]
+    return max(equals or numbers, key=lambda number: _kept(trials[number - 1]))
 
-    def utility(number: int) -> float:
-        kept = trials[number - 1].utility
-        return -math.inf if kept is None else kept
 
-    return max(equals or numbers, key=utility)
+def _may_be_chosen(trials: list[Trial], resolution: float) -> set[int]:
+    """The numbers of the trials of which `_best` may be one, whatever trials come after.
+
+    What is within the resolution of the best score may not be any more once a better one is found, and then another
+    trial is the one that keeps most. A trial is out for good where another has forgotten no less and kept more, or as
+    much and came first.
+    """
+    numbers = range(1, len(trials) + 1)
+    scores = {number: score for number in numbers if (score := _score(trials[number - 1])) is not None}
+    if not scores:
+        return {_best(trials, resolution)}
+    near = {number for number, score in scores.items() if score >= max(scores.values()) - resolution}
+
+    def rank(number: int) -> tuple[float, int]:
+        return _kept(trials[number - 1]), -number
+
+    return {
+        number
+        for number in near
+        if not any(scores[other] >= scores[number] and rank(other) > rank(number) for other in near)
+    }
+
+
+def _kept(trial: Trial) -> float:
+    return -math.inf if trial.utility is None else trial.utility
 
 
 def _record(job: Job, trials: list[Trial], chosen: int | None = None) -> None:
-    """Write down how far the search has come, and keep the checkpoints of the best trial alone."""
+    """Write down how far the search has come, and keep the checkpoints of those trials that may be handed over."""
     if not job.main_process:
         return
-    best = _best(trials, job.resolution)
+    kept = {chosen} if chosen else _may_be_chosen(trials, job.resolution)
     for number in range(1, len(trials) + 1):
-        if number != best:
+        if number not in kept:
             shutil.rmtree(job.folder.trial(number).checkpoints, ignore_errors=True)
     before = choosing_part(job.benchmark.read_log(job.folder.evaluation("before")), job.recipe.seed)
     facts = TuningFacts(questions=questions(before), trials=trials, chosen=chosen)
