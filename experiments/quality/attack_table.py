@@ -64,6 +64,8 @@ FORGET = "forget10"
 #: Its last questions are those of forget05.
 FORGET05 = 200
 FACTS = "facts.json"
+#: Attacks that never took so many seconds have no line of their own in the table of seconds.
+SHOWN_SECONDS = 10
 #: What is attacked without a run: role → what it is called on the page.
 WITHOUT_RUN = {
     "reference": "the reference itself",
@@ -314,6 +316,7 @@ def tables(rows: Sequence[dict[str, Any]]) -> dict[str, list[list[str]]]:
             *(
                 [name, f"{statistics.median(taken):.0f}", f"{max(taken):.0f}"]
                 for name, taken in _seconds([row for row in of_bed if "role" not in row]).items()
+                if max(taken) >= SHOWN_SECONDS
             ),
         ]
     return made

@@ -65,9 +65,8 @@ def test_a_cell_is_the_mean_of_the_seeds_between_the_ends_of_their_intervals() -
         ["ihl", "default", "4, none"],
         ["ihl", "vila", ""],
     ]
-    assert made["b: seconds of a row"] == [
+    assert made["b: seconds of a row"] == [  # merge took 2
         ["attack", "median", "greatest"],
-        ["merge", "2", "2"],
         ["relearn", "10", "20"],
         ["together", "12", "22"],
     ]

@@ -24,7 +24,7 @@ from expunge.evaluation.generation import Continuation
 from expunge.folder.agreement import recipe_facts
 from expunge.ledger.asked import recipe_digest
 from expunge.recipe import load_recipe
-from expunge.recipe.requests import Requests, load_requests
+from expunge.recipe.requests import load_requests
 from expunge.run import neighbours as module
 from expunge.run.job import Job
 from expunge.run.neighbours import Beginnings, repeated
@@ -64,7 +64,7 @@ def recipe_of(writer: Path, folder: Path, chat: bool = False) -> dict[str, Any]:
             "retain": write(folder / "retain.jsonl", RETAIN, chat),
             "self_folder": str(folder / "store"),
             "max_length": 64,
-            **({} if chat else {"neighbours": WANTED}),
+            "neighbours": WANTED,
         },
         "adapter": {"rank": 2},
         "training": {"epochs": 1, "batch_size": 2, "learning_rate": 1e-2, "warmup": 0},
@@ -240,23 +240,13 @@ def test_an_answer_may_be_as_long_as_the_longest_to_forget(own, monkeypatch, tmp
     assert limits[-1] > 55
 
 
-def test_of_conversations_one_for_each_without_a_word(writer, tmp_path) -> None:
-    def wanted(*overrides: str, chat: bool = True) -> int:
-        recipe = recipe_of(writer, tmp_path, chat)
-        recipe["data"].pop("neighbours", None)
-        return plan(recipe, ["data.template=question-answer", *overrides])["neighbours"]
-
-    assert wanted() == 2
-    assert wanted(chat=False) == 0
-    assert wanted("data.neighbours=7") == 7
-    assert wanted("data.neighbours=0") == 0
-    assert wanted("data.retain=null", "objective.retain=none") == 0
-    assert wanted("data.retain=self") == 2
-    many = {f"Who was in town {number}?": "The man." for number in range(120)}
-    forget = write(tmp_path / "many.jsonl", many, chat=True)
-    assert wanted(f"data.forget={forget}", "data.retain=self") == 100
-    line = plan(recipe_of(writer, tmp_path))["lines"][0]
-    assert f"8 to keep, at most {WANTED} questions like those to forget beside them" in line
+def test_none_without_a_word_and_validate_says_how_many(own) -> None:
+    found = plan(own)
+    assert found["neighbours"] == WANTED
+    assert f"8 to keep, at most {WANTED} questions like those to forget beside them" in found["lines"][0]
+    del own["data"]["neighbours"]
+    assert plan(own)["neighbours"] == 0
+    assert "beside them" not in plan(own)["lines"][0]
 
 
 def test_a_run_with_them(own, monkeypatch) -> None:
@@ -311,11 +301,6 @@ def test_of_several_requests_none(own, tmp_path) -> None:
         InputError, match=r"data\.neighbours: what the model writes is screened against one forget set"
     ):
         load_requests(own)
-    own["data"]["neighbours"] = "auto"
-    requests = load_requests(own)
-    assert isinstance(requests, Requests)
-    assert [recipe.data.neighbours for recipe in requests.recipes] == [0, 0]
-    assert requests.content["data"]["neighbours"] == "auto"
 
 
 def test_conversations_are_begun_by_their_first_question(writer, tmp_path, monkeypatch) -> None:
@@ -357,18 +342,16 @@ def test_what_the_model_could_not_see_whole_is_not_kept(own, monkeypatch, change
     assert reason is None or found["rejected"][reason] == found["drawn"]
 
 
-def test_a_run_of_before_there_were_any_goes_on_without(own, monkeypatch) -> None:
+def test_a_run_of_before_there_were_any_goes_on(own, monkeypatch) -> None:
     answering(monkeypatch, "the sea in the year")
-    path = expunge.unlearn(own, ["data.neighbours=0"]).path
+    del own["data"]["neighbours"]
+    path = expunge.unlearn(own).path
     recipe = path / "recipe.yaml"
     recipe.write_text("".join(line for line in recipe.open() if "neighbours" not in line))
     (path / "checksums.json").unlink(missing_ok=True)
-    assert expunge.unlearn(own, ["data.neighbours=0"], resume=True).state["state"] == "done"
-    with pytest.raises(InputError, match=r"data\.encoded\.retain"):
-        expunge.unlearn(own, resume=True)
-    recipe.unlink()
-    with pytest.raises(InputError, match=r"recipe\.yaml: it is missing"):
-        expunge.unlearn(own, resume=True)
+    assert expunge.unlearn(own, resume=True).state["state"] == "done"
+    with pytest.raises(InputError, match="the recipe has changed in: data"):
+        expunge.unlearn(own, ["data.neighbours=3"], resume=True)
 
 
 def test_a_ledger_takes_none_for_a_request_of_before(own) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -99,10 +99,11 @@ class OwnData(Columns, Data):
     holdout: Location | None = Field(
         None, description="like the forget set, but the model never saw it: for membership inference"
     )
-    neighbours: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
-        "auto",
+    neighbours: int = Field(
+        0,
+        ge=0,
         description="questions that begin like those to forget and are about something else, finished and answered by "
-        "the original model and kept beside the retain set; auto: one for each conversation, at most 100, else none",
+        "the original model and kept beside the retain set: at most so many",
     )
 
     columns_of: dict[Literal["forget", "retain", "holdout"], SetColumns] = Field(

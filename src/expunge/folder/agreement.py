@@ -76,16 +76,6 @@ def recipe_facts(recipe: Mapping[str, Any], but: Iterable[str] = ()) -> dict[str
     return facts
 
 
-def asked_by(facts: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
-    """`facts` without the keys of sections that the recipe as it was written lacks: they were added since."""
-    return {
-        name: {key: value for key, value in section.items() if key in written[name]}
-        if isinstance(section, Mapping) and isinstance(written.get(name), Mapping)
-        else section
-        for name, section in facts.items()
-    }
-
-
 def _agree(key: str, then: Any, now: Any) -> bool:
     if then is _ABSENT:
         return True

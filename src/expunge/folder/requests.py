@@ -6,10 +6,9 @@ from typing import Any
 
 from ..errors import Problem
 from ..intact import broken
-from ..recipe.loading import read_yaml
 from ..recipe.requests import Requests, load_requests
 from ..storage import write_text
-from .agreement import INPUTS, REQUESTS, asked_by, check_agreement, recipe_facts
+from .agreement import INPUTS, REQUESTS, check_agreement, recipe_facts
 from .run import RunFolder, unfinished
 from .state import ContinualState
 from .state_folder import StateFolder
@@ -63,8 +62,7 @@ class ContinualFolder(StateFolder[ContinualState]):
 
     def check_same(self, requests: Requests, facts: dict[str, Any]) -> None:
         """Raise `InputError` where the requests cannot be resumed because something else is asked for now."""
-        asked = [recipe_facts(each.content) for each in (self.requests, requests)]
-        then, now = (asked_by(each, read_yaml(self.recipe_file)) for each in asked)
+        then, now = recipe_facts(self.requests.content), recipe_facts(requests.content)
         check_agreement(
             (self.recipe_file, "the recipe", list(now), then, now),
             (self.state_file, "the input", REQUESTS, self.document, facts),

@@ -17,9 +17,9 @@ from ..evaluation.log import EvaluationLog
 from ..evaluation.metric import Metric
 from ..intact import RESTORE, broken, read_intact, read_object
 from ..recipe import Recipe, dump_recipe, load_recipe
-from ..recipe.loading import load_written_recipe, read_yaml
+from ..recipe.loading import load_written_recipe
 from ..storage import read_json, write_text
-from .agreement import MODEL_BENEATH, RUN, START, asked_by, check_agreement, recipe_facts
+from .agreement import MODEL_BENEATH, RUN, START, check_agreement, recipe_facts
 from .attacks import AttackFolder
 from .epochs import EpochsFolder
 from .machine import now, say_changed_versions
@@ -125,8 +125,9 @@ class RunFolder(StateFolder[RunState], EpochsFolder):
 
     def check_same(self, recipe: Recipe, facts: dict[str, Any]) -> None:
         """Raise `InputError` where a run cannot be resumed because something else is asked for now."""
-        asked = [recipe_facts(each.model_dump(mode="json"), MODEL_BENEATH) for each in (self.recipe, recipe)]
-        then, now_asked = (asked_by(each, read_yaml(self.recipe_file)) for each in asked)
+        then, now_asked = (
+            recipe_facts(each.model_dump(mode="json"), MODEL_BENEATH) for each in (self.recipe, recipe)
+        )
         check_agreement(
             (self.recipe_file, "the recipe", list(now_asked), then, now_asked),
             (self.state_file, "the input", RUN, self.document, facts),

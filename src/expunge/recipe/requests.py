@@ -83,18 +83,11 @@ def load_requests(
                 "name": f"{whole.run_name}-{number}",
                 "output": str(Path(whole.output_folder) / "requests" / str(number)),
                 "export": ["adapter"],
-                **_without_neighbours(recipe),
             }
         )
         for number, recipe in enumerate(checked, start=1)
     ]
     return Requests(whole, tuple(forget), tuple(recipes))
-
-
-def _without_neighbours(recipe: Recipe) -> dict[str, Any]:
-    """Those of one request may say what another is to forget."""
-    data = recipe.data
-    return {"data": data.model_copy(update={"neighbours": 0})} if hasattr(data, "neighbours") else {}
 
 
 def _of_one_set(where: str, recipe: Recipe) -> list[Problem]:
@@ -114,7 +107,7 @@ def _of_one_set(where: str, recipe: Recipe) -> list[Problem]:
                     "are several.", "Name a retain set of your own, or the samples.jsonl that a run with one forget "
                     "file of all requests left in data.self_folder.")
         )  # fmt: skip
-    if getattr(recipe.data, "neighbours", "auto") not in ("auto", 0):
+    if getattr(recipe.data, "neighbours", 0):
         problems.append(
             Problem(f"{where}: data.neighbours", "what the model writes is screened against one forget set, and there "
                     "are several.", "Leave it out.")

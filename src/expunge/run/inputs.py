@@ -33,7 +33,6 @@ from ..training.settings import TrainingPlan
 from ..training.stopping import read_thresholds
 from .checks import check_inputs, check_window, procedure_of
 from .given_logs import given_hash, read_given_log
-from .neighbours import MOST, keeps_neighbours
 
 #: Retain samples that are kept out of training to measure utility on, at most, and as a share of the set.
 HELD_OUT, HELD_OUT_SHARE = 400, 5
@@ -101,13 +100,9 @@ class Inputs:
     @property
     def neighbours_wanted(self) -> int:
         """How many neighbours are asked of the original model (see `data.neighbours`)."""
-        wanted = getattr(self.recipe.data, "neighbours", 0)
         if self.recipe.model.adapters:
             return 0  # of earlier requests: what they left may be written, and would be kept
-        if wanted != "auto":
-            return wanted
-        asked = self.data.format == "chat" and keeps_neighbours(self.method)
-        return min(len(self.data.forget.samples), MOST) if asked else 0
+        return getattr(self.recipe.data, "neighbours", 0)
 
     def too_few_for_utility(self, measured: int | None = None) -> str | None:
         """A sentence where the utility rests on too few samples to be judged; None where it does not, or where nothing

@@ -25,8 +25,6 @@ from ..methods import Method
 from .written import EMPTY, UNFINISHED, Candidate, Parts, Writer, kind_of, questions_written, texts_of
 
 SOURCE = "neighbours (written by the original model)"
-#: Neighbours by default: one for each forget sample, at most so many.
-MOST = 100
 #: Candidates at most for each neighbour that is wanted: where the model writes few that are fit, few it is.
 DRAWS = 3
 #: At 1 a small model writes questions that make no sense; the likeliest one alone would be the same again and again.
@@ -42,28 +40,21 @@ RULES = 2
 ONE_IN = 4
 
 
-def keeps_neighbours(method: Method) -> bool:
-    """Whether the method trains on retain samples, and the original's own answers are fit for that: a model that is to
-    be made without it must not learn from it."""
-    return method.needs_retain and method.starts_from_original
-
-
 def neighbours_problems(data: Data, format: str, method: Method) -> list[Problem]:
     """Why no neighbours can be had that the recipe asks for."""
     wanted = getattr(data, "neighbours", 0)
-    if wanted in ("auto", 0):
+    if not wanted:
         return []
     place, remedy = f"data.neighbours: {wanted}", "Leave it out."
     if format == "text":
         return [Problem(place, "they are questions, and what is to be forgotten are texts.", remedy)]
-    if not keeps_neighbours(method):
-        reason = (
-            "does not start from the original" if method.needs_retain else "has no use for retain samples"
-        )
-        return [
-            Problem(place, f"they are answers of the original to be kept, and the training {reason}.", remedy)
-        ]
-    return []
+    if method.needs_retain and method.starts_from_original:
+        return []
+    # A model that is to be made without the original must not learn from its answers.
+    reason = "does not start from the original" if method.needs_retain else "has no use for retain samples"
+    return [
+        Problem(place, f"they are answers of the original to be kept, and the training {reason}.", remedy)
+    ]
 
 
 def neighbour_writer(
