@@ -32,9 +32,8 @@ def locked(folder: Path, where: str) -> Iterator[None]:
 
     where: what the user calls the folder, for messages
 
-    Of several processes of one launch the first holds the lock for all. A folder that this process has made for the
-    lock alone goes with it. Raises `InputError` with process and host where another one holds the lock, and as
-    `check_place` does.
+    Of several processes of one launch the first holds the lock for all. A folder that was made for the lock alone goes
+    with it. Raises `InputError` with process and host where another one holds the lock, and as `check_place` does.
     """
     check_place(folder, where)
     if not first_process():
