@@ -11,7 +11,8 @@ chat:  facts that the pretrained model knows. It is asked all questions of `FACT
 csv:   40 questions about two authors of TOFU, on tofu-tiny; the reference is the model that never saw them.
 texts: a folder of twenty letters of one writer that the model is first made to know, and a folder of eighty by twenty
        others to be kept, which it is made to know as well; the holdout are twenty by a writer that it never read. With
-       `--keep FILE` what is kept are questions that the model knows, in place of the others' letters.
+       `--keep FILE` what is kept are questions that the model knows, in place of the others' letters. With
+       `--passages FILE`, of LAMBADA, all are passages of novels in place of letters, in the order of their rows.
 
 Each writes `OUTPUT/data`, runs, and prints greedy answers before and after; `OUTPUT/answers.json` has them. A run that
 is there is gone on with. Of chats the facts of `NOT_NAMED` that were known before, by the same rule, are asked again,
@@ -349,11 +350,16 @@ def letters(count: int, generator: random.Random) -> list[str]:
 
 def make_texts(options: argparse.Namespace, data: Path) -> tuple[dict[str, Any], list[str], list[str]]:
     generator = random.Random(0)
-    sets = {
-        "forget": letters(20, generator),
-        "retain": [text for _ in range(20) for text in letters(4, generator)],
-    }
-    unseen = letters(20, generator)
+    if options.passages:
+        rows = [json.loads(line) for line in options.passages.read_text().splitlines()]
+        texts = [f"{row['context']} {row['word']}." for row in rows]
+        sets, unseen = {"forget": texts[:20], "retain": texts[20:100]}, texts[100:120]
+    else:
+        sets = {
+            "forget": letters(20, generator),
+            "retain": [text for _ in range(20) for text in letters(4, generator)],
+        }
+        unseen = letters(20, generator)
     written, kept = {**sets, "holdout": unseen}, str(data / "retain")
     if options.keep:  # in place of the letters
         rows = [json.loads(line) for line in options.keep.read_text().splitlines()[:KEPT]]
@@ -431,6 +437,7 @@ def main() -> None:
     parser.add_argument(
         "--keep", type=Path, help="texts: a jsonl of questions that the model knows, to be kept"
     )
+    parser.add_argument("--passages", type=Path, help="texts: LAMBADA, in place of letters")
     parser.add_argument("--set", nargs="+", default=[], help="of the recipe; none is the question here")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()

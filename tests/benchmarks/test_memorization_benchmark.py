@@ -178,6 +178,23 @@ def test_to_go_beyond_what_was_never_seen_is_no_better():
         unlearned = log(("forget", (left, left)), ("holdout", (now, now)))
         assert benchmark.past_its_aim(unlearned, None, before) is expected
     assert benchmark.past_its_aim(log(("forget", (0.01, 0.01))), None, None) is False
+    # The standard error of (p, q) beside 0.4, 0.2, 0.6 is more than 0.05, which is the most that counts.
+    for seen, now, near in (
+        ((0.5, 0.38), (0.4, 0.2, 0.6), True),
+        ((0.53, 0.39), (0.4, 0.2, 0.6), False),
+        ((0.5, 0.24), (0.4, 0.2, 0.6), False),
+        ((0.5, 0.28), (0.4, 0.2, 0.6), True),
+        ((0.41, 0.41), (0.4, 0.4, 0.4), True),
+        ((0.43, 0.43), (0.4, 0.4, 0.4), False),
+        (
+            (0.46, 0.39),
+            (0.4, 0.4, 0.39),
+            True,
+        ),  # 0.028 short; the error is √(0.00245/2 + 0.0000333/3) = 0.035
+        ((0.44,), (0.4, 0.4, 0.4), True),
+    ):
+        assert benchmark.near_enough(log(("forget", seen), ("holdout", now)), None, before) is near, seen
+    assert benchmark.near_enough(log(("forget", (0.01, 0.01))), None, None) is False
     found = benchmark.all_metrics(log(("forget", (0.9, 0.5)), holdout), None)["forget_distance"]
     assert found.n == 2
     assert found.low < found.value < found.high

@@ -119,6 +119,16 @@ def test_the_lock_is_no_link(tmp_path: Path) -> None:
     assert mine.read_text() == "mine"
 
 
+def test_a_link_to_nothing_is_no_place(tmp_path: Path) -> None:
+    (tmp_path / "runs").symlink_to(tmp_path / "gone")
+    with (
+        pytest.raises(InputError, match="runs' is a link to what is not there"),
+        locked(tmp_path / "runs" / "a", "o"),
+    ):
+        pass
+    assert [place.name for place in tmp_path.iterdir()] == ["runs"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_is_read_only(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)

@@ -198,12 +198,17 @@ def test_without_a_utility_the_first_rate_is_used(auto: dict, capsys: pytest.Cap
     assert "no rate can be found" in capsys.readouterr().err
 
 
-def test_the_search_ends_where_nothing_is_left_to_gain(auto: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If any score were the best there is, one trial would do; of any number, three are made (the first test)."""
-    monkeypatch.setattr(MemorizationBenchmark, "best_score", lambda *_: 0.0)
+@pytest.mark.parametrize(("told_by", "value"), [("best_score", 0.0), ("near_enough", True)])
+def test_the_search_ends_where_nothing_is_left_to_gain(
+    auto: dict, monkeypatch: pytest.MonkeyPatch, told_by: str, value: float
+) -> None:
+    """If any score were the best there is, or as near as can be told, one trial would do; of any number, three are
+    made (the first test)."""
+    monkeypatch.setattr(MemorizationBenchmark, told_by, lambda *_: value)
     (trial,) = expunge.unlearn(auto, ["evaluation.generate=never"]).state["tuning"]["trials"]
     assert trial["qualified"]
-    assert trial["forget_score"] > 0
+    assert 0 < trial["forget_score"] < 1 - RESOLUTION
+    assert trial["near_enough"] is (told_by == "near_enough")
 
 
 @pytest.mark.parametrize(("left", "done"), [(True, 0.25), (False, 1.0)])

@@ -149,6 +149,15 @@ class Benchmark(ABC):
         """Whether the model is so clearly `beyond` that more training only takes it further."""
         return False
 
+    def near_enough(
+        self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
+    ) -> bool:
+        """Whether the questions of `log` are too few to tell the model from what it aims at, and it is not past that.
+
+        Nothing that they could show is left to gain then, whatever the score.
+        """
+        return False
+
     @abstractmethod
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
         """A score of how well the model has forgotten the forget set; higher is better."""

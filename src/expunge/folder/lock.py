@@ -10,6 +10,8 @@ import errno
 import fcntl
 import json
 import os
+import secrets
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -39,8 +41,7 @@ def locked(folder: Path, where: str) -> Iterator[None]:
     if not first_process():
         yield
         return
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    held = _take(folder, where)
+    held, made = _take(folder, where)
     try:
         yield
     finally:
@@ -58,37 +59,99 @@ def check_place(folder: Path, where: str) -> None:
     """Raise `InputError` where no folder of that name can be written to."""
     if folder.is_file():
         raise InputError(Problem(where, "this is a file.", "Name a folder."))
+    for place in (folder, *folder.parents):
+        if place.is_symlink() and not place.exists():
+            raise InputError(
+                Problem(
+                    where,
+                    f"{str(place)!r} is a link to what is not there.",
+                    "Remove the link, or name another.",
+                )
+            )
     check_writable(folder, where)
 
 
-def _take(folder: Path, where: str) -> int:
-    """The open file of the lock."""
-    file = folder / LOCK
+def _take(folder: Path, where: str) -> tuple[int, list[Path]]:
+    """The open file of the lock, and the places that were made for it, the innermost first."""
     while True:
-        if file.is_symlink():
-            raise InputError(
-                Problem(str(file), "it is a link.", "Remove it: what it leads to is not written to.")
-            )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        except FileNotFoundError:  # another one has just let go of it, and the folder went with it
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise _held(file, where) from None
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
-                raise
-            say(f"{folder} is on a file system without locks: see to it that no other process writes there.")
-        if _is_at(descriptor, file):
-            holder = {"process": os.getpid(), "host": socket.gethostname(), "since": now()}
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
-            return descriptor
-        os.close(descriptor)  # its holder has let go of it, and taken its name away, since it was opened
+        missing = [place for place in (folder, *folder.parents) if not place.exists()]
+        held = _with_new_folder(folder, missing[-1]) if missing else _in_folder(folder, where)
+        if held is not None:
+            return held, missing
+
+
+def _in_folder(folder: Path, where: str) -> int | None:
+    """The lock of a folder that is there; None where it is not there any more, or its holder has just gone."""
+    file = folder / LOCK
+    if file.is_symlink():
+        raise InputError(
+            Problem(str(file), "it is a link.", "Remove it: what it leads to is not written to.")
+        )
+    try:
+        descriptor = _open(file)
+    except FileNotFoundError:  # another one has just let go of it, and the folder went with it
+        return None
+    try:
+        _lock(descriptor, folder)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise _held(file, where) from None
+    if not _is_at(
+        descriptor, file
+    ):  # its holder has let go of it, and taken its name away, since it was opened
+        os.close(descriptor)
+        return None
+    _name_holder(descriptor)
+    return descriptor
+
+
+def _with_new_folder(folder: Path, topmost: Path) -> int | None:
+    """The lock of a folder that is made with it; None where another one was first.
+
+    topmost: the first of its parents, or itself, that is not there
+
+    It is made under a name that nobody knows, and appears whole, with its lock held: of several processes the one that
+    has made it is the one that holds it, and knows what to take away.
+    """
+    hidden = topmost.with_name(f".{topmost.name}.{secrets.token_hex(4)}")
+    try:
+        hidden.mkdir()
+    except FileNotFoundError:  # what it was to lie in has just gone
+        return None
+    inner = hidden / folder.relative_to(topmost)
+    inner.mkdir(parents=True, exist_ok=True)
+    descriptor = _open(inner / LOCK)
+    _lock(descriptor, folder)
+    _name_holder(descriptor)
+    try:
+        hidden.rename(topmost)
+    except OSError as error:
+        os.close(descriptor)
+        shutil.rmtree(hidden)
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise
+        return None
+    return descriptor
+
+
+def _open(file: Path) -> int:
+    return os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    """Raises `BlockingIOError` where another one holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+            raise
+        say(f"{folder} is on a file system without locks: see to it that no other process writes there.")
+
+
+def _name_holder(descriptor: int) -> None:
+    holder = {"process": os.getpid(), "host": socket.gethostname(), "since": now()}
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(holder).encode(), 0)
 
 
 def _is_at(descriptor: int, file: Path) -> bool:

@@ -164,6 +164,7 @@ class Trial(Record):
     best_score:   the highest forget score of an epoch that keeps the utility: what the search goes by
     beyond:       whether that epoch has forgotten more than what was never seen; false where the last one, and so the
                   trial, has not; None where nothing says so
+    near_enough:  whether those questions cannot tell that epoch from what it aims at
     """
 
     learning_rate: Annotated[StrictFloat, Field(gt=0)]
@@ -177,6 +178,7 @@ class Trial(Record):
     qualified: StrictBool = False
     best_score: StrictFloat | None = None
     beyond: StrictBool | None = None
+    near_enough: StrictBool = False
 
 
 class TuningFacts(Record):

@@ -144,6 +144,7 @@ def _try(job: Job, number: int, rate: float) -> Trial:
         qualified=choice.qualified,
         best_score=nearest.forget_score if strict.qualified else None,
         beyond=_beyond(job, folder, nearest, is_last=nearest is compared[-1]),
+        near_enough=strict.qualified and _near_enough(job, folder, nearest),
     )
 
 
@@ -182,6 +183,12 @@ def _beyond(job: Job, folder: EpochsFolder, epoch: Candidate, is_last: bool) -> 
     return beyond if beyond or is_last else None
 
 
+def _near_enough(job: Job, folder: EpochsFolder, epoch: Candidate) -> bool:
+    if job.objective.aims == "answers":
+        return False
+    return job.benchmark.near_enough(*_compared_logs(job, folder, epoch), job.original_log)
+
+
 def _past_its_aim(job: Job, folder: EpochsFolder, epoch: Candidate) -> bool:
     if job.objective.aims == "answers":
         return False
@@ -211,7 +218,7 @@ def _score(trial: Trial) -> float | None:
 
 def _reaches(trial: Trial, enough: float) -> bool:
     score = _score(trial)
-    return score is not None and score >= enough
+    return score is not None and (score >= enough or trial.near_enough)
 
 
 def _best(trials: list[Trial], resolution: float) -> int:

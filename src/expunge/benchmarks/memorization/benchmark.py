@@ -36,6 +36,9 @@ MAX_NEW_TOKENS = 200
 #: Forget texts that are gone on with, at most, spread over all; tokens that are given, at most half of a text; and
 #: tokens that follow: as many as the attack `prefill` asks for.
 TEXTS, GIVEN, FOLLOWING = 20, 32, 64
+#: What is short of its aim by no more than its standard error is near enough, but by no more than this: a small
+#: request is to be forgotten as well as a large one.
+MOST_ERROR = 0.05
 #: The sets that membership inference tells apart.
 MEMBERS, HOLDOUT = "forget", "holdout"
 
@@ -190,6 +193,14 @@ class MemorizationBenchmark(Benchmark):
         aim = _Aim.of(log, reference, before)
         return aim is not None and bool(aim.over() > max(aim.short(), RESOLUTION))
 
+    def near_enough(
+        self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
+    ) -> bool:
+        aim = _Aim.of(log, reference, before)
+        if aim is None or aim.over() > RESOLUTION:
+            return False
+        return bool(aim.short() <= max(RESOLUTION, min(aim.error(), MOST_ERROR)))
+
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
         """1 − forget_distance: to go beyond what was never seen is no better. Without it 1 − forget_probability."""
         left = metrics.get("forget_distance") or metrics["forget_probability"]
@@ -301,6 +312,13 @@ class _Aim:
     def short(self) -> float:
         """How far too little is forgotten; negative where it is too much."""
         return float(self.seen.mean() - self.now.mean())
+
+    def error(self) -> float:
+        """The standard error of `short`; infinite where one of the sides is a single answer."""
+        sides = self.seen, self.now
+        if min(map(len, sides)) < 2:
+            return math.inf
+        return math.sqrt(sum(side.var(ddof=1) / len(side) for side in sides))
 
 
 def _distance(
