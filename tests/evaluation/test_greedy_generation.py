@@ -22,8 +22,11 @@ from expunge.evaluation.generation import (
 from expunge.evaluation.likelihood import answer_losses
 from expunge.evaluation.log import QuestionRecord
 from expunge.models.answers import IGNORED
+from tiny_models import FAMILIES, UNUSUAL, random_model
 
 NEW = 12
+#: Families that keep states, or more than keys and values: what has not ended after a round is begun anew.
+STATES = ("mamba", "qwen3_next")
 
 
 @pytest.fixture
@@ -62,6 +65,36 @@ def test_equals_decoding_alone(tiny_llama, word_tokenizer, prompts, tokens_per_b
     assert min(lengths) < NEW, "no row ends early"
     found = greedy_continuations(tiny_llama, word_tokenizer, prompts, NEW, tokens_per_batch)
     assert found == [text(word_tokenizer, ids) for ids in alone]
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *UNUSUAL])
+def test_who_has_ended_is_taken_out_of_the_batch(family, word_tokenizer, prompts, monkeypatch):
+    """Whatever the model keeps of what it has read: keys and values, of all or of a window, or states, in which rows
+    are not told apart."""
+    monkeypatch.setattr(generation, "ROUND", 3)
+    model = random_model(family).float().eval()
+    alone = [decode_alone(model, prompt, end=-1) for prompt in prompts]
+    limits = [NEW, NEW, 2, 5, NEW, 1]
+    whole = [ids for ids, limit in zip(alone, limits, strict=True) if limit == NEW]
+    end = min(
+        (token for ids in whole for token in ids[2:]), key=lambda token: sum(token in ids for ids in alone)
+    )
+    passed: list[tuple[int, int]] = []
+    model.get_input_embeddings().register_forward_hook(lambda *given: passed.append(given[1][0].shape))
+    found = continuations(model, word_tokenizer, prompts, limits, stops=[end])
+    expected = []
+    for ids, limit in zip(alone, limits, strict=True):
+        place = next((place for place, token in enumerate(ids[:limit]) if token in (0, end)), None)
+        expected.append(Continuation(ids[:limit][:place], place is not None))
+    assert found == expected
+    assert any(each.ended for each in found), "no row ends"
+    assert len({len(each.ids) for each in found}) > 2, "the rows are equally long"
+    rows = [shape[0] for shape in passed]
+    if family in STATES:
+        assert rows[-1] < len(prompts)
+    else:
+        needed = [len(each.ids) + each.ended for each in found]
+        assert rows == [sum(each > step // 3 * 3 for each in needed) for step in range(len(rows))]
 
 
 def test_sampling_settings_are_set_aside_and_given_back(tiny_llama, word_tokenizer, prompts):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_greedy_generation import end_early
 
-from expunge.evaluation import sampling
+from expunge.evaluation import generation
 from expunge.evaluation.sampling import InverseTransform, sampled_continuations
 
 LIMIT = 12
@@ -47,11 +47,13 @@ def sample_alone(
     return ids[len(prompt) :]
 
 
-@pytest.mark.parametrize(("tokens_per_batch", "first_round"), [(1, 64), (40, 5), (100_000, 1)])
+@pytest.mark.parametrize(
+    ("tokens_per_batch", "tokens_a_round"), [(1, 64), (80, 5), (100_000, 1), (100_000, 4)]
+)
 def test_equals_sampling_alone(
-    tiny_llama, word_tokenizer, prompts, tokens_per_batch, first_round, monkeypatch
+    tiny_llama, word_tokenizer, prompts, tokens_per_batch, tokens_a_round, monkeypatch
 ) -> None:
-    monkeypatch.setattr(sampling, "FIRST_ROUND", first_round)
+    monkeypatch.setattr(generation, "ROUND", tokens_a_round)
     end_early(tiny_llama, prompts[2])
     tiny_llama.lm_head.weight.data.mul_(0.3)  # flatter: more than one token has a chance
     limits = [LIMIT, 3, LIMIT, 0, 30]

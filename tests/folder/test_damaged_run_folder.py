@@ -21,9 +21,11 @@ import expunge
 from expunge.cli import main
 from expunge.errors import InputError
 from expunge.folder.run import RunFolder, read_run_folder
-from expunge.report import report_run, write_continual_card, write_model_card
+from expunge.report.card import write_model_card
+from expunge.report.continual_card import write_continual_card
 from expunge.report.figures import loss_curves, utility_against_forgetting
 from expunge.report.page import gather_evidence
+from expunge.report.rewrite import report_run
 from expunge.report.samples import samples
 from expunge.report.tables import request_rows
 from expunge.run.export import export_run

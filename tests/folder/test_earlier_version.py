@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 import expunge
 from expunge.folder.requests import ContinualFolder
 from expunge.folder.run import RunFolder
-from expunge.report import report_run
+from expunge.report.rewrite import report_run
 from expunge.run.export import export_run
 from expunge.storage import CHECKSUM, read_json, write_record
 

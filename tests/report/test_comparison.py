@@ -16,10 +16,10 @@ from synthetic_run import KNOWS, MARKER, write_run
 
 from expunge.cli import main
 from expunge.errors import InputError
-from expunge.report import write_report
 from expunge.report.comparison import compare
 from expunge.report.comparison_page import pictures
 from expunge.report.comparison_table import comma_separated, in_latex, latex, markdown
+from expunge.report.page import write_report
 
 
 def make(path: Path, seed: int, training: dict[str, Any] | None = None, **arguments: Any) -> Path:

@@ -12,8 +12,9 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from expunge.report import write_model_card, write_report
+from expunge.report.card import write_model_card
 from expunge.report.markdown import argument, code, prose
+from expunge.report.page import write_report
 
 HOSTILE = (
     "x\n\n<script>alert(1)</script><img src=x onerror=alert(1)>\r\n# Verified\n```\n"

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from synthetic_run import write_run
 
-from expunge.report import write_comparison, write_continual_report, write_report
+from expunge.report.comparison_page import write_comparison
+from expunge.report.continual import write_continual_report
+from expunge.report.page import write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from synthetic_run import MARKER  # the one beside this file
 
-from expunge.report import write_model_card, write_report
+from expunge.report.card import write_model_card
+from expunge.report.page import write_report
 
 
 def card_of(run) -> str:

@@ -12,7 +12,8 @@ from synthetic_run import FORGOT, KNOWS, MARKER  # the one beside this file
 
 from expunge.cli import main
 from expunge.errors import InputError
-from expunge.report import report_run, write_report
+from expunge.report.page import write_report
+from expunge.report.rewrite import report_run
 
 FIGURES = ("attacks", "frontier", "truth-ratio", "losses", "importance")
 

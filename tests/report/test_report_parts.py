@@ -14,9 +14,9 @@ from expunge.benchmarks.tofu.metrics import forget_log_ratios, shift
 from expunge.errors import InputError
 from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
 from expunge.folder.run import RunFolder
-from expunge.report import write_report
 from expunge.report.glossary import glossary
 from expunge.report.importance_map import importance_by_layer, importance_map
+from expunge.report.page import write_report
 from expunge.report.quantities import count, duration, interval, number, size
 from expunge.report.tables import trial_rows
 

@@ -10,7 +10,7 @@ import pytest
 
 import expunge
 from expunge.errors import InputError
-from expunge.report import report_run
+from expunge.report.rewrite import report_run
 from expunge.run.export import export_run
 from expunge.storage import CHECKSUM, CHECKSUMS, read_json, write_json, write_record
 from expunge.training.weights import check_state

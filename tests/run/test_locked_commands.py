@@ -11,7 +11,7 @@ import pytest
 import expunge
 from expunge.errors import InputError
 from expunge.folder.lock import locked
-from expunge.report import report_run
+from expunge.report.rewrite import report_run
 from expunge.run.finetune import finetune_recipe
 from expunge.storage import LOCK
 

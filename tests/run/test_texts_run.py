@@ -13,8 +13,8 @@ from expunge.attacks.recovery import Recovery
 from expunge.evaluation.generation import greedy_continuations
 from expunge.folder.state import AttackFacts, AttackOutcome, AttackVariant
 from expunge.recipe import load_recipe
-from expunge.report import report_run
 from expunge.report.attacks import how_many
+from expunge.report.rewrite import report_run
 from expunge.run.inputs import Inputs
 from expunge.storage import read_json
 from small_recipe import small_recipe

@@ -26,7 +26,7 @@ from optuna.trial import TrialState, create_trial
 
 from expunge.errors import InputError
 from expunge.folder.sweep import SweepFolder, TrialResult
-from expunge.report import report_run
+from expunge.report.rewrite import report_run
 from expunge.run.result import Run
 from expunge.storage import read_json
 from expunge.sweep.search import RESULT, sweep

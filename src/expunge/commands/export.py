@@ -13,7 +13,8 @@ from .parameters import Strict, TrustRemoteCode
 from .printing import NOT_AS_ASKED
 
 if TYPE_CHECKING:
-    from ..report import Overall, Verdict
+    from ..report.continual import Overall
+    from ..report.verdict import Verdict
 
 
 def export(

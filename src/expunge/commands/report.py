@@ -25,7 +25,8 @@ def report(
     across_sets: AcrossSets = False,
 ) -> None:
     """Write a run's report again, from the files in its folder; of several runs one page that compares them."""
-    from ..report import report_run, write_comparison  # here for the start-up time
+    from ..report.comparison_page import write_comparison  # here for the start-up time
+    from ..report.rewrite import report_run
 
     if len(run_folders) == 1:
         if output is not None or across_sets:

@@ -23,6 +23,7 @@ import torch
 from ..adapters.settings import DIRECTIONS, UNANCHORED
 from ..benchmarks.benchmark import Workload
 from ..data.pairs import PairSampler
+from ..evaluation.generation import ROUND
 from ..evaluation.generation import TOKENS_PER_BATCH as TOKENS_WHILE_GENERATING
 from ..evaluation.inference import batches_by_length
 from ..evaluation.likelihood import TOKENS_PER_BATCH
@@ -325,12 +326,14 @@ class CostModel:
             return Cost()
         prompts, answers = zip(*workload.generated, strict=True)
         cuts = batches_by_length(prompts, TOKENS_WHILE_GENERATING, extra=workload.longest)
-        # A batch goes on until its longest answer has ended.
-        steps = sum(min(max(answers[index] for index in cut), workload.longest) for cut in cuts)
+        # A batch goes on until its longest answer has ended; the others are taken out of it after a round.
+        written = [[min(answers[index], workload.longest) for index in cut] for cut in cuts]
+        steps = sum(map(max, written))
+        tokens = sum(min(-(-each // ROUND) * ROUND, max(batch)) for batch in written for each in batch)
         rows, context = round(len(prompts) / len(cuts)), math.ceil(sum(prompts) / len(prompts))
         first, then = (
             self.passes.prefilled(rows, context),
-            self.passes.decoded(rows, context + steps // (2 * len(cuts))),
+            self.passes.decoded(round(tokens / steps), context + steps // (2 * len(cuts))),
         )
         return self._cost(first.times(len(cuts)) + then.times(steps), self.adapter)
 

@@ -29,6 +29,8 @@ from ..trust import is_trusted
 from .operations import AutocastOnMeta
 
 META = torch.device("meta")
+#: What a trial's weights are filled with.
+FILLED = 0.01
 
 
 @dataclass(frozen=True)
@@ -63,16 +65,17 @@ class ShallowModels:
         return int(self.config.get_text_config().num_hidden_layers)
 
     def plain(self, blocks: int, device: torch.device = META) -> Any:
-        """A model in eval mode; on a real device its weights are drawn at random."""
+        """A model in eval mode; on a real device its weights are all alike: to draw them takes longer than a pass."""
         shallow = copy.deepcopy(self.config)
         text = shallow.get_text_config()
         if getattr(text, "layer_types", None):
             text.layer_types = text.layer_types[:blocks]
         text.num_hidden_layers = blocks
-        with device:
-            return AutoModelForCausalLM.from_config(
+        with META:
+            model = AutoModelForCausalLM.from_config(
                 shallow, dtype=self.dtype, trust_remote_code=is_trusted()
             ).eval()
+        return model if device == META else _filled(model, device)
 
     def adapted(self, blocks: int, device: torch.device = META) -> Any:
         """The same with anchored adapters, as they are trained: of a bf16 model PEFT keeps them in fp32."""
@@ -98,6 +101,17 @@ class ShallowModels:
                 },
             )
         return wrapped
+
+
+def _filled(model: Any, device: torch.device) -> Any:
+    """A model of the meta device on a real one. What is left in memory would do as little as numbers too small to be
+    normal: some processors are slow at them."""
+    model.to_empty(device=device)
+    model.tie_weights()
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.fill_(FILLED if tensor.is_floating_point() else 0)
+    return model
 
 
 def scored(model: Any, shape: Shape) -> None:

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from torch import Tensor
+from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from ..data.encoding import Encoder, Example
 from ..models.answers import IGNORED
@@ -19,6 +21,9 @@ from .log import QuestionRecord
 
 #: Rows × (prompt + new tokens) in one batch: it bounds the key-value cache.
 TOKENS_PER_BATCH = 32768
+#: Tokens that are written before those that have ended are taken out of a batch: one that rambles on costs no more than
+#: itself.
+ROUND = 16
 
 
 class Continuation(NamedTuple):
@@ -37,7 +42,7 @@ def greedy_continuations(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[Sequence[int]],
-    max_new_tokens: int = 200,
+    max_new_tokens: int | Sequence[int] = 200,
     tokens_per_batch: int = TOKENS_PER_BATCH,
     description: str = "Generating",
 ) -> list[str]:
@@ -53,7 +58,7 @@ def continuations(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[Sequence[int]],
-    max_new_tokens: int,
+    max_new_tokens: int | Sequence[int],
     tokens_per_batch: int = TOKENS_PER_BATCH,
     description: str = "Generating",
     *,
@@ -62,28 +67,90 @@ def continuations(
 ) -> list[Continuation]:
     """The continuations that the model writes after the prompts (token ids), in the order given.
 
-    Decoding ends at the model's or the tokenizer's end-of-sequence token or one of `stops`, after `max_new_tokens`,
-    or where the model's window is full. Every token is the likeliest, or the one that `choice` leaves.
-    `tokens_per_batch` bounds rows × (prompt + new tokens), and with that the key-value cache. Sampling settings of the
-    model are not used; neither it nor the tokenizer is changed.
+    Decoding ends at the model's or the tokenizer's end-of-sequence token or one of `stops`, after `max_new_tokens` (of
+    each prompt, or of all), or where the model's window is full. Every token is the likeliest, or the one that `choice`
+    leaves. `tokens_per_batch` bounds rows × (prompt + new tokens), and with that the key-value cache. Sampling settings
+    of the model are not used; neither it nor the tokenizer is changed.
     Several processes share the batches: all must call it alike, and all return every continuation.
     """
     settings = _settings(model, tokenizer, stops)
-    room = [min(max_new_tokens, window_of(model.config) - len(prompt)) for prompt in prompts]
+    wanted = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else max_new_tokens
+    space = [window_of(model.config) - len(prompt) for prompt in prompts]
+    limits = [min(pair) for pair in zip(wanted, space, strict=True)]
+    # The rows of a batch may all be written on as long, though each ends at its own limit.
+    room = [min(max(wanted), free) if limit > 0 else 0 for limit, free in zip(limits, space, strict=True)]
     written = {index: Continuation([], False) for index, new in enumerate(room) if new < 1}
     batches = _batches_by_room([len(prompt) for prompt in prompts], room, tokens_per_batch)
     with inference(model) as device, _own_settings(model, settings):
         for indices in track(share(batches), description):
             batch = _pad_left([prompts[index] for index in indices], settings.pad_token_id)
-            batch = {key: value.to(device) for key, value in batch.items()}
-            width = batch["input_ids"].shape[1]
-            processors = LogitsProcessorList([choice(indices, width)] if choice else [])
-            settings.max_new_tokens = room[indices[0]]
-            output = model.generate(**batch, generation_config=settings, logits_processor=processors)
-            for index, row in zip(indices, output[:, width:].tolist(), strict=True):
-                written[index] = _cut_at_end(row, settings.eos_token_id)
+            written |= _written(
+                model,
+                {key: value.to(device) for key, value in batch.items()},
+                indices,
+                [limits[index] for index in indices],
+                settings,
+                choice,
+            )
     written = gathered(written)
     return [written[index] for index in range(len(prompts))]
+
+
+def _written(
+    model: Any,
+    batch: dict[str, Tensor],
+    indices: list[int],
+    limits: list[int],
+    settings: GenerationConfig,
+    choice: Choice | None,
+) -> dict[int, Continuation]:
+    """The continuations of a batch, by index. Who has ended is taken out of it every `ROUND` tokens.
+
+    batch:  `input_ids` and `attention_mask`, both (rows, width)
+    limits: tokens to write of every row, at most
+    """
+    written: dict[int, Continuation] = {}
+    start, width = batch, batch["input_ids"].shape[1]
+    rows, steps = list(range(len(indices))), ROUND
+    kept: dict[str, Any] = {}
+    while rows:
+        done = batch["input_ids"].shape[1] - width
+        settings.max_new_tokens = min(steps, max(limits[row] for row in rows) - done)
+        chosen = [choice([indices[row] for row in rows], width)] if choice else []
+        output = model.generate(
+            **batch, **kept, generation_config=settings, logits_processor=LogitsProcessorList(chosen)
+        )
+        still_open = []
+        for place, tokens in enumerate(output.sequences[:, width:].tolist()):
+            row = rows[place]
+            found = _cut_at_end(tokens[: limits[row]], settings.eos_token_id)
+            if found.ended or len(tokens) >= limits[row]:
+                written[indices[row]] = found
+            else:
+                still_open.append(place)
+        rows = [rows[place] for place in still_open]
+        if not rows:
+            break
+        cache = output.get("past_key_values")
+        if _can_lose_rows(cache):
+            places = torch.tensor(still_open, device=output.sequences.device)
+            cache.batch_select_indices(places)
+            ids, mask = output.sequences[places], batch["attention_mask"][places]
+            kept = {"past_key_values": cache}
+            batch = {
+                "input_ids": ids,
+                "attention_mask": torch.nn.functional.pad(mask, (0, ids.shape[1] - mask.shape[1]), value=1),
+            }
+        else:  # anew, and in one go
+            steps, batch = max(limits), {name: tensor[rows] for name, tensor in start.items()}
+    return written
+
+
+def _can_lose_rows(cache: Any) -> bool:
+    """Whether the rows of a batch are apart in what the model keeps of it; of states of other kinds nobody knows."""
+    return isinstance(cache, DynamicCache) and all(
+        type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers
+    )
 
 
 def answers_to_prompts(
@@ -148,6 +215,7 @@ def _settings(model: Any, tokenizer: Any, stops: Sequence[int]) -> GenerationCon
         eos_token_id=ends or None,
         pad_token_id=pads[0] if pads else 0,
         use_cache=True,
+        return_dict_in_generate=True,
     )
 
 

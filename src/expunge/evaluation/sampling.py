@@ -15,9 +15,6 @@ from transformers import LogitsProcessor
 
 from .generation import Continuation, continuations
 
-#: Tokens of the first round; every later one doubles what is there. Short samples do not wait for long ones.
-FIRST_ROUND = 64
-
 
 def sampled_continuations(
     model: Any,
@@ -43,31 +40,20 @@ def sampled_continuations(
         np.random.default_rng(list(seed)).random(max(0, limit), dtype=np.float32)
         for seed, limit in zip(seeds, limits, strict=True)
     ]
-    written = [Continuation([], ended=False) for _ in prompts]
-    still_open = [row for row, limit in enumerate(limits) if limit > 0]
-    tokens, round_length = 0, FIRST_ROUND
-    while still_open:
-        round_length = min(round_length, max(limits[row] for row in still_open) - tokens)
-        more = continuations(
-            model,
-            tokenizer,
-            [[*prompts[row], *written[row].ids] for row in still_open],
-            round_length,
-            tokens_per_batch,
-            description,
-            choice=_Draws([numbers[row][tokens : tokens + round_length] for row in still_open], temperature),
-            stops=stops,
-        )
-        for row, (ids, ended) in zip(still_open, more, strict=True):
-            room = limits[row] - tokens
-            written[row] = Continuation([*written[row].ids, *ids[:room]], ended and len(ids) < room)
-        tokens = round_length = tokens + round_length
-        still_open = [row for row in still_open if not written[row].ended and limits[row] > tokens]
-    return written
+    return continuations(
+        model,
+        tokenizer,
+        prompts,
+        limits,
+        tokens_per_batch,
+        description,
+        choice=_Draws(numbers, temperature),
+        stops=stops,
+    )
 
 
 class _Draws:
-    """A round's random numbers; a batch takes those of its prompts."""
+    """The random numbers of all prompts; a batch takes those of its own."""
 
     def __init__(self, numbers: Sequence[np.ndarray], temperature: float):
         self.numbers = numbers

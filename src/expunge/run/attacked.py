@@ -26,8 +26,8 @@ from ..models.loadable import check_loadable
 from ..models.loading import load_config, load_tokenizer
 from ..models.processes import processes
 from ..models.settings import Model
-from ..report import write_model_card, write_report
-from ..report.page import gather_evidence
+from ..report.card import write_model_card
+from ..report.page import gather_evidence, write_report
 from ..report.verdict import judge
 from .attack import Target, check_names, of_budget, run_attacks
 from .inputs import Inputs, make_encoder

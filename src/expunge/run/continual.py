@@ -23,8 +23,8 @@ from ..models.loading import load_tokenizer
 from ..models.processes import processes
 from ..progress import say
 from ..recipe.requests import Requests
-from ..report import write_continual_card, write_continual_report
-from ..report.continual import overall
+from ..report.continual import overall, write_continual_report
+from ..report.continual_card import write_continual_card
 from ..storage import read_json
 from .earlier import measure_earlier
 from .inputs import Inputs, check_requests

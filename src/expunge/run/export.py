@@ -21,7 +21,8 @@ from ..storage import is_taken
 from .result import ContinualRun, Run
 
 if TYPE_CHECKING:
-    from ..report import Overall, Verdict
+    from ..report.continual import Overall
+    from ..report.verdict import Verdict
 
 
 def export_run(

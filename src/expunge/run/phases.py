@@ -23,11 +23,11 @@ from ..models.processes import processes
 from ..models.settings import Model
 from ..objectives import Objective, Term, retain_losses
 from ..progress import say
-from ..report import write_model_card, write_report
 from ..report.attacks import how_many, not_made
+from ..report.card import write_model_card
 from ..report.evidence import Evidence
 from ..report.forgetting import clearly_unknown
-from ..report.page import gather_evidence
+from ..report.page import gather_evidence, write_report
 from ..report.verdict import judge
 from ..storage import atomic_file, atomic_folder, recorded
 from ..training.selection import UTILITY_SHARE

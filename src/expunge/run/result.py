@@ -13,7 +13,8 @@ from ..folder.run import RunFolder, read_run_folder
 from ..folder.state import EpochRow
 
 if TYPE_CHECKING:
-    from ..report import Overall, Verdict
+    from ..report.continual import Overall
+    from ..report.verdict import Verdict
 
 
 @dataclass(frozen=True)
