@@ -15,6 +15,7 @@ from expunge import attach_adapter
 from expunge.adapters import assistant as module
 from expunge.adapters.assistant import AssistedModel, first_blocks, load_assisted, save_assistant
 from expunge.errors import InputError
+from expunge.evaluation.generation import ROUND, continuations
 from expunge.models.answers import answer_tokens
 from expunge.models.blocks import transformer_blocks
 from expunge.models.fingerprint import fingerprint
@@ -91,6 +92,17 @@ def test_the_assistant_reads_each_token_once_and_follows_beams(monkeypatch: pyte
     monkeypatch.setattr(module._Subtraction, "_follows", lambda *_: False)
     anew = model.generate(input_ids=PROMPTS, num_beams=3, **GREEDY)
     assert torch.equal(beams, anew)
+
+
+def test_of_a_batch_that_is_written_it_reads_each_token_once(word_tokenizer) -> None:
+    model = assisted(random_model())
+    lengths = []
+    model.assistant.register_forward_hook(
+        lambda _module, _inputs, keywords, _output: lengths.append(keywords["input_ids"].shape[1]),
+        with_kwargs=True,
+    )
+    continuations(model, word_tokenizer, [[5, 6, 7]], 2 * ROUND)
+    assert sum(lengths) < 3 + 2 * ROUND
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -195,6 +195,9 @@ def test_to_go_beyond_what_was_never_seen_is_no_better():
     ):
         assert benchmark.near_enough(log(("forget", seen), ("holdout", now)), None, before) is near, seen
     assert benchmark.near_enough(log(("forget", (0.01, 0.01))), None, None) is False
+    # Beside a reference the questions are the same: each is 0.045 short, or the differences are 0.09 and 0.
+    spread, levels = log(("forget", (0.1, 0.8))), [(0.145, 0.845), (0.19, 0.8)]
+    assert [benchmark.near_enough(log(("forget", each)), spread, None) for each in levels] == [False, True]
     found = benchmark.all_metrics(log(("forget", (0.9, 0.5)), holdout), None)["forget_distance"]
     assert found.n == 2
     assert found.low < found.value < found.high

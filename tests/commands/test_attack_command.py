@@ -9,9 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from synthetic_attacks import attacks
 
 import expunge
 from expunge.cli import main
+from expunge.report.quantities import number
+from expunge.run.attacked import _with_earlier
 from expunge.storage import read_json
 from small_recipe import small_recipe
 
@@ -78,6 +81,71 @@ def test_the_verdict_report_and_card_of_a_run_take_it_in(run: expunge.Run, comma
     code, out, _ = command(run.path, "sample", "--leak-threshold", "0.9", "--json")
     assert code == 0
     assert "leak@8, T = 1, recall ≥ 0.9" in json.loads(out)["outcomes"]["sample"]["variants"]
+
+
+def test_further_attacks_leave_those_that_were_made(
+    run: expunge.Run, command: Command, model_folder: Path, tmp_path: Path
+) -> None:
+    """Of another budget they are taken in, and what was measured is not made again; beside another reference they are
+    not, before all are made."""
+    command(run.path, "quantise", "merge")
+    before = run.state["attacks"]
+    command(run.path, "quantise", "guide", "--budget", "full")
+    after = run.state["attacks"]
+    assert set(after["outcomes"]) == {*before["outcomes"], "guide"}
+    assert after["outcomes"]["merge"] == before["outcomes"]["merge"]
+    assert after["outcomes"]["quantise"] != before["outcomes"]["quantise"]  # made anew, with answers
+    assert (after["budget"], after["missing"]) == ("cheap", before["missing"])
+    assert (run.path / "attacks" / "full" / "guide.json").is_file()
+    code, _, err = command(run.path, "merge")
+    assert code == 0
+    assert "bf16" not in err  # of the cheap budget it is there
+    verdict, facts = run.state["verdict"], run.state["attacks"]
+    code, out, err = command(run.path, "merge", "--reference", model_folder)
+    assert code == 0
+    assert "merge" in out
+    assert "Not taken into the run's verdict, which rests on attacks beside " in err
+    assert (run.state["attacks"], run.state["verdict"]) == (facts, verdict)
+
+
+def test_all_beside_another_reference_take_the_place_of_the_others() -> None:
+    theirs = attacks(quantise=0.3, merge=0.2).model_copy(update={"missing": ["compose"]})
+    other = attacks(quantise=0.01).model_copy(update={"reference": "other", "missing": ["merge", "compose"]})
+    assert _with_earlier(theirs, other) is None
+    assert _with_earlier(theirs, whole := other.model_copy(update={"missing": []})) is whole
+    assert _with_earlier(None, other) is other
+    more = attacks(compose=0.0).model_copy(update={"items": 40, "missing": ["quantise", "merge"]})
+    found = _with_earlier(theirs, more)
+    assert found is not None
+    assert set(found.outcomes) == {"quantise", "merge", "compose", "remove"}
+    assert (found.missing, found.items, found.budget) == ([], 40, "cheap")
+
+
+def test_with_nothing_to_compare_with_there_are_the_bare_values(
+    run: expunge.Run, command: Command, model_folder: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    given = (
+        model_folder, "merge", "--adapter", run.adapter, "--data", data_folder / "forget.jsonl",
+        "--output", tmp_path / "attacks",
+    )  # fmt: skip
+    code, out, err = command(*given)
+    assert code == 0
+    assert "(--reference)" in err
+    record = read_json(tmp_path / "attacks" / "merge.json")["measured"]["after"]["bf16"]["attacked"][
+        "probability"
+    ]
+    (line,) = [line for line in out.splitlines() if line.startswith("merge")]
+    assert f" after, {number(sum(record) / 6)} by the attack, N = 6  (bf16)" in line
+    # The same questions, written otherwise, are others to the model.
+    code, out, err = command(*given, "--template", "tofu-phi")
+    assert code == 0
+    other = read_json(tmp_path / "attacks" / "merge.json")["measured"]["after"]["bf16"]["attacked"][
+        "probability"
+    ]
+    assert other != record
+    code, out, err = command(*given, "--aims", "answers")
+    assert code == 0
+    assert "ROUGE-L recall" in out
 
 
 def test_a_model_without_a_run(
@@ -151,6 +219,11 @@ def test_the_list_says_what_each_costs(command: Command) -> None:
         ([], "there is nothing to attack"),
         (["RUN", "quantize"], "there is no attack 'quantize'"),
         (["RUN", "--holdout", "h.jsonl"], "it is for a model without a run"),
+        (["RUN", "--aims", "answers"], "it is for a model without a run"),
+        (
+            ["MODEL", "--data", "FORGET", "--original", "MODEL", "--template", "chatt"],
+            "--template: there is no template 'chatt'. Did you mean 'chat'?",
+        ),
         (["absent"], "this is no run folder"),
         (["MODEL", "--data", "FORGET"], "can only be told beside the model from before"),
         (["RUN", "--reference", "absent-model"], "--reference"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import warnings
+from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
 
 from expunge.data.encoding import Example
@@ -27,6 +28,19 @@ from tiny_models import FAMILIES, UNUSUAL, random_model
 NEW = 12
 #: Families that keep states, or more than keys and values: what has not ended after a round is begun anew.
 STATES = ("mamba", "qwen3_next")
+_MINIMAX = {"hidden_size": 24, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 12,
+            "intermediate_size": 40, "num_local_experts": 2, "num_experts_per_tok": 1, "block_size": 8}  # fmt: skip
+_LONGROPE = {"rope_type": "longrope", "short_factor": [1.0] * 6, "long_factor": [4.0] * 6, "rope_theta": 1e4,
+             "original_max_position_embeddings": 16}  # fmt: skip
+#: Whose cache is of a kind of its own, is not used at all, or means something else to fewer rows.
+OTHERS: dict[str, dict[str, Any]] = {
+    "minimax": {**_MINIMAX, "num_hidden_layers": 3,
+                "layer_types": ["linear_attention", "full_attention", "linear_attention"]},
+    "openai-gpt": {"n_embd": 24, "n_layer": 2, "n_head": 2},
+    "phi3 longrope": {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2,
+             "intermediate_size": 40, "rope_parameters": _LONGROPE, "original_max_position_embeddings": 16,
+             "max_position_embeddings": 64},
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -95,6 +109,25 @@ def test_who_has_ended_is_taken_out_of_the_batch(family, word_tokenizer, prompts
     else:
         needed = [len(each.ids) + each.ended for each in found]
         assert rows == [sum(each > step // 3 * 3 for each in needed) for step in range(len(rows))]
+
+
+@pytest.mark.parametrize("family", OTHERS)
+def test_where_rows_cannot_be_taken_out_the_texts_are_those_of_one_go(
+    family, word_tokenizer, prompts, monkeypatch
+):
+    torch.manual_seed(1)
+    config = AutoConfig.for_model(family.split()[0], vocab_size=97, bos_token_id=0, eos_token_id=0, pad_token_id=0,
+                                  **OTHERS[family])  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval()
+    for parameter in model.parameters():
+        parameter.data.mul_(5 if parameter.ndim == 2 else 1)
+    limits = [NEW, NEW, 2, 5, NEW, 1]
+    found = []
+    for tokens in (3, 99):
+        monkeypatch.setattr(generation, "ROUND", tokens)
+        found.append(continuations(model, word_tokenizer, prompts, limits))
+    assert found[0] == found[1]
+    assert [len(each.ids) for each in found[0]] == limits or any(each.ended for each in found[0])
 
 
 def test_sampling_settings_are_set_aside_and_given_back(tiny_llama, word_tokenizer, prompts):

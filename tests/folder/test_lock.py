@@ -119,6 +119,29 @@ def test_the_lock_is_no_link(tmp_path: Path) -> None:
     assert mine.read_text() == "mine"
 
 
+def test_a_way_that_goes_up_again_and_a_long_name(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with locked(tmp_path / "there", "output"):
+        up = tmp_path / "missing" / ".." / "there"
+        with pytest.raises(InputError, match="is being written to by process"), locked(up, "output"):
+            pass
+    with locked(tmp_path / ("n" * 255), "output"):
+        assert (tmp_path / ("n" * 255) / LOCK).exists()
+    assert [place.name for place in tmp_path.iterdir()] == ["there"]
+
+
+def test_what_goes_wrong_while_a_folder_is_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.pwrite", full)
+    with pytest.raises(OSError, match="No space"), locked(tmp_path / "runs" / "a", "output"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_link_to_nothing_is_no_place(tmp_path: Path) -> None:
     (tmp_path / "runs").symlink_to(tmp_path / "gone")
     with (

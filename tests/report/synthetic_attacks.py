@@ -15,8 +15,10 @@ def recovered(share: float | None, half: float = 0.03, **more: object) -> Recove
     return Recovery(**{**values, **known, "unresolved": unresolved, **more})
 
 
-def variant(share: float | None, **more: object) -> AttackVariant:
-    return AttackVariant(lead="probability", recoveries={"probability": recovered(share, **more)})
+def variant(share: float | None, two_sided: bool = False, **more: object) -> AttackVariant:
+    return AttackVariant(
+        lead="probability", recoveries={"probability": recovered(share, **more)}, two_sided=two_sided
+    )
 
 
 def attacks(missing: tuple[str, ...] = (), ground: str = "reference", **shares: float | None) -> AttackFacts:

@@ -742,6 +742,48 @@ def test_a_low_bound_from_above_is_enough():
     assert judge(evidence(FORGOT, attacks=case)).forgetting is Forgetting.FORGOTTEN
 
 
+def test_a_clear_bound_is_not_hidden_by_a_higher_one_that_may_be_chance():
+    wide = variant(0.5, half=0.6, upper_bound=True)
+    case = attacks(ground="holdout", merge=0.4, quantise=0.02)
+    case.outcomes["quantise"].variants["worst"] = wide
+    assert judge(evidence(FORGOT, attacks=case)).forgetting is Forgetting.UNRESOLVED
+    del case.outcomes["merge"]
+    verdict = judge(evidence(FORGOT, attacks=case))
+    assert verdict.forgetting is Forgetting.FORGOTTEN
+    assert "at most 50.0 % of what was lost" in text(verdict, "An attack may bring some of it back")
+    assert verdict.against == [
+        "50.0 % of what was lost may come to light where the weights are rounded to 8 or 4 bits, on too few questions "
+        "to be sure"
+    ]
+
+
+@pytest.mark.parametrize(("share", "said"), [(-0.98, True), (-0.29, False)])
+def test_what_is_avoided_stands_out_whatever_another_score_says(share, said):
+    case = attacks(merge=0.0)
+    case.outcomes["membership"] = case.outcomes["merge"].model_copy(
+        update={
+            "variants": {
+                "loss": variant(share, half=0.2, two_sided=True),
+                "zlib": variant(-0.08, two_sided=True),
+            }
+        }
+    )
+    verdict = judge(evidence(FORGOT, attacks=case))
+    assert verdict.forgetting is Forgetting.FORGOTTEN
+    stands_out = "what was forgotten stands out by being avoided (membership, loss)"
+    assert verdict.against == ([stands_out] if said else [])
+    trace = (
+        "By membership (loss) the data stand out the other way (-98.0 %, -118.0 % to -78.0 %): they are avoided more "
+        "than by a model that never saw them."
+    )
+    finding = next(each for each in verdict.findings if each.title == "The attacks bring little back")
+    assert (trace in finding.text) is (trace in lines(case)) is said
+    assert finding.tone is (Tone.CAUTION if said else Tone.GOOD)
+    # One-sided attacks may find less than in the reference: that shows nothing.
+    one_sided = attacks(merge=share)
+    assert judge(evidence(FORGOT, attacks=one_sided)).against == []
+
+
 def test_attacks_do_not_make_a_bad_result_better():
     for after in (figures(0.09, p=1e-6, ks=0.2), figures(0.09, p=1e-6, ks=0.45)):
         before = judge(evidence(after, attacks=None)).forgetting

@@ -34,7 +34,7 @@ from expunge.report.attack_bars import variant_rows
 from expunge.report.attacks import lines
 from expunge.run.attack import Target, of_budget, run_attacks
 
-FORGET, RETAIN, HOLDOUT = range(12), range(12, 24), range(24, 40)
+FORGET, RETAIN, HOLDOUT = range(12), range(12, 24), range(24, 44)
 WORDS = ("oak", "elm", "ash", "fir", "yew", "bay", "fig", "box")
 
 
@@ -358,7 +358,7 @@ def test_of_a_holdout_that_stands_in_as_many_are_asked_as_of_the_forget_set(
 ) -> None:
     monkeypatch.setattr(module, "LEAST_STANDING_IN", 3)
     target = models.target(models.reference, reference=None, reference_path=None)
-    assert len(target.holdout) == 16
+    assert len(target.holdout) == 20
     for forget, stand_ins in ((2, 3), (4, 4)):
         folder = AttackFolder(tmp_path / str(forget))
         run_attacks(replace(target, forget=target.forget[:forget]), folder, "cheap", ["merge"])

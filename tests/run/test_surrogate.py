@@ -20,7 +20,7 @@ from expunge.data.rows import read_rows
 from expunge.data.screening import Screen
 from expunge.errors import InputError
 from expunge.recipe import load_recipe
-from expunge.run import epochs, surrogate, written
+from expunge.run import attacked, epochs, surrogate, written
 from expunge.run.job import Job
 from expunge.storage import read_json
 from tiny_models import random_model
@@ -213,6 +213,30 @@ def test_a_run_with_it_from_beginning_to_end(finished) -> None:
         in (" ".join(report.split()))
     )
     assert "Sampling the retain set" in report
+
+
+def test_later_attacks_see_the_samples(finished, monkeypatch, tmp_path, capsys) -> None:
+    """As the run's own do, so that what it has measured is gone on with."""
+    targets = []
+
+    def noted(target, *_):
+        targets.append(target)
+        raise InputError([])
+
+    monkeypatch.setattr(attacked, "run_attacks", noted)
+    folder = Path(finished.state["data"]["surrogate"]["folder"])
+    rows = read_rows(str(folder / "samples.jsonl"), "")
+    with pytest.raises(InputError):
+        attacked.attack_run(finished.path, ["merge"], "cheap")
+    assert [item.sample.answer for item in targets[0].retain] == [row["answer"] for row in rows]
+    folder.rename(tmp_path / "elsewhere")
+    try:
+        with pytest.raises(InputError):
+            attacked.attack_run(finished.path, ["merge"], "cheap")
+    finally:
+        (tmp_path / "elsewhere").rename(folder)
+    assert targets[1].retain == []
+    assert f"is not in {folder} any more" in capsys.readouterr().err
 
 
 def test_the_run_folder_shows_no_sample(finished) -> None:

@@ -23,7 +23,7 @@ from expunge.benchmarks.benchmark import RESOLUTION
 from expunge.benchmarks.memorization.benchmark import MemorizationBenchmark
 from expunge.folder.state import Trial, TuningFacts
 from expunge.run.result import Run
-from expunge.run.tuning import _best, _may_be_chosen, _tried, resolution_left
+from expunge.run.tuning import _best, _may_be_chosen, _suffices, _tried, resolution_left
 from expunge.storage import read_json, read_json_lines
 
 WEIGHTS = "adapter/adapter_model.safetensors"
@@ -236,6 +236,17 @@ def test_a_trial_that_may_be_chosen_later_is_kept() -> None:
     # 2 has forgotten no better than 1 and kept less; 3 has lost the utility
     assert _may_be_chosen(tried((0.97, 0.60), (0.96, 0.58), (None, 0.30)), 0.02) == {1}
     assert _may_be_chosen(tried((None, 0.2), (None, 0.3)), 0.02) == {2}
+
+
+def test_the_search_ends_with_the_trial_that_is_handed_over() -> None:
+    """2 is as near as can be told, and 1, which went too far, has the better score: then 1 is what counts."""
+    past, short = tried((0.975, 0.60), (0.95, 0.58))
+    short = short.model_copy(update={"near_enough": True})
+    assert not _suffices([], 0.98, 0.02)
+    assert not _suffices([past, short], 0.98, 0.02)
+    assert _suffices([past.model_copy(update={"best_score": 0.965, "utility": 0.57}), short], 0.98, 0.02)
+    assert _suffices(tried((0.985, 0.60)), 0.98, 0.02)
+    assert not _suffices(tried((None, 0.2)), 0.98, 0.02)
 
 
 @pytest.mark.parametrize("seed", range(20))

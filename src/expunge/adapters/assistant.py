@@ -62,6 +62,9 @@ class AssistedModel(nn.Module):
     What it does not have itself (config, device, generation settings) it takes from `base`.
     """
 
+    #: What the assistant has read is kept for one call of `generate`.
+    keeps_a_second_cache = True
+
     def __init__(self, base: Any, assistant: PeftModel, offset_weight: float):
         super().__init__()
         self.base = base

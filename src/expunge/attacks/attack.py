@@ -150,6 +150,11 @@ class Attack(ABC):
     two_sided: ClassVar[bool] = False
     counts_leaks: ClassVar[bool] = False
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What of its own attributes its values rest on: records of other settings are not gone on with."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
     def unfit(self, subject: Subject) -> str | None:
         """Why it does not apply to the subject, as part of a sentence; None where it does."""
         return None

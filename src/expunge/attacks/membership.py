@@ -22,6 +22,10 @@ from .attack import Attack, Item, Subject, Variant
 
 #: Scores that take a backward pass an item.
 SLOW = ("gradient_norm",)
+#: Texts of the holdout that it takes. The interval is that for this holdout alone: of two models that never saw either
+#: set one is found guilty in 36 of 100 simulated cases with 5, in 24 with 10, in 3 with 20, in none with 40
+#: (tests/attacks/test_membership_noise.py).
+LEAST_HOLDOUT = 20
 #: The score that is compared with that of a model that never saw the data.
 CALIBRATED = "reference"
 
@@ -36,7 +40,11 @@ class Membership(Attack):
         self._of_reference: list[Any] | None = None
 
     def unfit(self, subject: Subject) -> str | None:
-        return None if subject.holdout else "there is no holdout, which it needs to compare with"
+        if not subject.holdout:
+            return "there is no holdout, which it needs to compare with"
+        if (count := len(subject.holdout)) < LEAST_HOLDOUT:
+            return f"a holdout of {count} is too small to compare with: {LEAST_HOLDOUT} it takes"
+        return None
 
     def variants(self, subject: Subject) -> Iterator[Variant]:
         scores = cache(partial(self._scores, subject))

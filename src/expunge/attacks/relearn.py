@@ -24,6 +24,7 @@ from ..adapters.attach import attach_adapter
 from ..data.encoding import Example
 from ..evaluation.likelihood import answer_losses
 from ..models.half_precision import faster_precision
+from ..models.seeds import seed_for
 from ..objectives import Objective, Term
 from ..objectives.registry import retain_losses
 from ..training.settings import Training
@@ -242,7 +243,8 @@ def _finetune(
         precision=precision,
     )
     if arm.lora:
-        model = attach_adapter(model, rank=RANK, alpha=ALPHA, seed=subject.seed)
+        # Not from the seed of the adapter that made it forget, whose A may be drawn alike.
+        model = attach_adapter(model, rank=RANK, alpha=ALPHA, seed=seed_for(subject.seed, "relearn"))
     else:
         model.requires_grad_(True)
     course.ends_at = steps

@@ -50,6 +50,17 @@ def attack(
     original: Annotated[
         str | None, typer.Option(help="without a run or an adapter: the model from before unlearning")
     ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(help="without a run: how a question and its answer are written, as data.template"),
+    ] = None,
+    aims: Annotated[
+        Literal["probabilities", "answers"] | None,
+        typer.Option(
+            help="without a run: what was to change, the answers that are written (as by idk, dpo and altpo) or the "
+            "probabilities of the true ones, which is the default"
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="without a run: folder for what is measured; runs/attacks")
     ] = None,
@@ -77,7 +88,7 @@ def attack(
         )
     leak = Leak(leak_threshold)
     own = {"--data": data, "--retain": retain, "--holdout": holdout, "--adapter": adapter,
-           "--original": original, "--output": output}  # fmt: skip
+           "--original": original, "--output": output, "--template": template, "--aims": aims}  # fmt: skip
     if data is None:
         given = [option for option, value in own.items() if value is not None]
         if given:
@@ -91,8 +102,9 @@ def attack(
             facts = attack_run(Path(target), names, budget, reference, leak)
     else:
         asked = ModelUnderAttack(
-            target, data, output or Path("runs/attacks"), adapter, original, retain, holdout, reference, leak
-        )
+            target, data, output or Path("runs/attacks"), adapter, original, retain, holdout, reference, leak,
+            template or "auto", aims or "probabilities",
+        )  # fmt: skip
         with trusting(trust_remote_code):
             facts = attack_model(asked, names, budget)
     if first_process():

@@ -335,6 +335,7 @@ class CostModel:
             self.passes.prefilled(rows, context),
             self.passes.decoded(round(tokens / steps), context + steps // (2 * len(cuts))),
         )
+        then = replace(then, peak=max(then.peak, self.passes.decoded(rows, context + ROUND).peak))
         return self._cost(first.times(len(cuts)) + then.times(steps), self.adapter)
 
 

@@ -1,7 +1,7 @@
 """Times one real pass of every kind: what this device needs for it beyond what its work counts for.
 
 A count knows products, traffic and kernels; not how well small matrices fill this processor, nor what Python costs.
-So `TrialPasses` makes a pass of every kind through a model of the same configuration with random weights, as many rows
+So `TrialPasses` makes a pass of every kind through a model of the same configuration with made-up weights, as many rows
 and blocks as a tenth of a second allows, and compares its seconds with those that the count predicts. It takes their
 ratio to hold for the run.
 """

@@ -111,7 +111,7 @@ def _written(
     """
     written: dict[int, Continuation] = {}
     start, width = batch, batch["input_ids"].shape[1]
-    rows, steps = list(range(len(indices))), ROUND
+    rows, steps = list(range(len(indices))), ROUND if _can_be_gone_on_with(model) else max(limits)
     kept: dict[str, Any] = {}
     while rows:
         done = batch["input_ids"].shape[1] - width
@@ -120,8 +120,9 @@ def _written(
         output = model.generate(
             **batch, **kept, generation_config=settings, logits_processor=LogitsProcessorList(chosen)
         )
+        sequences = getattr(output, "sequences", output)  # a model's own code may give no more than these
         still_open = []
-        for place, tokens in enumerate(output.sequences[:, width:].tolist()):
+        for place, tokens in enumerate(sequences[:, width:].tolist()):
             row = rows[place]
             found = _cut_at_end(tokens[: limits[row]], settings.eos_token_id)
             if found.ended or len(tokens) >= limits[row]:
@@ -131,11 +132,11 @@ def _written(
         rows = [rows[place] for place in still_open]
         if not rows:
             break
-        cache = output.get("past_key_values")
-        if _can_lose_rows(cache):
-            places = torch.tensor(still_open, device=output.sequences.device)
+        cache = getattr(output, "past_key_values", None)
+        if _can_lose_rows(cache, sequences.shape[1] - 1):
+            places = torch.tensor(still_open, device=sequences.device)
             cache.batch_select_indices(places)
-            ids, mask = output.sequences[places], batch["attention_mask"][places]
+            ids, mask = sequences[places], batch["attention_mask"][places]
             kept = {"past_key_values": cache}
             batch = {
                 "input_ids": ids,
@@ -146,10 +147,22 @@ def _written(
     return written
 
 
-def _can_lose_rows(cache: Any) -> bool:
-    """Whether the rows of a batch are apart in what the model keeps of it; of states of other kinds nobody knows."""
-    return isinstance(cache, DynamicCache) and all(
-        type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers
+def _can_be_gone_on_with(model: Any) -> bool:
+    """Whether what the model has read of a batch is all in its cache, and looks the same to fewer rows.
+
+    An assistant's is not in the base's. The frequencies of longrope follow from the longest row of a batch.
+    """
+    config = model.config.get_text_config()
+    kinds = str(getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None))
+    return not getattr(model, "keeps_a_second_cache", False) and "longrope" not in kinds
+
+
+def _can_lose_rows(cache: Any, length: int) -> bool:
+    """Whether the cache holds all `length` tokens that were read, and its rows are apart; of others nobody knows."""
+    return (
+        type(cache) is DynamicCache
+        and all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
+        and cache.get_seq_length() == length
     )
 
 

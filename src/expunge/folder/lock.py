@@ -38,6 +38,7 @@ def locked(folder: Path, where: str) -> Iterator[None]:
     with it. Raises `InputError` with process and host where another one holds the lock, and as `check_place` does.
     """
     check_place(folder, where)
+    folder = folder.resolve()
     if not first_process():
         yield
         return
@@ -113,24 +114,24 @@ def _with_new_folder(folder: Path, topmost: Path) -> int | None:
     It is made under a name that nobody knows, and appears whole, with its lock held: of several processes the one that
     has made it is the one that holds it, and knows what to take away.
     """
-    hidden = topmost.with_name(f".{topmost.name}.{secrets.token_hex(4)}")
+    hidden = topmost.with_name(f".{secrets.token_hex(8)}")
+    descriptor = None
     try:
         hidden.mkdir()
-    except FileNotFoundError:  # what it was to lie in has just gone
-        return None
-    inner = hidden / folder.relative_to(topmost)
-    inner.mkdir(parents=True, exist_ok=True)
-    descriptor = _open(inner / LOCK)
-    _lock(descriptor, folder)
-    _name_holder(descriptor)
-    try:
+        inner = hidden / folder.relative_to(topmost)
+        inner.mkdir(parents=True, exist_ok=True)
+        descriptor = _open(inner / LOCK)
+        _lock(descriptor, folder)
+        _name_holder(descriptor)
         hidden.rename(topmost)
-    except OSError as error:
-        os.close(descriptor)
-        shutil.rmtree(hidden)
-        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-            raise
-        return None
+    except BaseException as error:
+        if descriptor is not None:
+            os.close(descriptor)
+        shutil.rmtree(hidden, ignore_errors=True)
+        # Another one was first; or what it was to lie in has just gone.
+        if isinstance(error, OSError) and error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):
+            return None
+        raise
     return descriptor
 
 

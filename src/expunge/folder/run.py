@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from safetensors.numpy import load_file
 
+from ..attacks.settings import Budget
 from ..errors import InputError, Problem
 from ..evaluation.checked import checked
 from ..evaluation.log import EvaluationLog
@@ -50,6 +51,10 @@ class RunFolder(StateFolder[RunState], EpochsFolder):
         self.assistant = self.path / "assistant"
         self.reinforced_adapter = self.path / "reinforced_adapter"
         self.attacks = AttackFolder(self.path / "attacks")
+
+    def attacks_of(self, budget: Budget) -> AttackFolder:
+        """The records of a budget's attacks. Those of the full one lie apart: they rest on other questions."""
+        return self.attacks if budget == "cheap" else AttackFolder(self.attacks.path / budget)
 
     def trial(self, number: int) -> EpochsFolder:
         """The files of a trial, counted from 1."""

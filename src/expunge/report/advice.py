@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .attacks import brought_back, may_have_brought_back
+from .attacks import avoided, brought_back, may_have_brought_back
 from .evidence import LEAST_FOR_UTILITY, Evidence, Forgetting, rule_utility
 from .forgetting import LEAST
 from .quantities import percent
@@ -82,6 +82,7 @@ def against(result: Concluded) -> list[str]:
     name = rule_utility(evidence.utility, evidence.before, evidence.after)
     few = name is not None and evidence.after[name].n < LEAST_FOR_UTILITY
     attack, unsure = brought_back(evidence.attacks), may_have_brought_back(evidence.attacks)
+    stands_out = avoided(evidence.attacks)
     points = [
         AGAINST.get(result.as_asked if attack else forgetting),
         f"{percent(attack.share)} of what was lost comes to light where {attack.outcome.title}"
@@ -90,6 +91,9 @@ def against(result: Concluded) -> list[str]:
         f"{percent(unsure.share)} of what was lost may come to light where {unsure.outcome.title}, on too few "
         "questions to be sure"
         if unsure
+        else None,
+        f"what was forgotten stands out by being avoided ({stands_out.name}, {stands_out.variant_name})"
+        if stands_out
         else None,
         "the model lost utility" if result.kept is False else None,
         f"the utility was measured on {evidence.after[name].n} samples only"

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from ..folder.state import AttackFacts
-from .attacks import TOO_MUCH, Worst, by_keywords, worst_first
+from .attacks import MEASURES, TOO_MUCH, Worst, by_keywords, worst_first
 from .figures import legend
 from .quantities import NONE, count, number, percent
 from .svg import COLOURS, WIDTH, render, style
@@ -129,11 +129,3 @@ def variant_rows(facts: AttackFacts | None) -> list[VariantRow]:
                 )
             )
     return rows
-
-
-#: What the measures that attacks are judged by are called.
-MEASURES = {
-    "probability": "probability of the answer",
-    "strength": "extraction strength",
-    "rouge": "ROUGE-L recall",
-}

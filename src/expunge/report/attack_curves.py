@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from ..attacks.curves import steps_to_half
 from ..folder.state import AttackFacts, AttackVariant
-from .attack_bars import MEASURES
+from .attacks import MEASURES
 from .figures import DASHES, legend
 from .quantities import count
 from .svg import COLOURS, WIDTH, render, style

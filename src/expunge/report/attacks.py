@@ -9,10 +9,19 @@ from ..attacks.recovery import Recovery
 from ..attacks.settings import BY_KEYWORDS
 from ..folder.state import AttackFacts, AttackOutcome, AttackVariant
 from .evidence import Finding, Forgetting, Tone
-from .quantities import count, percent
+from .quantities import count, number, percent
 
 #: Above this share of the lost knowledge, with the whole interval, an attack brings too much back: docs/attacks.md.
 TOO_MUCH = 0.1
+#: Below this share, with the whole interval, what was forgotten stands out by being avoided. Two models that never saw
+#: a text were seen to differ by 29 % of what the original differs from them: docs/attacks.md.
+AVOIDED = -0.3
+#: What the measures that attacks are judged by are called.
+MEASURES = {
+    "probability": "probability of the answer",
+    "strength": "extraction strength",
+    "rouge": "ROUGE-L recall",
+}
 
 
 @dataclass(frozen=True)
@@ -47,34 +56,57 @@ class Worst:
     @property
     def unsure(self) -> bool:
         """Whether the share is too much and its interval reaches below: too few questions to say."""
-        return not self.recovery.upper_bound and self.share > TOO_MUCH and not self._above
+        return self.share > TOO_MUCH and not self._above
 
     @property
     def _above(self) -> bool:
         return self.recovery.low is not None and self.recovery.low > TOO_MUCH
 
     @property
-    def beyond(self) -> bool:
-        """Whether even this variant, the highest, shows less than the reference, and clearly: what was to be hidden
-        stands out."""
-        return self.variant.two_sided and self.recovery.high is not None and self.recovery.high < -TOO_MUCH
+    def avoided(self) -> bool:
+        """Whether it shows clearly less than the reference: what was to be hidden stands out."""
+        return self.variant.two_sided and self.recovery.high is not None and self.recovery.high < AVOIDED
+
+    @property
+    def badness(self) -> tuple[bool, float]:
+        """By which the worst is found: what is clearly too much goes before a higher share that may be chance."""
+        return self._above, self.share
 
 
-def worst_of(name: str, outcome: AttackOutcome) -> Worst | None:
-    """The worst variant of an attack; None where none could be resolved."""
-    resolved = [
+def resolved(name: str, outcome: AttackOutcome) -> list[Worst]:
+    """Every variant of an attack of which something can be said."""
+    return [
         Worst(name, outcome, variant_name, variant, found)
         for variant_name, variant in outcome.variants.items()
         if (found := variant.recoveries[variant.lead]).share is not None
     ]
-    return max(resolved, key=lambda worst: (worst.too_much, worst.share), default=None)
+
+
+def worst_of(name: str, outcome: AttackOutcome) -> Worst | None:
+    """The worst variant of an attack; None where none could be resolved."""
+    return max(resolved(name, outcome), key=lambda worst: worst.badness, default=None)
 
 
 def worst_first(facts: AttackFacts, counting: bool = True) -> list[Worst]:
     """The worst variant of every attack that counts against the verdict (or of those that do not), the worst first."""
     each = (worst_of(name, outcome) for name, outcome in facts.outcomes.items() if outcome.counts is counting)
-    return sorted(
-        (worst for worst in each if worst), key=lambda worst: (worst.too_much, worst.share), reverse=True
+    return sorted((worst for worst in each if worst), key=lambda worst: worst.badness, reverse=True)
+
+
+def avoided(facts: AttackFacts | None) -> Worst | None:
+    """The variant by which what was forgotten stands out most by being avoided, whatever the attack's others say; None
+    where by none it does."""
+    outcomes = facts.outcomes.items() if facts else ()
+    found = [
+        one for name, outcome in outcomes if outcome.counts for one in resolved(name, outcome) if one.avoided
+    ]
+    return min(found, key=lambda one: one.share, default=None)
+
+
+def _trace(one: Worst) -> str:
+    return (
+        f"By {one.name} ({one.variant_name}) the data stand out the other way ({percent(one.share)}, "
+        f"{_interval(one.recovery)}): they are avoided more than by a model that never saw them."
     )
 
 
@@ -102,13 +134,8 @@ def judge_attacks(facts: AttackFacts | None, forgetting: Forgetting) -> tuple[Fo
         f"N = {count(worst.recovery.n)})"
     )
     reached = f"{worst.name} ({worst.outcome.title}) brings back{figure}"
-    beyond = [one for one in made if one.beyond]
-    trace = (
-        f" By {beyond[0].name} the data stand out the other way: they are avoided more than by a model that never saw "
-        "them."
-        if beyond
-        else ""
-    )
+    stands_out = avoided(facts)
+    trace = f" {_trace(stands_out)}" if stands_out else ""
     if worst.too_much:
         text = (
             f"{how_many(facts)} The strongest, {reached}.{trace} More than {percent(TOO_MUCH)} is too much."
@@ -172,7 +199,25 @@ def lines(facts: AttackFacts) -> list[str]:
                     else "; it needs the model from before, or teaches the answers: it does not count"
                 )
             )
-    return [*told, *not_said(facts)]
+    stands_out = avoided(facts)
+    bare = bare_values(facts) if facts.ground == "none" else []
+    return [*told, *([_trace(stands_out)] if stands_out else []), *bare, *not_said(facts)]
+
+
+def bare_values(facts: AttackFacts) -> list[str]:
+    """A line for every variant of an attack that was made: its means, where there is nothing to compare them with."""
+    rows = [
+        (name, variant_name, variant, variant.recoveries[variant.lead])
+        for name, outcome in facts.outcomes.items()
+        for variant_name, variant in outcome.variants.items()
+    ]
+    width = max((len(name) for name, *_ in rows), default=0)
+    return [
+        f"{name:<{width}}  {MEASURES.get(variant.lead, variant.lead)}: {number(found.original)} of the original, "
+        + (f"{number(found.after)} after, " if found.after is not None else "")
+        + f"{number(found.attacked)} by the attack, N = {found.n}  ({variant_name})"
+        for name, variant_name, variant, found in rows
+    ]
 
 
 def how_many(facts: AttackFacts) -> str:

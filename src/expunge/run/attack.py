@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from .._version import __version__
 from ..attacks.attack import Attack, Curve, Item, Measured, Subject, Variant
 from ..attacks.items import drawn
 from ..attacks.leaks import Leak
@@ -132,15 +133,20 @@ class _Attacks:
         ]
         if self.target.ground == "holdout" and len(self.stand_ins) < len(self.holdout):
             asked.append(encoded_hash([item.example for item in self.stand_ins]))
-        return hash_rows([dict(self.target.identity), asked, self.budget, self.answers, self.target.seed])
+        return hash_rows(
+            [dict(self.target.identity), asked, self.budget, self.answers, self.target.seed, __version__]
+        )
 
     def basis_of(self, name: str) -> str:
-        """That of an attack: those that count leaks rest on what counts as one, too."""
-        if name not in self.attacks or not self.attacks[name].counts_leaks:
+        """That of an attack: its own settings as well, and of those that count leaks what counts as one."""
+        if name not in self.attacks:
             return self.basis
-        stated: list[Any] = [] if self.target.leak == Leak() else [self.target.leak.recall]
-        keywords = [item.keywords for item in (*self.forget, *self.holdout)]
-        stated += [keywords] if any(keywords) else []
+        attack = self.attacks[name]
+        stated: list[Any] = [[key, repr(value)] for key, value in sorted(attack.settings.items())]
+        if attack.counts_leaks:
+            stated += [] if self.target.leak == Leak() else [self.target.leak.recall]
+            keywords = [item.keywords for item in (*self.forget, *self.holdout)]
+            stated += [keywords] if any(keywords) else []
         return hash_rows([self.basis, *stated]) if stated else self.basis
 
     @property

@@ -15,7 +15,8 @@ from ..attacks.leaks import Leak
 from ..attacks.settings import Budget
 from ..data.sets import load_data
 from ..data.settings import OwnData
-from ..errors import InputError, Problem
+from ..data.templates import TEMPLATES
+from ..errors import InputError, Problem, nearest
 from ..folder.attacks import AttackFolder
 from ..folder.lock import locked
 from ..folder.requests import ContinualFolder
@@ -26,12 +27,16 @@ from ..models.loadable import check_loadable
 from ..models.loading import load_config, load_tokenizer
 from ..models.processes import processes
 from ..models.settings import Model
+from ..objectives.loss import Aim
+from ..progress import say
 from ..report.card import write_model_card
 from ..report.page import gather_evidence, write_report
 from ..report.verdict import judge
 from .attack import Target, check_names, of_budget, run_attacks
 from .inputs import Inputs, make_encoder
+from .surrogate import itself
 from .targets import IN_FULL, files_of, handed_over, target_of_run
+from .written import read_written
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class ModelUnderAttack:
     original: the model from before, where there is no adapter
     data, retain, holdout: files of the user's own: what was to go, what was to stay, what no model ever saw
     output:   folder for what is measured, from which an interrupted attack goes on
+    template: how a question and its answer are written
+    aims:     what the loss was to change: the answers that the model writes, or the probabilities of the true ones
     leak:     which text counts as a leak
     """
 
@@ -55,6 +62,8 @@ class ModelUnderAttack:
     holdout: str | None = None
     reference: str | None = None
     leak: Leak = field(default_factory=Leak)
+    template: str = "auto"
+    aims: Aim = "probabilities"
 
 
 def attack_run(
@@ -97,14 +106,57 @@ def _attack_run(
             Problem(f"data.forget: {inputs.data.forget.source}", "it is not what the run has made the model forget.",
                     "Restore the file.")
         )  # fmt: skip
+    _read_written_retain_set(inputs, folder)
     target = replace(target_of_run(inputs, folder, reference), leak=leak)
-    facts = run_attacks(target, folder.attacks, budget, names)
-    if processes().is_main_process:
-        folder.update(attacks=facts.model_dump(mode="json"))
+    facts = run_attacks(target, folder.attacks_of(budget), budget, names)
+    all_of_them = _with_earlier(folder.state.attacks, facts)
+    if all_of_them is None:
+        say(
+            f"  Not taken into the run's verdict, which rests on attacks beside {_beside(folder.state.attacks)}. Make "
+            "all of the cheap ones with this reference, by naming none, and they take their place."
+        )
+    elif processes().is_main_process:
+        folder.update(attacks=all_of_them.model_dump(mode="json"))
         folder.update(verdict=judge(gather_evidence(read_run_folder(folder.path))).to_json())
         write_model_card(folder.path)
         write_report(folder.path)
     return facts
+
+
+def _read_written_retain_set(inputs: Inputs, folder: RunFolder) -> None:
+    """Complete the data by the samples that the original model wrote for the run (`data.retain: self`)."""
+    written = folder.state.data.surrogate
+    if not inputs.recipe.data.retains_itself or written is None or written.folder is None:
+        return
+    if not Path(written.folder).is_dir():
+        say(
+            f"  The retain set that the model wrote is not in {written.folder} any more: what an attack makes of it is "
+            "left out."
+        )
+        return
+    writer = itself(inputs.encoder, inputs.data.forget, len(inputs.forget), inputs.recipe.data)
+    inputs.data = replace(inputs.data, retain=read_written(Path(written.folder), writer).samples)
+
+
+def _with_earlier(earlier: AttackFacts | None, made: AttackFacts) -> AttackFacts | None:
+    """What was made, and of what was made before what is not made anew; None where the two are compared with different
+    models, and what was made is not all that the verdict asks for."""
+    if earlier is None:
+        return made
+    if (earlier.ground, earlier.reference) != (made.ground, made.reference):
+        return None if made.missing else made
+    return made.model_copy(
+        update={
+            "budget": "full" if earlier.budget == made.budget == "full" else "cheap",
+            "items": min(earlier.items, made.items),
+            "outcomes": {**earlier.outcomes, **made.outcomes},
+            "missing": [name for name in made.missing if name not in earlier.outcomes],
+        }
+    )
+
+
+def _beside(facts: AttackFacts | None) -> str:
+    return facts.reference if facts and facts.reference else "the holdout"
 
 
 def attack_model(asked: ModelUnderAttack, names: Sequence[str] | None, budget: Budget) -> AttackFacts:
@@ -118,12 +170,16 @@ def attack_model(asked: ModelUnderAttack, names: Sequence[str] | None, budget: B
         reason = "what came back can only be told beside the model from before."
         remedy = "Give --adapter with its base as MODEL, or --original with the unlearned model as MODEL: one of both."
         raise InputError(Problem("--adapter", reason, remedy))
+    known = ("auto", *TEMPLATES)
+    if asked.template not in known:
+        reason = f"there is no template {asked.template!r}."
+        raise InputError(Problem("--template", reason, nearest(asked.template, known)))
     check_writable(asked.output, "--output")
     given = Model(path=asked.model, **IN_FULL)
     check_loadable(given, "MODEL")
     if asked.reference is not None:
         check_loadable(Model(path=asked.reference), "--reference")
-    section = OwnData(forget=asked.data, retain=asked.retain, holdout=asked.holdout)
+    section = OwnData(forget=asked.data, retain=asked.retain, holdout=asked.holdout, template=asked.template)
     data = load_data(section, retain_needed=False)
     encoder = make_encoder(load_tokenizer(given, "MODEL"), section, load_config(given, "MODEL"))
     forget, retain, holdout = (
@@ -153,8 +209,14 @@ def attack_model(asked: ModelUnderAttack, names: Sequence[str] | None, budget: B
         retain=retain,
         holdout=holdout,
         change=read_exported(asked.adapter)[1] if asked.adapter else {},
+        answers=asked.aims == "answers",
         leak=asked.leak,
     )
+    if target.ground == "none":
+        say(
+            "There is neither a model that never saw the data (--reference) nor text that this one never saw "
+            "(--holdout) to compare with: what follows are bare values, not shares of what was lost."
+        )
     return run_attacks(target, AttackFolder(asked.output), budget, names)
 
 

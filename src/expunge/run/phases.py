@@ -314,7 +314,7 @@ def attacks(job: Job) -> None:
             "with. `expunge attack` makes them all the same."
         )
         return
-    facts = run_attacks(target, job.folder.attacks, budget)
+    facts = run_attacks(target, job.folder.attacks_of(budget), budget)
     for sentence in (how_many(facts), *not_made(facts)):
         say(f"  {sentence}")
     if job.main_process:

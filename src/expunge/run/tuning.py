@@ -46,7 +46,7 @@ def tuning(job: Job) -> None:
         say("  Nothing measures the utility, so no rate can be found by it: the first one is used.")
     best = job.benchmark.best_score(job.folder.metrics("before"), job.objective.aims)
     enough = best - job.resolution
-    while len(trials) < most and not any(_reaches(trial, enough) for trial in trials):
+    while len(trials) < most and not _suffices(trials, enough, job.resolution):
         rate = next_rate(first, [_tried(trial, job.training.epochs) for trial in trials])
         if rate is None:
             break
@@ -216,9 +216,13 @@ def _score(trial: Trial) -> float | None:
     return trial.forget_score if trial.best_score is None else trial.best_score
 
 
-def _reaches(trial: Trial, enough: float) -> bool:
-    score = _score(trial)
-    return score is not None and (score >= enough or trial.near_enough)
+def _suffices(trials: list[Trial], enough: float, resolution: float) -> bool:
+    """Whether nothing is left to gain over the trial that would be handed over now."""
+    if not trials:
+        return False
+    best = trials[_best(trials, resolution) - 1]
+    score = _score(best)
+    return score is not None and (score >= enough or best.near_enough)
 
 
 def _best(trials: list[Trial], resolution: float) -> int:

@@ -97,7 +97,7 @@ def take_or_sample(
     process = processes().process_index
     if all(gathered({process: folder.is_dir()}).values()):  # all processes sample, or none
         say(f"{writer.title}: {folder}, sampled before with the same model, forget set and settings")
-        return _read(folder, writer)
+        return read_written(folder, writer)
     say(f"{writer.title}: sampling {writer.wanted} from the model itself")
     with meter.phase() as cost:
         kept, rejected = _sample(writer, model, encoder, recipe.seed)
@@ -127,7 +127,8 @@ def take_or_sample(
     return Sampled(_sample_set(writer, rows), {**record, "folder": str(folder), "reused": False}, phase)
 
 
-def _read(folder: Path, writer: Writer) -> Sampled:
+def read_written(folder: Path, writer: Writer) -> Sampled:
+    """What was stored in `folder`. Raises `InputError` where it is damaged, or not there."""
     samples, remedy = folder / "samples.jsonl", f"Delete {folder}: the same samples will be drawn again."
     keys = ("samples", "drawn", "rejected")
     record = read_object(folder / "surrogate.json", "the record of a retain set", keys, remedy)

@@ -284,11 +284,13 @@ class _Aim:
             model before training gave to the holdout, (m,). What unlearning has spoilt of the holdout is no aim
     now:    what they are not to lie over: the same; without a reference those that the model itself gives to the
             holdout, as whoever compares the two sets would see, (m,)
+    paired: whether the others are answers to the same questions
     """
 
     seen: np.ndarray
     before: np.ndarray
     now: np.ndarray
+    paired: bool
 
     @classmethod
     def of(
@@ -303,7 +305,8 @@ class _Aim:
         if not log.sets[MEMBERS] or not all(never_seen):
             return None
         sides = (log.sets[MEMBERS], *never_seen)
-        return cls(*(np.array([record.answer.probability for record in side]) for side in sides))
+        seen, before, now = (np.array([record.answer.probability for record in side]) for side in sides)
+        return cls(seen, before, now, paired=reference is not None)
 
     def over(self) -> float:
         """How far too much is forgotten; negative where it is not enough."""
@@ -315,7 +318,7 @@ class _Aim:
 
     def error(self) -> float:
         """The standard error of `short`; infinite where one of the sides is a single answer."""
-        sides = self.seen, self.now
+        sides = [self.seen - self.now] if self.paired else [self.seen, self.now]
         if min(map(len, sides)) < 2:
             return math.inf
         return math.sqrt(sum(side.var(ddof=1) / len(side) for side in sides))
