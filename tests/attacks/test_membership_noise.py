@@ -27,7 +27,8 @@ def found_guilty(holdout: int) -> float:
         found = recovery([1.0] * ITEMS, None, values[0], (), values[1])
         return bool(found and found.low is not None and found.low > TOO_MUCH)
 
-    return sum(any([guilty() for _ in range(SCORES)]) for _ in range(REPETITIONS)) / REPETITIONS
+    found = [[guilty() for _ in range(SCORES)] for _ in range(REPETITIONS)]
+    return float(np.any(found, axis=1).mean())
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def _written(
         rows = [rows[place] for place in still_open]
         if not rows:
             break
-        cache = getattr(output, "past_key_values", None)
+        cache: Any = getattr(output, "past_key_values", None)
         if _can_lose_rows(cache, sequences.shape[1] - 1):
             places = torch.tensor(still_open, device=sequences.device)
             cache.batch_select_indices(places)

@@ -305,8 +305,8 @@ class _Aim:
         if not log.sets[MEMBERS] or not all(never_seen):
             return None
         sides = (log.sets[MEMBERS], *never_seen)
-        seen, before, now = (np.array([record.answer.probability for record in side]) for side in sides)
-        return cls(seen, before, now, paired=reference is not None)
+        arrays = [np.array([record.answer.probability for record in side]) for side in sides]
+        return cls(*arrays, paired=reference is not None)
 
     def over(self) -> float:
         """How far too much is forgotten; negative where it is not enough."""
