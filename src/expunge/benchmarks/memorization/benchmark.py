@@ -300,13 +300,13 @@ class _Aim:
         if reference:
             never_seen = [reference.sets[MEMBERS]] * 2
         else:
-            now = log.sets.get(HOLDOUT, [])
-            never_seen = [(before or log).sets.get(HOLDOUT, []) or now, now]
+            holdout = log.sets.get(HOLDOUT, [])
+            never_seen = [(before or log).sets.get(HOLDOUT, []) or holdout, holdout]
         if not log.sets[MEMBERS] or not all(never_seen):
             return None
         sides = (log.sets[MEMBERS], *never_seen)
-        arrays = [np.array([record.answer.probability for record in side]) for side in sides]
-        return cls(*arrays, paired=reference is not None)
+        seen, then, now = (np.array([record.answer.probability for record in side]) for side in sides)
+        return cls(seen, then, now, paired=reference is not None)
 
     def over(self) -> float:
         """How far too much is forgotten; negative where it is not enough."""
