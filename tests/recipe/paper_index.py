@@ -44,6 +44,7 @@ def commands(text: str | None = None) -> list[Command]:
     for section, lines in _sections(pages if text is None else text):
         tables = list(_settings(lines))
         for line in _shell_lines(lines):
+            line = re.sub(r"^accelerate launch .* -m (?=expunge )", "", line)
             if not line.startswith("expunge "):
                 continue
             for rows in itertools.product(*tables):

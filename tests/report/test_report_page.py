@@ -140,8 +140,9 @@ def test_sections_without_content_do_not_appear(make_run):
 def test_hashes_are_short_above_and_whole_below(make_run):
     page = page_of(make_run())
     asked, repeat = page.split("<h2>What was asked")[1].split("<h2>To repeat it")
-    assert f'<code title="{"f" * 64}">{"f" * 12}…</code>' in asked
-    assert f"<code>{'f' * 64}</code>" in repeat
+    assert f'<code title="{"e" * 64}">{"e" * 12}…</code>' in asked
+    assert f"<code>{'e' * 64}</code>" in repeat
+    assert "f" * 12 not in page  # of the forget set: by it a short text can be guessed
 
 
 def test_samples_are_blocked_out_worst_first(make_run):
@@ -378,7 +379,7 @@ def test_costs_are_added_up(make_run):
 def test_what_was_asked_and_how_to_repeat_it(make_run):
     run = make_run()
     page = page_of(run)
-    for text in ("7c1f0a6e52d94b38", "f" * 64, "120 examples from data/tofu/forget10.json", "2.13.0"):
+    for text in ("7c1f0a6e52d94b38", "e" * 64, "120 examples from data/tofu/forget10.json", "2.13.0"):
         assert text in page
     assert "LoRA, factored initialisation, rank 8, α 16, 28 modules; forget loss ihl; retain loss nll" in page
     assert (run / "recipe.yaml").read_text() in page

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from synthetic_attacks import attacks, variant
 
 from expunge.benchmarks.tofu.metrics import Shift
 from expunge.evaluation.metric import Metric
@@ -14,6 +13,7 @@ from expunge.report.attacks import how_many, lines, not_made
 from expunge.report.evidence import Evidence, Finding, Forgetting, Tone
 from expunge.report.forgetting import clearly_unknown
 from expunge.report.verdict import judge, limits
+from synthetic_attacks import attacks, variant
 
 
 def figures(
@@ -275,7 +275,8 @@ def memory(probability: float, exact: float, retain: float = 0.8) -> dict[str, M
 @pytest.mark.parametrize(
     ("after", "expected"),
     [
-        (memory(0.11, 0.25), Forgetting.FORGOTTEN),
+        (memory(0.11, 0.22), Forgetting.FORGOTTEN),  # up to 0.12 and 0.23
+        (memory(0.11, 0.25), Forgetting.PARTLY),  # though the intervals meet
         (memory(0.11, 0.45), Forgetting.PARTLY),  # (0.9 − 0.45) / (0.9 − 0.2) = 64 % of the way
         (memory(0.11, 0.80), Forgetting.NOT),  # the measure that went the smallest part of the way counts
         (memory(0.90, 0.90), Forgetting.NOT),
@@ -290,6 +291,43 @@ def test_own_data_is_compared_by_every_measure_of_memory(after, expected):
     assert on_utility(verdict).text.startswith(
         "Mean probability of the retain answers: 0.800 before, 0.800 after"
     )
+
+
+def few(before: float, after: float, never: float, half: float) -> Evidence:
+    """Eight questions, whose intervals are wide."""
+    sides = [
+        {"forget_probability": Metric(value, 8, max(0, value - half), min(1, value + half))}
+        for value in (before, after, never)
+    ]
+    return Evidence(before=sides[0], after=sides[1], reference=sides[2], attacks=attacks())
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        (
+            few(0.55, 0.38, 0.38, 0.13),
+            Forgetting.FORGOTTEN,
+        ),  # it was known by more than 0.1, though the intervals meet
+        (few(0.45, 0.38, 0.38, 0.13), Forgetting.NEVER_KNOWN),
+        (few(0.666, 0.599, 0.380, 0.13), Forgetting.NOT),  # 23 % of the way, though the intervals meet
+    ],
+)
+def test_few_questions_excuse_nothing(case, expected):
+    assert judge(case).forgetting is expected
+
+
+def test_a_test_on_few_questions_does_not_say_that_nothing_was_known():
+    """The KS test on 20 truth ratios misses what the probabilities show."""
+    reference = {"forget_probability": Metric(0.11, 20, 0.07, 0.16)}
+    before = {"forget_probability": Metric(0.95, 20, 0.91, 0.98), "forget_quality": Metric(0.08, 20)}
+    for probability, expected in ((0.12, Forgetting.FORGOTTEN), (0.90, Forgetting.NOT)):
+        after = {
+            "forget_probability": Metric(probability, 20, probability - 0.05, probability + 0.05),
+            "forget_quality": Metric(0.5, 20),
+        }
+        case = Evidence(before=before, after=after, reference=reference, attacks=attacks())
+        assert judge(case).forgetting is expected
 
 
 def test_own_data_that_was_never_known():

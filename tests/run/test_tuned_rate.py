@@ -25,6 +25,7 @@ from expunge.folder.state import Trial, TuningFacts
 from expunge.run.result import Run
 from expunge.run.tuning import _best, _may_be_chosen, _suffices, _tried, resolution_left
 from expunge.storage import read_json, read_json_lines
+from expunge.training.tuning import next_rate
 
 WEIGHTS = "adapter/adapter_model.safetensors"
 
@@ -236,6 +237,20 @@ def test_a_trial_that_may_be_chosen_later_is_kept() -> None:
     # 2 has forgotten no better than 1 and kept less; 3 has lost the utility
     assert _may_be_chosen(tried((0.97, 0.60), (0.96, 0.58), (None, 0.30)), 0.02) == {1}
     assert _may_be_chosen(tried((None, 0.2), (None, 0.3)), 0.02) == {2}
+
+
+def test_a_trial_that_forgot_nothing_calls_for_larger_steps_and_is_never_preferred() -> None:
+    futile = Trial(learning_rate=1e-3, state="kept", left=False, stopped=None, epochs=3, utility=0.6)
+    lost = Trial(learning_rate=2e-3, state="lost", left=False, stopped=None, epochs=3, best_epoch=3, utility=0.5,
+                 forget_score=0.97)  # fmt: skip
+    first = _tried(futile, 3)
+    assert (first.score, first.beyond) == (-math.inf, False)
+    assert next_rate(1e-3, [first]) == 2e-3
+    assert next_rate(1e-3, [first, _tried(lost, 3)]) == pytest.approx(1.41e-3)
+    assert _tried(futile.model_copy(update={"state": "lost"}), 3).score is None
+    for trials in ([futile, lost], [lost, futile]):
+        assert trials[_best(trials, 0.02) - 1] is lost
+        assert _may_be_chosen(trials, 0.02) == {trials.index(lost) + 1}
 
 
 def test_the_search_ends_with_the_trial_that_is_handed_over() -> None:

@@ -24,11 +24,12 @@ import torch
 import yaml
 from optuna.trial import TrialState, create_trial
 
-from expunge.errors import InputError
+from expunge.errors import InputError, Problem
 from expunge.folder.sweep import SweepFolder, TrialResult
 from expunge.report.rewrite import report_run
 from expunge.run.result import Run
 from expunge.storage import read_json
+from expunge.sweep import search
 from expunge.sweep.search import RESULT, sweep
 from small_recipe import small_recipe
 
@@ -232,6 +233,29 @@ def test_a_trial_that_diverges_is_a_result(files: Path, tmp_path: Path) -> None:
     assert (folder.state.state, folder.state.chosen) == ("done", None)
     assert not folder.adapter.exists()
     assert "No trial left a model" in folder.report_file.read_text()
+
+
+@pytest.mark.parametrize(
+    "error", [InputError(Problem("k", "they do not go together.", "Change one.")), MemoryError()]
+)
+def test_a_trial_that_fails_does_not_end_the_sweep(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    real = search.run_recipe
+
+    def failing(recipe: Any, **keywords: Any) -> Any:
+        if recipe.training.learning_rate == 1e-2:
+            raise error
+        return real(recipe, **keywords)
+
+    monkeypatch.setattr(search, "run_recipe", failing)
+    folder = sweep(
+        files / "recipe.yaml", [{"training.learning_rate": rate} for rate in (1e-2, 2e-3)],
+        ["adapter.initialization=default"], trials=2, output=tmp_path / "failed",
+    )  # fmt: skip
+    first, second = folder.state.begun
+    assert (first.result.state, first.result.stopped, second.result.state) == ("failed", str(error), "done")
+    assert (folder.state.state, folder.state.chosen) == ("done", 1)
 
 
 @pytest.fixture

@@ -34,6 +34,8 @@ def test_what_is_given_stays() -> None:
 
 
 def test_micro_batches_of_one_s_own_divide_the_batch() -> None:
+    assert [Training().plan(20, processes).batch_size for processes in (1, 2, 3, 8)] == [4, 4, 6, 8]
+    assert Training(batch_size=4).plan(20, 8).batch_size == 4  # as it was given: refused where it is used
     plan = Training(micro_batch_size=6).plan(64)
     assert (plan.batch_size, plan.micro_batch_size) == (16, 4)
     assert Training(batch_size=6).plan(64).micro_batch_size == 3

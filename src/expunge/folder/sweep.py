@@ -27,8 +27,9 @@ class Point(Record):
 class TrialResult(Point):
     """What came of a trial. score, utility: of the epoch that its run chose, by all forget questions.
 
-    state:        done; pruned: left before its last epoch because others were ahead at the same epoch; diverged; or how
-                  its run ended without a model
+    state:        done; pruned: left before its last epoch because others were ahead at the same epoch; diverged;
+                  failed: its values do not go together, or need more memory than there is; or how its run ended
+                  without a model
     choosing:     the score by the forget questions that the trials are compared by
     reporting:    the score by the others; None where there are too few to halve
     questions:    how many forget questions there are in all, and of those the choosing ones
@@ -37,7 +38,7 @@ class TrialResult(Point):
     original, reference: of the models that its run started from, and is compared with
     """
 
-    state: Literal["done", "pruned", "diverged"] | Ended
+    state: Literal["done", "pruned", "diverged", "failed"] | Ended
     choosing: Score | None = None
     reporting: Score | None = None
     questions: tuple[Count, Count] | None = None

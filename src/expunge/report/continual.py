@@ -286,7 +286,6 @@ def _request_rows(state: ContinualState) -> list[dict[str, Any]]:
             "number": number,
             "source": forget.source,
             "n": forget.n,
-            "hash": forget.hash[:12],
             "folder": f"requests/{number}"
             if number <= len(over)
             else None,  # not a place that the record names

@@ -66,7 +66,7 @@ def _asked(folder: ContinualFolder) -> list[tuple[str, str]]:
     sets = [
         (
             f"Forget set {number}",
-            f"{quantities.count(forget.n)} examples from {forget.source}, hash {forget.hash[:12]}",
+            f"{quantities.count(forget.n)} examples from {forget.source}",
         )
         for number, forget in enumerate(folder.state.data.forget, start=1)
     ]

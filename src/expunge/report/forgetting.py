@@ -98,6 +98,9 @@ def _by_forget_quality(evidence: Evidence) -> tuple[Forgetting, Finding]:
     resolution = f"With {n} it can miss a difference below a KS distance of about {missed}."
     if p.value >= SIGNIFICANCE:
         if before["forget_quality"].value >= SIGNIFICANCE:
+            compared = unseen(evidence)
+            if any(_recalled(evidence, name, compared) for name in memory_measures(evidence, after, before)):
+                return _by_memory(evidence, compared)  # so few questions that the test misses what they show
             text = (
                 "Already before unlearning the test could not tell the model from one that never saw the "
                 f"data, {n} (p = {number(before['forget_quality'].value)} before, {number(p.value)} after), "
@@ -149,14 +152,14 @@ def _by_memory(evidence: Evidence, compared: Unseen) -> tuple[Forgetting, Findin
     figures = "; ".join(f"{phrase(name)}: {_three(evidence, name, compared)}" for name in names)
     n = f"N = {count(after[names[0]].n)}"
     told_before, told = (compared.held_out and _told_apart(side) for side in (before, after))
-    if not told_before and all(lower(before[name]) <= upper(limits[name]) for name in names):
+    if not told_before and not any(_recalled(evidence, name, compared) for name in names):
         text = (
             f"Already before unlearning the model recalled no more of the forget set than {compared.than}, "
             f"{n}, so this run shows no forgetting ({figures}). Check that the base model was trained on the forget "
             "set."
         )
         return Forgetting.NEVER_KNOWN, Finding(Tone.CAUTION, "Nothing to forget", text)
-    if all(lower(after[name]) <= upper(limits[name]) for name in names):
+    if all(after[name].value <= upper(limits[name]) for name in names):
         if told:
             area = after[f"membership_inference_{PRIVACY_ATTACK}"]
             text = (
@@ -175,6 +178,17 @@ def _by_memory(evidence: Evidence, compared: Unseen) -> tuple[Forgetting, Findin
     if share >= HALF_WAY:
         return Forgetting.PARTLY, Finding(Tone.CAUTION, "Partly forgotten", text)
     return Forgetting.NOT, Finding(Tone.BAD, "Not forgotten", text)
+
+
+def _recalled(evidence: Evidence, name: str, compared: Unseen) -> bool:
+    """Whether the model before unlearning knew clearly more than one that never saw the forget set.
+
+    By the 95 % intervals, or, where they are wide, by more than `MARGIN`.
+    """
+    before, limit = evidence.before[name], compared.metrics.get(name)
+    return limit is not None and (
+        lower(before) > upper(limit) or before.value > max(upper(limit), limit.value + MARGIN)
+    )
 
 
 def _without_reference(evidence: Evidence) -> tuple[Forgetting, Finding]:

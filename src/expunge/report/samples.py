@@ -100,7 +100,10 @@ def _said(asked: _Asked | None, shown: Callable[[str], str]) -> Said:
 
 
 def blocked_out(text: str) -> str:
-    """The first `WORDS` words, of which only the `FUNCTION_WORDS` can be read."""
+    """The first `WORDS` words, of which only the `FUNCTION_WORDS` can be read: in small letters, for "The Who" and "It"
+    are names, and not where they are all that there is."""
     words = text.split()
-    shown = [word if word.lower() in FUNCTION_WORDS else BLOCK for word in words[:WORDS]]
+    shown = [word if word in FUNCTION_WORDS else BLOCK for word in words[:WORDS]]
+    if BLOCK not in shown:
+        shown = [BLOCK] * len(shown)
     return " ".join([*shown, *(["…"] if len(words) > WORDS else [])]) or quantities.NONE

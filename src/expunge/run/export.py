@@ -48,11 +48,12 @@ def export_run(
         raise InputError(problems)
     if look is not None:
         look(result.run.verdict)
+    there = result.folder / to
+    is_there = there.is_dir()  # before the lock makes it, where that is the output
     with locked(output, "--output"):
         if is_taken(output):
             raise InputError(_taken(output))
-        there = result.folder / to
-        if there.is_dir():
+        if is_there:
             merge_anew = f"Delete {there}: it will be merged anew from the adapter."
             remedy = merge_anew if to == "merged" and "adapter" in result.forms else RESTORE
             hand_over(to, there, output, result.size, remedy)

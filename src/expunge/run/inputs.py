@@ -23,6 +23,7 @@ from ..importance import estimators
 from ..methods import method_of
 from ..models.fingerprint import tokenizer_digest
 from ..models.loading import load_config, load_tokenizer
+from ..models.processes import processes
 from ..models.window import vocabulary_of
 from ..recipe.requests import Requests
 from ..recipe.schema import Recipe
@@ -95,7 +96,7 @@ class Inputs:
     def training(self) -> TrainingPlan:
         """The settings of the training, every `auto` as the number that follows from the samples."""
         walked = paired_dataset(self.objective, self.forget, self.retain, self.substitutes)
-        return self.method.training.plan(len(walked))
+        return self.method.training.plan(len(walked), processes().num_processes)
 
     @property
     def neighbours_wanted(self) -> int:

@@ -206,6 +206,10 @@ def _compared_logs(
 
 def _tried(trial: Trial, epochs: int) -> Tried:
     done = trial.epochs / epochs if trial.left else 1.0
+    if _is_futile(trial) and trial.state == "kept":
+        return Tried(
+            trial.learning_rate, -math.inf, beyond=False, done=done
+        )  # larger steps, not smaller ones
     return Tried(trial.learning_rate, _score(trial), trial.beyond, done)
 
 
@@ -214,6 +218,11 @@ def _score(trial: Trial) -> float | None:
     if not trial.qualified:
         return None
     return trial.forget_score if trial.best_score is None else trial.best_score
+
+
+def _is_futile(trial: Trial) -> bool:
+    """Whether it has forgotten nothing after any epoch."""
+    return trial.best_epoch is None and trial.epochs > 0
 
 
 def _suffices(trials: list[Trial], enough: float, resolution: float) -> bool:
@@ -250,7 +259,7 @@ def _may_be_chosen(trials: list[Trial], resolution: float) -> set[int]:
         return {_best(trials, resolution)}
     near = {number for number, score in scores.items() if score >= max(scores.values()) - resolution}
 
-    def rank(number: int) -> tuple[float, int]:
+    def rank(number: int) -> tuple[tuple[bool, float], int]:
         return _kept(trials[number - 1]), -number
 
     return {
@@ -260,8 +269,9 @@ def _may_be_chosen(trials: list[Trial], resolution: float) -> set[int]:
     }
 
 
-def _kept(trial: Trial) -> float:
-    return -math.inf if trial.utility is None else trial.utility
+def _kept(trial: Trial) -> tuple[bool, float]:
+    """By which trials that forgot alike are put in order: one that forgot nothing keeps all, and comes last."""
+    return not _is_futile(trial), -math.inf if trial.utility is None else trial.utility
 
 
 def _record(job: Job, trials: list[Trial], chosen: int | None = None) -> None:

@@ -76,11 +76,18 @@ def result_of(folder: RunFolder, scores: Scores, pruned: bool) -> TrialResult:
         questions=(questions(log), questions(choosing_part(log, scores.seed))),
         utility=utility,
         share=None if utility is None or not original else utility / original,
-        qualified=training.qualified,
+        qualified=training.qualified and _is_kept(folder),
         epoch=training.best_epoch,
         **course,
         **points,
     )
+
+
+def _is_kept(folder: RunFolder) -> bool:
+    """Not where the run's verdict, which has all figures, says that the utility is lost: an epoch may have been chosen
+    before answers were written."""
+    verdict = folder.state.verdict
+    return verdict is None or verdict.utility_kept is not False
 
 
 def _point(folder: RunFolder, side: str, scores: Scores) -> Point | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 from uuid import uuid4
 
+import torch
 from optuna import Trial
 from optuna.study import Study
 from optuna.trial import TrialState
@@ -208,16 +209,21 @@ class _Worker:
             f"Trial {trial.number}, of {self.trials} in all: "
             + ", ".join(f"{key}={shown(values[key])}" for key in values)
         )
-        recipe = self._prepared(trial.number, values)
-        inputs = Inputs(recipe)
-        scores = Scores(inputs, self.folder.state.seed or 0)
-        prunes = self.folder.state.prune and not inputs.method.finds_rate  # that trains several times over
         try:
+            recipe = self._prepared(trial.number, values)
+            inputs = Inputs(recipe)
+            scores = Scores(inputs, self.folder.state.seed or 0)
+            prunes = (
+                self.folder.state.prune and not inputs.method.finds_rate
+            )  # that trains several times over
             run_recipe(recipe, resume=True, callbacks=[MedianPruning(trial, run, scores)] if prunes else [])
             run.reload()
             result = result_of(run, scores, LEFT in trial.user_attrs)
         except Diverged as error:
             result = TrialResult(state="diverged", score=None, utility=None, stopped=str(error))
+        except (InputError, torch.OutOfMemoryError, MemoryError) as error:
+            say(f"Trial {trial.number} failed, and the sweep goes on without it: {error}")
+            result = TrialResult(state="failed", score=None, utility=None, stopped=str(error))
         shutil.rmtree(run.checkpoints, ignore_errors=True)  # its model has been handed over
         trial.set_user_attr(RESULT, result.model_dump(mode="json"))
         if result.state == "pruned":

@@ -20,6 +20,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ..data.encoding import Example
 from ..errors import RunFailed
 from ..intact import read_intact
+from ..models.processes import processes
 from ..objectives import Objective, Term
 from ..objectives.registry import retain_losses
 from ..progress import say
@@ -52,7 +53,9 @@ def finetune(
     Returns a row per step: step, epoch, loss in nats a token, learning_rate, grad_norm. Several processes that
     call it alike share the batches. Raises `RunFailed` where the loss is no longer a number.
     """
-    plan = training.plan(len(examples)).model_copy(update={"learning_rate_scale": "none"})
+    plan = training.plan(len(examples), processes().num_processes).model_copy(
+        update={"learning_rate_scale": "none"}
+    )
     trainer = build_trainer(
         model,
         examples,

@@ -87,11 +87,15 @@ class Training(Section):
             )
         return self
 
-    def plan(self, samples: int) -> TrainingPlan:
-        """These settings for an epoch of so many samples: every `auto` is a number."""
+    def plan(self, samples: int, processes: int = 1) -> TrainingPlan:
+        """These settings for an epoch of so many samples: every `auto` is a number.
+
+        A batch that is left open can be shared by so many processes.
+        """
         batch, micro, epochs = self.batch_size, self.micro_batch_size, self.epochs
         if batch == "auto":
             batch = _power_of_two(min(LARGEST_BATCH, samples // BATCH_SHARE))
+            batch = -(-batch // processes) * processes
         if micro == "auto" or batch % micro:
             micro = largest_divisor(batch, LARGEST_MICRO_BATCH if micro == "auto" else micro)
         if epochs == "auto":

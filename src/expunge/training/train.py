@@ -60,7 +60,7 @@ def build_trainer(
     substitutes: other answers to the forget examples' questions, where the forget loss asks for them
     """
     dataset = paired_dataset(objective, forget, retain, substitutes)
-    plan = training.plan(len(dataset))
+    plan = training.plan(len(dataset), processes().num_processes)
     micro, accumulated = _micro_batches(plan)
     warmup = plan.warmup_steps(plan.steps_an_epoch(len(dataset)))
     if objective.last_block is not None:  # several processes would wait for the other blocks' gradients
