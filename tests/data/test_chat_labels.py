@@ -271,3 +271,23 @@ def test_ids_that_the_embedding_lacks() -> None:
     tokenizer.pad_token = "Quay"
     assert made.pad_token_id == tokenizer.eos_token_id
     assert Encoder(tokenizer).pad_token_id == len(tokenizer) - 1
+
+
+#: As of a public family: what the system says is written before the user's last turn, and only where that ends it all.
+ONLY_AT_THE_END = (
+    "{% if messages[0].role == 'system' %}{% set system = messages[0].content %}{% set messages = messages[1:] %}"
+    "{% endif %}{% for m in messages %}{% if m.role == 'user' %}[I] "
+    "{% if loop.last and system is defined %}{{ system }} {% endif %}{{ m.content }} [/I]"
+    "{% else %} {{ m.content }}</s>{% endif %}{% endfor %}"
+)
+
+
+def test_what_a_template_leaves_out_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    made = encoder(ONLY_AT_THE_END)
+    made.messages(messages(TWO))
+    assert "leaves out" not in capsys.readouterr().err
+    for _ in range(2):
+        assert answers(made, messages([("system", "Be brief."), *TWO]))
+    said = capsys.readouterr().err
+    assert said.count("The chat template leaves out what the system says") == 1
+    assert "Be brief" not in said

@@ -114,6 +114,14 @@ def test_separators(tmp_path: Path, ending: str, separator: str, declared: bool)
     assert load(written(tmp_path / f"a.{ending}", head + content)) == ADA
 
 
+def test_whatever_ends_a_line_a_text_has_one_newline(tmp_path: Path) -> None:
+    for number, newline in enumerate(("\n", "\r\n", "\r")):
+        text = written(tmp_path / f"{number}.txt", f"Ada lived.{newline}She died.{newline}")
+        assert load(text) == [Text("Ada lived.\nShe died.\n")]
+        table = f'question,answer{newline}Who?,"Ada,{newline}or Bob."{newline}'
+        assert load(written(tmp_path / f"{number}.csv", table)) == [QuestionAnswer("Who?", "Ada,\nor Bob.")]
+
+
 def test_a_comma_in_the_names_of_columns_parts_them(tmp_path: Path) -> None:
     """As before there was a choice: other separators are looked for only where the usual one parts nothing."""
     file = written(tmp_path / "a.csv", "question,answer,a;b\nWho?,Ada.,1;2\n")

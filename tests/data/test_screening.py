@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
-from expunge.data.screening import NAMES, REPEATS, Named, Screen
+from expunge.data.screening import NAMES, REPEATS, Named, Screen, words
 
 FORGET = [
     "Where was the geologist Hina Ameen born?",
@@ -49,6 +51,15 @@ def test_objection(screen: Screen, texts: list[str], objection: str | None) -> N
 
 def test_every_forget_text_of_two_words_or_more_is_caught(screen: Screen) -> None:
     assert [screen.objection([text]) for text in FORGET] == [REPEATS] * 4 + [None]
+
+
+def test_letters_that_are_written_as_two_characters_are_the_same() -> None:
+    """As macOS writes them: ü is u with a mark after it."""
+    text = "Der Müller Jürgen wohnt über der Mühle"
+    apart = unicodedata.normalize("NFD", text)
+    assert apart != text
+    assert Screen([apart]).objection([text]) == Screen([text]).objection([apart]) == REPEATS
+    assert words(apart) == words(text) == ["der", "müller", "jürgen", "wohnt", "über", "der", "mühle"]
 
 
 def test_text_without_spaces_is_cut_into_characters() -> None:

@@ -265,6 +265,10 @@ def test_a_holdout_shares_nothing_with_the_forget_set(tmp_path: Path) -> None:
     told = sentence(forget, holdout=write(tmp_path / "b.jsonl", [*unseen, ROWS[0]]))
     assert "data.holdout: 1 of the forget samples are in the holdout set as well, first row 1" in told
     assert "row 3 of" in told
+    kept = write(tmp_path / "kept.jsonl", [{"question": "Who?", "answer": "Eve."}, unseen[1]])
+    told = sentence(forget, kept, holdout=write(tmp_path / "a.jsonl", unseen))
+    assert "data.holdout: 1 of its samples are in the retain set as well, first row 2 of" in told
+    assert "what is kept is trained on" in told
 
 
 def test_a_retain_loss_needs_a_retain_set(tmp_path: Path) -> None:

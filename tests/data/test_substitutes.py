@@ -67,15 +67,33 @@ def write(file: Path, rows: list[Any]) -> Path:
         '{"answer": "I cannot say."}\n{"text": "No idea."}\n',
         '["I cannot say.", "No idea."]',
         '[\n  {"answer": "I cannot say."},\n  {"answer": "No idea."}\n]\n',
+        '"I cannot say."\n"No idea."\n',
     ],
-    ids=["text", "windows", "objects", "list", "list of objects"],
+    ids=["text", "windows", "objects", "list", "list of objects", "texts as JSON"],
 )
-@pytest.mark.parametrize("name", ["refusals.txt", "refusals.jsonl"])
+@pytest.mark.parametrize("name", ["refusals.txt", "refusals.jsonl", "refusals.csv"])
 def test_refusals_are_read_by_what_they_are(tmp_path: Path, name: str, content: str) -> None:
     """TOFU's own idontknow.jsonl is plain text."""
     file = tmp_path / name
     file.write_text(content, encoding="utf-8", newline="")
     assert refusals(file) == {"I cannot say.", "No idea."}
+
+
+def test_refusals_in_a_table(tmp_path: Path) -> None:
+    file = tmp_path / "refusals.csv"
+    file.write_text('answer,note\n"I am sorry, no.",a\nNo idea.,b\n')
+    assert refusals(file) == {"I am sorry, no.", "No idea."}
+
+
+def test_the_true_answer_is_no_alternate(tmp_path: Path) -> None:
+    same = [{"question": each.question, "answer": f"{each.answer} ".upper()} for each in FORGET]
+    with pytest.raises(
+        InputError, match=r"of the 4 questions .* as they are answered there, first that of row 1"
+    ):
+        alternates(FORGET, write(tmp_path / "same.jsonl", same))
+    other = [{"question": each.question, "answer": "Bob."} for each in FORGET]
+    both = write(tmp_path / "both.jsonl", [*same, *other])
+    assert alternates(FORGET, both) == encoded([QuestionAnswer(each.question, "Bob.") for each in FORGET])
 
 
 def test_a_byte_order_mark_is_no_part_of_a_refusal(tmp_path: Path) -> None:

@@ -48,6 +48,15 @@ def written(**changes: Any) -> dict[str, Any]:
     return {**sign(b"body", KEY).to_json(), **changes}
 
 
+def test_a_key_that_stands_there_twice_is_no_envelope() -> None:
+    """One reader would take the signed payload, another one what somebody has put beside it."""
+    whole = json.dumps(written())
+    twice = whole.replace('"payload":', '"payload": "Zm9yZ2Vk", "payload":', 1)
+    assert twice != whole
+    with pytest.raises(NoEnvelope):
+        read_envelope(twice.encode())
+
+
 def test_either_base64_and_a_signature_without_a_key_id_are_read() -> None:
     body = bytes(range(240, 256))
     given = sign(body, KEY).to_json()

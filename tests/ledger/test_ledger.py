@@ -28,13 +28,16 @@ from expunge.evidence import Check, merkle_root, verify_statement
 from expunge.evidence.envelope import read_envelope
 from expunge.evidence.keys import make_key
 from expunge.folder.ledger import Entry, Kept, LedgerFolder
-from expunge.ledger.add import add, verdict_on
+from expunge.ledger.add import _measured_on, add, verdict_on
 from expunge.ledger.measured import readable
 from expunge.ledger.rollback import rollback
 from expunge.ledger.verify import verify_ledger
 from expunge.models.settings import Model
+from expunge.recipe import load_recipe
+from expunge.run.attacked import attack_run
 from expunge.run.attest import attest
 from expunge.run.export import export_run
+from expunge.run.inputs import Inputs
 from expunge.storage import file_checksum, read_json, write_json, write_record
 from small_recipe import small_recipe
 
@@ -298,6 +301,21 @@ def test_an_attestation_of_another_entry_or_by_another_key_does_not_hold(
     assert any("is of another entry" in each for each in found(ledger.path, key))
 
 
+def test_a_test_result_of_another_entry_and_an_entry_that_no_ledger_has_do_not_hold(
+    ledger: LedgerFolder, key: Path
+) -> None:
+    place, other = ledger.attestation(1), ledger.attestation(2)
+    shutil.copy(other / "test-result.json", place / "test-result.json")
+    sums = read_json(place / "checksums.json")
+    write_json(
+        place / "checksums.json", {**sums, "test-result.json": file_checksum(place / "test-result.json")}
+    )
+    assert any("test-result.json is of another entry" in each for each in found(ledger.path, key))
+    sums = ledger.entries_folder / "checksums.json"
+    write_json(sums, {**read_json(sums), "99999999999.json": "0" * 64})
+    assert any("names an entry that no ledger has" in each for each in found(ledger.path, key))
+
+
 def test_what_quotes_samples_may_be_deleted(ledger: LedgerFolder, key: Path) -> None:
     shutil.rmtree(ledger.path / "salts")
     shutil.rmtree(ledger.path / "requests" / "0001" / "eval")
@@ -533,9 +551,10 @@ def test_what_an_entry_cannot_be_is_refused(
     first = recipes[0]
     listed = {**first, "data": {**first["data"], "forget": [first["data"]["forget"]]}}
     beneath = {**first, "model": {**first["model"], "adapters": [str(ledger.adapter)]}}
+    quantised = {**first, "model": {**first["model"], "quantization": "4bit"}}
     retrain = {**first, "method": {"name": "retrain", "base": first["model"]["path"]}}
     for recipe, said in ((listed, "an entry is one request"), (beneath, "model.adapters"),
-                         (retrain, "hands over no adapter")):  # fmt: skip
+                         (retrain, "hands over no adapter"), (quantised, "model.quantization")):  # fmt: skip
         with pytest.raises(InputError, match=said):
             add(ledger.path, recipe)
     unattested = LedgerFolder(shutil.copytree(ledger.path, tmp_path / "unattested"))
@@ -574,6 +593,50 @@ def test_a_forget_set_that_is_gone_is_said_not_to_be_measured(
     finally:
         file.write_bytes(whole)
     assert readable(finished, [1, 2])[1] == {}
+
+
+def test_what_the_docs_allow_to_delete_ends_no_later_request(ledger: LedgerFolder) -> None:
+    shutil.rmtree(ledger.path / "requests" / "0001" / "eval")
+    kept, reasons = readable(ledger, [1, 2])
+    assert [request.number for request in kept] == [2]
+    assert reasons == {1: "what the model said of it is deleted"}
+
+
+def test_a_request_of_other_data_by_the_same_recipe_is_another_request(
+    finished: LedgerFolder, recipes: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Whoever always resumes, and writes the next request into the same file, has asked for something new."""
+    before = LedgerFolder(shutil.copytree(finished.path.with_name("after the second"), tmp_path / "ledger"))
+    file = Path(recipes[1]["data"]["forget"])
+    whole = file.read_bytes()
+    assert add(before.path, recipes[1], identifier="A-2", resume=True).number == 2  # it was added before
+    try:
+        file.write_bytes(b"".join(whole.splitlines(keepends=True)[:3]))
+        with pytest.raises(InputError, match="has a request 'A-2' already"):
+            add(before.path, recipes[1], identifier="A-2", resume=True)
+    finally:
+        file.write_bytes(whole)
+
+
+def test_the_utility_is_known_by_a_hash_that_tells_nothing_of_the_forget_set(
+    recipes: list[dict[str, Any]],
+) -> None:
+    def hashed(forget: str, retain: str, salt: str) -> str:
+        recipe = {**recipes[0], "data": {**recipes[0]["data"], "forget": forget, "retain": retain}}
+        loaded = load_recipe(recipe)
+        return _measured_on(loaded, Inputs(loaded), salt)
+
+    first, second = (recipe["data"]["forget"] for recipe in recipes)
+    retain = recipes[0]["data"]["retain"]
+    assert hashed(first, "self", "a") == hashed(second, "self", "a") != hashed(first, "self", "b")
+    assert hashed(first, retain, "a") == hashed(
+        second, retain, "b"
+    )  # of two requests with the same retain set
+
+
+def test_attacks_leave_the_files_of_a_ledger_as_they_were(ledger: LedgerFolder) -> None:
+    with pytest.raises(InputError, match="it is of a ledger"):
+        attack_run(ledger.path / "requests" / "0001", ["merge"], "cheap")
 
 
 # --- killed and gone on with

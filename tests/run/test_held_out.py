@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from expunge.cost.plan import plan
+from expunge.data.likeness import content
 from expunge.data.sample_set import SampleSet
 from expunge.data.samples import QuestionAnswer
 from expunge.errors import InputError
@@ -34,6 +35,24 @@ def test_a_fifth_and_enough_to_judge_the_utility_where_that_is_at_most_half(coun
     assert trained is not None
     assert (len(measured.samples), len(trained.samples)) == (held, count - held)
     assert sorted(map(repr, [*measured.samples, *trained.samples])) == sorted(map(repr, whole.samples))
+
+
+def test_what_is_measured_is_not_trained_on_though_it_stands_there_twice(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe = load_recipe({"model": {"path": "m"}, "data": {"format": "qa", "forget": "f.jsonl"}})
+    once = retain(100).samples
+    again = [QuestionAnswer(each.question.upper(), f"{each.answer}.") for each in once]
+    measured, trained = hold_out(SampleSet("retain.jsonl", [*once, *again]), recipe)
+    assert measured is not None
+    assert trained is not None
+    assert len(measured.samples) == 40
+    assert not {content(each) for each in measured.samples} & {content(each) for each in trained.samples}
+    left_out = 160 - len(trained.samples)
+    assert f"data.retain: {left_out} samples say the same as one that is measured" in capsys.readouterr().err
+    assert 30 < left_out <= 40
+    with pytest.raises(InputError, match="all of its 2 samples say the same"):
+        hold_out(SampleSet("retain.jsonl", [once[0], again[0]]), recipe)
 
 
 def test_the_recipe_may_ask_for_fewer_and_one_sample_cannot_be_both() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from jinja2 import TemplateError
@@ -18,6 +19,7 @@ from transformers.utils import chat_template_utils
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from ..errors import InputError, Problem
+from ..progress import say
 from ..sandbox import BoundedEnvironment
 from .messages import REASONING
 
@@ -89,12 +91,28 @@ class ChatWriter:
             if self._has_own_marks
             else self._spans(messages, marked, mark_spans, text)
         )
+        for role in self._left_out(messages):
+            _say_left_out(self._template, role)
         last = [
             place
             for place, message in zip(mark_spans, marked.message, strict=True)
             if message == len(messages) - 1
         ]
         return Written(text, spans, last[-1][1] < len(text.rstrip()))
+
+    def _left_out(self, messages: Sequence[Message]) -> list[str]:
+        """The roles whose text the template does not write, as some do with a system's that the user spoke after."""
+        marked = _mark(messages, everyone=True)
+        try:
+            written = set(MARK.findall(self.text(marked.messages)))
+        except InputError:  # it looks into a text, a tool's answer say: then it writes it
+            return []
+        owners = {marked.message[int(number)] for number in written}
+        return [
+            message["role"]
+            for place, message in enumerate(messages)
+            if message["role"] != "assistant" and message["content"].strip() and place not in owners
+        ]
 
     def text(self, messages: Sequence[Message], generation_prompt: bool = False) -> str:
         try:
@@ -186,6 +204,15 @@ class ChatWriter:
             **self.tokenizer.special_tokens_map,
         )
         return texts[0], spans[0]
+
+
+@cache
+def _say_left_out(template: str, role: str) -> None:
+    """Once for a template: what it leaves out the model is neither trained on nor asked with."""
+    say(
+        f"The chat template leaves out what the {role} says in some conversations: the model is trained and measured "
+        "without it. Where your users' prompts hold it, write it into the user's message."
+    )
 
 
 def _mark(messages: Sequence[Message], everyone: bool = False) -> _Marked:

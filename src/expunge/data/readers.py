@@ -10,6 +10,7 @@ import codecs
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -76,6 +77,12 @@ def read_text(file: Path) -> str:
     if encoding == "utf-8" and "\0" in text[:1000] and likely_encoding(content).startswith("UTF-16"):
         raise UnicodeDecodeError("utf-8", content, 0, 1, "the text holds NUL characters")
     return text
+
+
+def with_one_newline(text: str) -> str:
+    """A text whose lines end as in the texts that models learn from: Windows ends them by two characters, which are
+    other tokens."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def likely_encoding(content: bytes) -> str:
@@ -171,6 +178,7 @@ def _read_csv(file: Path) -> list[Row]:
                 reason = f"it has more fields than the {len(columns)} columns."
                 problems.append(Problem(f"{file}, row {number}", reason, QUOTING))
             if any(field.strip() for field in fields):
+                fields = [with_one_newline(field) for field in fields]
                 named = zip(columns, fields, strict=False)
                 rows.append(dict.fromkeys(columns) | {name: field for name, field in named if name or field})
             else:
@@ -191,11 +199,11 @@ def _separated(text: str, usual: str) -> tuple[str, str]:
     By Excel's line `sep=;` where there is one, which is left out; else the `usual` separator where the line of the
     columns' names holds it, or that of the others which parts the most names.
     """
-    head, _, rest = text.partition("\n")
+    head, rest = (*re.split(r"\r\n|\r|\n", text, maxsplit=1), "")[:2]
     declared = head.strip().strip('"').lower()
     if declared.startswith("sep=") and len(declared) == len("sep=;"):
         return declared[-1], rest
-    if head.strip("\r").lower() == "sep=\t":
+    if head.lower() == "sep=\t":
         return "\t", rest
     counts = {separator: len(next(csv.reader([head], delimiter=separator), [])) for separator in SEPARATORS}
     if counts[usual] > 1:
@@ -227,7 +235,7 @@ def _read_parquet(file: Path) -> list[Row]:
 
 
 def _read_text(file: Path) -> list[Row]:
-    return [{"text": read_text(file)}]
+    return [{"text": with_one_newline(read_text(file))}]
 
 
 READERS |= {

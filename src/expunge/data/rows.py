@@ -127,7 +127,7 @@ def _read_file(file: Path, key: str) -> list[Row]:
 
 def _read_hub(source: str, key: str) -> list[Row]:
     from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
     name, *configuration, split = source.split(":")
     ask("data set", source)
@@ -139,7 +139,7 @@ def _read_hub(source: str, key: str) -> list[Row]:
                     f"{_in_a_line(error)}.",
                     connection_remedy("name a local file or folder."))
         ) from error  # fmt: skip
-    except (OSError, ValueError, RuntimeError) as error:  # an unknown split is among these
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:  # an unknown split is among these
         raise InputError(
             Problem(key, f"{source!r} could not be loaded: {_in_a_line(error)}",
                     connection_remedy("name a local file."))

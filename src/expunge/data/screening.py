@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -33,7 +34,7 @@ class Screen:
         self._runs: set[tuple[str, ...]] = set()
         self._names: set[tuple[str, ...]] = set()
         for text in texts:
-            written = _WORD.findall(text)
+            written = written_words(text)
             length = min(WORDS, len(written))
             if length >= FEWEST_WORDS:
                 self._runs.update(_runs(words(text), length))
@@ -64,7 +65,7 @@ class Named:
     """
 
     def __init__(self, pairs: Sequence[tuple[str, str]], kept: Iterable[str], keywords: Iterable[str] = ()):
-        written = (word for pair in pairs for text in pair for word in _WORD.findall(text))
+        written = (word for pair in pairs for text in pair for word in written_words(text))
         self._small = {word for word in written if not _is_name(word)}
         named: set[str] = set()
         #: What a text may not hold all of: of every answer its names that the question does not say, or, where it has
@@ -89,7 +90,7 @@ class Named:
         return bool(held & self._named) or any(told <= held for told in self._told)
 
     def _of(self, text: str) -> set[str]:
-        return {word.casefold() for word in _WORD.findall(text) if _is_name(word)} - self._small
+        return {word.casefold() for word in written_words(text) if _is_name(word)} - self._small
 
 
 def _is_name(word: str) -> bool:
@@ -103,9 +104,15 @@ def _has_digit(word: str) -> bool:
     return any(character.isdigit() for character in word)
 
 
+def written_words(text: str) -> list[str]:
+    """The words of a text as they are written, in Unicode's compatibility form: an é that macOS writes as two
+    characters is one, as everywhere else."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text))
+
+
 def words(text: str) -> list[str]:
     """The words of a text, without case and punctuation."""
-    return [word.casefold() for word in _WORD.findall(text)]
+    return [word.casefold() for word in written_words(text)]
 
 
 def _pairs(written: Sequence[str]) -> set[tuple[str, ...]]:

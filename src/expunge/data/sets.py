@@ -67,7 +67,8 @@ def load_data(data: Data, retain_needed: bool) -> UnlearningData:
 
 
 def overlaps(sets: Mapping[str, SampleSet], prefix: str) -> list[Problem]:
-    """The problems of sets that share samples with the one to forget; `prefix` comes before their names.
+    """The problems of sets that share samples with the one to forget, and of a holdout that shares some with what is to
+    be kept; `prefix` comes before their names.
 
     Samples that differ in case, space and punctuation alone are the same. Samples that only resemble one another are
     no problem: the user is told of them.
@@ -78,16 +79,36 @@ def overlaps(sets: Mapping[str, SampleSet], prefix: str) -> list[Problem]:
             problems += _overlap(sets["forget"], sets[side], side, prefix)
             if not problems:
                 _say_what_resembles(sets["forget"], sets[side], side, prefix)
+    if "retain" in sets and "holdout" in sets:
+        problems += _trained_holdout(sets["holdout"], sets["retain"], prefix)
     return problems
 
 
-def _overlap(forget: SampleSet, other: SampleSet, side: str, prefix: str) -> list[Problem]:
-    kept = {content(sample): number for number, sample in enumerate(other.samples, start=1)}
-    shared = [
-        (number, kept[content(sample)])
-        for number, sample in enumerate(forget.samples, start=1)
-        if content(sample) in kept
+def _trained_holdout(holdout: SampleSet, retain: SampleSet, prefix: str) -> list[Problem]:
+    shared = _shared(holdout, retain)
+    if not shared:
+        return []
+    first, second = shared[0]
+    return [
+        Problem(f"{prefix}holdout",
+                f"{len(shared)} of its samples are in the retain set as well, first row {first} of {holdout.source!r} "
+                f"as row {second} of {retain.source!r}.",
+                f"Take them out of the holdout: {OVERLAPS['holdout']}, and what is kept is trained on.")
+    ]  # fmt: skip
+
+
+def _shared(samples: SampleSet, others: SampleSet) -> list[tuple[int, int]]:
+    """(row in `samples`, a row in `others` that says the same), both counted from 1."""
+    there = {content(sample): number for number, sample in enumerate(others.samples, start=1)}
+    return [
+        (number, there[said])
+        for number, sample in enumerate(samples.samples, start=1)
+        if (said := content(sample)) in there
     ]
+
+
+def _overlap(forget: SampleSet, other: SampleSet, side: str, prefix: str) -> list[Problem]:
+    shared = _shared(forget, other)
     if not shared:
         return []
     first, second = shared[0]

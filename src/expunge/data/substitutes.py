@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import InputError, Problem
 from .columns import Columns
 from .encoding import Encoder, Example
+from .likeness import content
 from .own_files import read_own_set
-from .readers import LISTED, READERS, read_text
+from .readers import LISTED, READERS, ending, read_text
 from .sample_set import SampleSet
 from .samples import Conversation, QuestionAnswer, Sample
 
@@ -19,6 +22,8 @@ from .samples import Conversation, QuestionAnswer, Sample
 REFUSALS = Path(__file__).with_name("refusals.txt")
 KEY = "objective.substitutes"
 
+#: Where a refusal stands in an object or a table, and the endings of tables.
+COLUMNS, TABLES = ("answer", "text"), (".csv", ".tsv")
 #: A line that only JSON begins with: an object, or a list. Refusals may be either text or JSON under any file name.
 JSON_LINE = re.compile(r'^[ \t]*(\{|\[[ \t]*(["{]|$))', re.MULTILINE)
 
@@ -60,7 +65,17 @@ def substitutes(
                         f"{forget.source!r}, first that of row {missing[0]}.",
                         "Add a row for each, with the question word for word and another answer.")
             )  # fmt: skip
-        others = [drawing.choice(answers[_question(sample)]) for sample in asked]
+        # The true answer is no other one.
+        choices = [
+            [other for other in answers[_question(sample)] if content(other) != content(sample)]
+            for sample in asked
+        ]
+        if same := [number for number, choice in enumerate(choices, start=1) if not choice]:
+            raise InputError(
+                Problem(KEY, f"{source!r} answers {len(same)} of the {len(asked)} questions of {forget.source!r} as "
+                        f"they are answered there, first that of row {same[0]}.", "Give another answer to each.")
+            )  # fmt: skip
+        others = [drawing.choice(choice) for choice in choices]
     return [example for sample in others for example in sample.encode(encoder)]
 
 
@@ -72,7 +87,7 @@ def _refusals(source: str | None) -> list[str]:
         )
     try:
         text = read_text(file)
-        rows = READERS[".jsonl"](file) if JSON_LINE.search(text) else text.splitlines()
+        rows = _rows(file, text)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             Problem(KEY, f"{str(file)!r} cannot be read: {error}.", "Save it as UTF-8 text with one refusal a line.")
@@ -92,9 +107,24 @@ def _refusals(source: str | None) -> list[str]:
     return lines
 
 
+def _rows(file: Path, text: str) -> Sequence[Any]:
+    """JSON, a table with one of the columns, or one refusal a line: by what is in the file, not by its name alone."""
+    if JSON_LINE.search(text):
+        return READERS[".jsonl"](file)
+    lines = text.splitlines()
+    first = re.split(r"[,;\t]", lines[0]) if lines else []
+    if ending(file) in TABLES and any(name.strip(' "') in COLUMNS for name in first):
+        return READERS[ending(file)](file)
+    try:
+        quoted = [json.loads(line) for line in lines if line.strip()]
+    except json.JSONDecodeError:
+        return lines
+    return quoted if all(isinstance(line, str) for line in quoted) else lines
+
+
 def _refusal(row: Any) -> str | None:
     """A text as it is; of an object its `answer` or `text`."""
-    value = row.get("answer", row.get("text")) if isinstance(row, dict) else row
+    value = next((row[name] for name in COLUMNS if name in row), None) if isinstance(row, dict) else row
     return value if isinstance(value, str) else None
 
 

@@ -51,6 +51,13 @@ def sign(payload: bytes, key: Ed25519PrivateKey) -> Envelope:
     return Envelope(PAYLOAD_TYPE, payload, ((key_id(key.public_key()), signature),))
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises `ValueError` for a key that stands there twice: readers differ in which of the two they take."""
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return dict(pairs)
+
+
 def read_envelope(content: bytes) -> Envelope:
     """The envelope in a file's bytes, not yet verified.
 
@@ -60,7 +67,7 @@ def read_envelope(content: bytes) -> Envelope:
     Raises `NoEnvelope`.
     """
     try:
-        given = json.loads(content.decode())
+        given = json.loads(content.decode(), object_pairs_hook=_once)
     except (ValueError, RecursionError):
         raise NoEnvelope("it is no JSON") from None
     if not isinstance(given, dict) or given.keys() != {"payload", "payloadType", "signatures"}:

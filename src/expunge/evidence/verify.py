@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -28,10 +29,12 @@ class Check:
 
 @dataclass(frozen=True)
 class Verified:
-    """checks: in their order; predicate: what the statement says, None where it must not be believed"""
+    """checks: in their order; predicate: what the statement says, None where it must not be believed; subjects: SHA-256
+    of the files that it speaks of, by name"""
 
     checks: list[Check]
     predicate: Content | None
+    subjects: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
@@ -77,7 +80,7 @@ def verify_statement(file: Path, key: Path, deliverable: Path | None = None) -> 
     checks.append(Check(True, _spoken_of(predicate)))
     checks += _certificate(file.with_name(CERTIFICATE_FILE), subjects)
     checks.append(_deliverable(deliverable, subjects))
-    return Verified(checks, predicate)
+    return Verified(checks, predicate, subjects)
 
 
 def _spoken_of(stated: Content) -> str:

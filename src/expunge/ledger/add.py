@@ -72,8 +72,10 @@ def add(
             and before.given == digest
             and identifier in (None, before.id)
             and anew in (False, bool(before.replaces))
+            and received in (None, before.received)
+            and (not fields or dict(fields) == before.fields)
         )
-        if resume and pending is None and before is not None and same:
+        if resume and pending is None and before is not None and same and _is_of(ledger, before, wanted):
             say(f"Entry {before.number} ({before.id}) is this request: it was added before.")
             sign_entry(ledger, before.number, key, operator)
             return before
@@ -102,6 +104,15 @@ def add(
         return ledger.entry(pending.number)
 
 
+def _is_of(ledger: LedgerFolder, entry: Entry, recipe: Recipe) -> bool:
+    """Whether the recipe's file still holds the samples of the entry. Where its salt is gone nobody can tell."""
+    source = recipe.data.sources()["forget"]
+    if entry.facts is None or source is None or not ledger.salt_file(entry.number).is_file():
+        return True
+    samples = recipe.data.read("forget", source)[0].samples
+    return merkle_root(samples, ledger.salt(entry.number)) == entry.facts.forget_set.merkle_root
+
+
 def _numbers(requests: Sequence[int]) -> str:
     return f"request{'s' if len(requests) > 1 else ''} {', '.join(map(str, requests))}"
 
@@ -113,7 +124,7 @@ def _add(ledger: LedgerFolder, entries: Sequence[Entry], recipe: Recipe, pending
     run = ledger.run(number)
     recipe = recipe.model_copy(update={"name": pending.id, "output": str(run.path), "export": ["adapter"]})
     inputs = Inputs(recipe)
-    measured_on = _measured_on(recipe, inputs)
+    measured_on = _measured_on(recipe, inputs, ledger.salt(number))
     comparable = [
         entry.utility for entry in entries if entry.utility and entry.utility.measured_on == measured_on
     ]
@@ -199,14 +210,17 @@ def verdict_on(run: RunFolder, utility: Kept | None) -> Judgement:
     return judgement(judge(evidence))
 
 
-def _measured_on(recipe: Recipe, inputs: Inputs) -> str:
-    """A hash of what the utility is measured on: of two requests with the same one the utilities can be compared."""
-    # The model's own samples are another set in every request.
-    kept = inputs.data.forget if recipe.data.retains_itself else inputs.data.retain
+def _measured_on(recipe: Recipe, inputs: Inputs, salt: str) -> str:
+    """A hash of what the utility is measured on: of two requests with the same one the utilities can be compared.
+
+    salt: the request's own. The model's own samples are another set in every request, and it stands for them: a hash of
+          what they follow from, the forget set, could be guessed
+    """
+    kept = inputs.data.retain
     facts = [
         inputs.benchmark.name,
         inputs.benchmark.metric_version,
-        kept.describe()["hash"] if kept else None,
+        salt if recipe.data.retains_itself else kept.describe()["hash"] if kept else None,
         recipe.seed,
         recipe.evaluation.model_dump(mode="json", exclude={"reference", "before", "every"}),
     ]

@@ -38,6 +38,11 @@ def read_request(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str
         problems.append(
             Problem("model.adapters", "the ledger adds the adapters of the requests before.", "Leave it out.")
         )  # fmt: skip
+    if loaded.model.quantization:
+        problems.append(
+            Problem("model.quantization", "the next request adds this one's adapter to the weights, and those that are "
+                    "quantised cannot take it.", "Leave it out.")
+        )  # fmt: skip
     if "adapter" not in method_of(loaded).forms:
         problems.append(
             Problem("method", f"{loaded.method.name!r} hands over no adapter, which the next request could go on from, "

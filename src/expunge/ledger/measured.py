@@ -48,6 +48,9 @@ def readable(ledger: LedgerFolder, numbers: Sequence[int]) -> tuple[list[Readabl
         if then != now:
             reasons[number] = "its forget set is another one by now"
             continue
+        if not run.evaluation(run.last_stage).is_file():
+            reasons[number] = "what the model said of it is deleted"
+            continue
         found.append(Readable(number, inputs))
     for number, reason in reasons.items():
         say(f"  the forget set of request {number} is not measured: {reason}")

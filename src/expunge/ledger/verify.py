@@ -16,6 +16,8 @@ from ..storage import CHECKSUMS, file_checksum, read_json
 
 #: The most files of one entry that are named as wrong.
 NAMED = 5
+#: Digits of an entry's number: no ledger has more entries.
+LONGEST_NUMBER = 6
 
 
 def verify_ledger(folder: str | Path, key: Path | None = None) -> list[Check]:
@@ -41,7 +43,13 @@ def verify_ledger(folder: str | Path, key: Path | None = None) -> list[Check]:
         said = f"Request {pending.number} ({pending.id}) was begun and is not over: `expunge ledger add … --resume`."
         checks.append(Check(False, said))
     recorded = _recorded(ledger)
-    count = max(ledger.count, *(int(name[:-5]) for name in recorded if name[:-5].isdecimal()), 0)
+    named = [name[:-5] for name in recorded if name[:-5].isdecimal()]
+    if any(len(number) > LONGEST_NUMBER for number in named):
+        return [
+            *checks,
+            Check(False, f"{ledger.entries_folder / CHECKSUMS}: it names an entry that no ledger has."),
+        ]
+    count = max(ledger.count, *map(int, named), 0)
     for number in range(1, count + 1):
         checks += _entry(ledger, number, recorded, key, last=number == count)
     for place in sorted((ledger.path / "attestations").glob("*")):
@@ -151,6 +159,9 @@ def _signature(ledger: LedgerFolder, entry: Entry, key: Path | None) -> list[Che
             before = ledger.attestation(entry.number - 1) / STATEMENT_FILE
             if stated.previous != (file_checksum(before) if before.is_file() else None):
                 wrong.append(f"{name} is not chained to the attestation before it")
+        elif name == TEST_RESULT_FILE and verified.holds:
+            if verified.subjects.get(ledger.entry_file(entry.number).name) != ledger.head(entry.number):
+                wrong.append(f"{name} is of another entry")
         elif name == STATEMENT_FILE and verified.holds:
             wrong.append(f"{name} is of another kind")
     if wrong:

@@ -18,6 +18,7 @@ from ..data.settings import OwnData
 from ..data.templates import TEMPLATES
 from ..errors import InputError, Problem, nearest
 from ..folder.attacks import AttackFolder
+from ..folder.ledger import LedgerFolder
 from ..folder.lock import locked
 from ..folder.requests import ContinualFolder
 from ..folder.run import RunFolder, read_run_folder
@@ -92,6 +93,14 @@ def _attack_run(
                 str(run_folder),
                 "it is a run of several requests.",
                 f"Name one of them: {run_folder}/requests/1.",
+            )
+        )
+    if LedgerFolder(run_folder.resolve().parent.parent).identity_file.is_file():
+        raise InputError(
+            Problem(
+                str(run_folder),
+                "it is of a ledger, whose entries hold the hashes of its files.",
+                "Copy it to another place, and attack it there.",
             )
         )
     folder = RunFolder(run_folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from ..benchmarks.benchmark import Benchmark
@@ -12,8 +12,8 @@ from ..benchmarks.declaration import RunData
 from ..benchmarks.registry import benchmarks
 from ..benchmarks.settings import Evaluation
 from ..data.encoding import Encoder, Example, encoded_hash, say_what_is_cut
+from ..data.likeness import content
 from ..data.sample_set import SampleSet
-from ..data.samples import Sample
 from ..data.sets import UnlearningData
 from ..data.settings import Data
 from ..data.substitutes import substitutes
@@ -25,6 +25,7 @@ from ..models.fingerprint import tokenizer_digest
 from ..models.loading import load_config, load_tokenizer
 from ..models.processes import processes
 from ..models.window import vocabulary_of
+from ..progress import say
 from ..recipe.requests import Requests
 from ..recipe.schema import Recipe
 from ..report.advice import MORE_TO_KEEP
@@ -152,6 +153,11 @@ def check_requests(requests: Requests) -> list[Inputs]:
             Problem("method", f"{requests.whole.method.name!r} hands over no adapter, which the next request could go "
                     "on from.", "Give one forget set at a time.")
         )  # fmt: skip
+    if requests.whole.model.quantization:
+        raise InputError(
+            Problem("model.quantization", "each request adds the adapters before it to the weights, and those that are "
+                    "quantised cannot take them.", "Leave it out, or give one forget set at a time.")
+        )  # fmt: skip
     for recipe in requests.recipes:
         try:
             inputs.append(Inputs(recipe))
@@ -165,17 +171,18 @@ def check_requests(requests: Requests) -> list[Inputs]:
 
 def _overlaps(forget: Sequence[SampleSet]) -> list[Problem]:
     """Samples that an earlier request has forgotten already."""
-    seen: dict[Sample, str] = {}
+    seen: dict[Hashable, str] = {}
     problems = []
     for each in forget:
-        shared = [(row, seen[sample]) for row, sample in enumerate(each.samples, start=1) if sample in seen]
+        said = [content(sample) for sample in each.samples]
+        shared = [(row, seen[sample]) for row, sample in enumerate(said, start=1) if sample in seen]
         if shared:
             row, earlier = shared[0]
             problems.append(
                 Problem("data.forget", f"{len(shared)} samples of {each.source!r} are in {earlier!r} as well, first "
                         f"row {row}.", "Take them out of the later one: they will be forgotten by then.")
             )  # fmt: skip
-        for sample in each.samples:
+        for sample in said:
             seen.setdefault(sample, each.source)
     return problems
 
@@ -253,4 +260,13 @@ def hold_out(retain: SampleSet | None, recipe: Recipe) -> tuple[SampleSet | None
             Problem("data.retain", f"{len(shuffled)} sample cannot both be trained on and measured.",
                     "Give at least two retain samples; a whole txt file is one.")
         )  # fmt: skip
-    return SampleSet(retain.source, shuffled[:wanted]), SampleSet(retain.source, shuffled[wanted:])
+    measured = {content(sample) for sample in shuffled[:wanted]}
+    trained = [sample for sample in shuffled[wanted:] if content(sample) not in measured]
+    if not trained:
+        raise InputError(
+            Problem("data.retain", f"all of its {len(shuffled)} samples say the same, so that none can be trained on "
+                    "that is not measured.", "Give at least two that differ.")
+        )  # fmt: skip
+    if again := len(shuffled) - wanted - len(trained):
+        say(f"data.retain: {again} samples say the same as one that is measured, and are not trained on.")
+    return SampleSet(retain.source, shuffled[:wanted]), SampleSet(retain.source, trained)
