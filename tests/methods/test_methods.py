@@ -324,16 +324,16 @@ class TestRetrain:
             **small_recipe(model_folder, tmp_path),
             "method": {"name": "retrain", "base": str(beginning)},
             "training": {
-                "epochs": 40, "batch_size": 10, "micro_batch_size": 10, "learning_rate": 2e-2, "warmup": 0,
+                "epochs": 80, "batch_size": 10, "micro_batch_size": 10, "learning_rate": 2e-2, "warmup": 0,
                 "schedule": "constant",
             },
-            "evaluation": {"every": 20, "generate": "never"},
+            "evaluation": {"every": 40, "generate": "never"},
             "stopping": {"utility_floor": 1.0},  # of the original's, which this model never had
             "output": str(tmp_path / "run"),
         }  # fmt: skip
         del recipe["adapter"]
         run = expunge.unlearn(recipe)
-        assert (run.state["training"]["epochs"], run.state["training"]["stopped"]) == (40, None)
+        assert (run.state["training"]["epochs"], run.state["training"]["stopped"]) == (80, None)
         model = base(run.path / "merged")
         forgotten = measured(model, model_folder, tmp_path, "forget")
         kept = measured(model, model_folder, tmp_path, "retain")
