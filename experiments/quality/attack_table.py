@@ -2,7 +2,8 @@
 
     python experiments/quality/attack_table.py --light --output runs/attack-table --only 0/2
     python experiments/quality/attack_table.py --light --output runs/attack-table --write docs/results/attacks.json
-    python experiments/quality/attack_table.py --bed smollm2 --models /tmp/smol --objectives ihl npo --starts default
+    python experiments/quality/attack_table.py --bed smollm2 --models /tmp/smol --objectives ihl npo --starts directions
+    python experiments/quality/attack_table.py --bed smollm2 --write docs/results/attacks-real-model.json
 
 A row is one `expunge.unlearn` at a learning rate of its own, as `starts.py` has it, whose model is then attacked beside
 the reference. The search for the rate is the dearest part: what it has found for an objective and a start with the
@@ -30,9 +31,10 @@ import os
 import shutil
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +280,7 @@ def outcome_figures(outcome: AttackOutcome) -> dict[str, Any]:
                 "lead": variant.lead,
                 "curves": variant.curves,
                 "facts": variant.facts,
+                "two_sided": variant.two_sided,
                 "steps_to_half": {
                     side: steps_to_half(course, variant.recoveries[variant.lead].original)
                     for side, course in variant.curves.items()
@@ -358,18 +361,42 @@ def _by_attack(columns: dict[str, list[dict[str, Any]]]) -> list[list[str]]:
     return [
         ["attack", "counts", *columns],
         *(
-            [name, "yes" if every[name] else "no",
-             *(_shares([row["attacks"].get(name) for row in seeds]) for seeds in columns.values())]
+            line
             for name in sorted(every, key=lambda name: not every[name])
+            for line in _lines(name, every[name], columns)
         ),
-    ]  # fmt: skip
+    ]
 
 
-def _shares(outcomes: Sequence[dict[str, Any] | None]) -> str:
-    """The mean over the seeds of what the worst variant brought back, from the lowest end of the seeds' 95 % intervals
-    to the highest."""
+def _lines(name: str, counts: bool, columns: dict[str, list[dict[str, Any]]]) -> list[list[str]]:
+    """What the worst variant of an attack brought back; and of one where less than the reference is a trace as well, by
+    which variant the data stand out most."""
+    outcomes = {column: [row["attacks"].get(name) for row in seeds] for column, seeds in columns.items()}
+    counted = "yes" if counts else "no"
+    lines = [[name, counted, *map(_shares, outcomes.values())]]
+    if any(_avoided(each) for seeds in outcomes.values() for each in seeds if each):
+        lines.append([f"{name}, lowest", counted, *(_shares(seeds, _avoided) for seeds in outcomes.values())])
+    return lines
+
+
+def _avoided(outcome: dict[str, Any]) -> str | None:
+    """The two-sided variant with the lowest share; None where there is none."""
+    found = {
+        name: variant["share"]
+        for name, variant in outcome["variants"].items()
+        if variant.get("two_sided") and variant["share"] is not None
+    }
+    return min(found, key=lambda name: found[name], default=None)
+
+
+def _shares(
+    outcomes: Sequence[dict[str, Any] | None],
+    chosen: Callable[[dict[str, Any]], str | None] = itemgetter("worst"),
+) -> str:
+    """The mean over the seeds of what a variant, by default the worst, brought back, from the lowest end of the seeds'
+    95 % intervals to the highest."""
     made = [outcome for outcome in outcomes if outcome]
-    found = [outcome["variants"][outcome["worst"]] for outcome in made if outcome["worst"]]
+    found = [outcome["variants"][name] for outcome in made if (name := chosen(outcome))]
     if not found:
         return "does not apply" if any(outcome["unfit"] for outcome in made) else "no resolution"
     share = statistics.mean(each["share"] for each in found)
@@ -416,10 +443,10 @@ def _seconds(rows: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
     return taken
 
 
-def write(output: Path, file: Path) -> None:
-    """The JSON of all that is finished. The page beside it has its tables written anew; one that it lacks is put at its
-    end."""
-    rows = gather(output)
+def write(output: Path, file: Path, bed: str) -> None:
+    """The JSON of all that is finished of a test bed. The page beside it has its tables written anew; one that it lacks
+    is put at its end."""
+    rows = [row for row in gather(output) if row["bed"] == bed]
     made = tables(rows)
     file.write_text(json.dumps({"rows": rows, "tables": made}, indent=1, ensure_ascii=False) + "\n")
     page = file.with_suffix(".md")
@@ -455,7 +482,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="the JSON file of all figures; no row is made")
     options = parser.parse_args()
     if options.write:
-        write(options.output, options.write)
+        write(options.output, options.write, options.bed)
         return
     shared, sizes = options.shared.resolve(), Sizes.of(options.bed, options.light, options.questions)
     given = read_json(options.rates) if options.rates else {}

@@ -72,17 +72,28 @@ def test_a_cell_is_the_mean_of_the_seeds_between_the_ends_of_their_intervals() -
     ]
 
 
+def test_where_less_is_a_trace_as_well_the_lowest_score_has_a_line() -> None:
+    both = outcome(-0.1, -0.3, 0.1, two_sided=True)
+    both["variants"]["easy"] = {**both["variants"]["hard"], "share": -0.98, "low": -1.65, "high": -0.49}
+    made = attack_table.tables([row("default", 1, {"membership": both}, "membership")])
+    assert made["b: ihl"][1:] == [
+        ["membership", "yes", "−10 % (−30 to 10)"],
+        ["membership, lowest", "yes", "−98 % (−165 to −49)"],
+    ]
+
+
 def test_the_page_keeps_its_words_and_gets_the_tables_that_it_lacks(tmp_path: Path, monkeypatch: Any) -> None:
     page, file = tmp_path / "attacks.md", tmp_path / "attacks.json"
     monkeypatch.setattr(attack_table, "gather", lambda _: rows()[:1])
-    attack_table.write(tmp_path, file)
+    attack_table.write(tmp_path, file, "b")
     page.write_text(page.read_text().replace("## b: ihl\n", "## b: ihl\n\nWhat it means.\n"))
-    monkeypatch.setattr(attack_table, "gather", lambda _: rows())
-    attack_table.write(tmp_path, file)
+    monkeypatch.setattr(attack_table, "gather", lambda _: [*rows(), {**rows()[0], "bed": "another"}])
+    attack_table.write(tmp_path, file, "b")
     text = page.read_text()
     assert "What it means." in text
     assert text.count("| relearn | yes | 40 % (10 to 60) | 25 % (20 to 30) |") == 1
     assert text.count("## b: models without a run") == 1
+    assert "another" not in text
     assert text == pages.made_again(text, tmp_path)
     tables = [table for table, is_table in pages._blocks(text) if is_table]
     assert [table for _, _, table in pages.PLACED.findall(text)] == tables
