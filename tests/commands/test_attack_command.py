@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from synthetic_attacks import attacks
 
 import expunge
 from expunge.cli import main
@@ -17,6 +16,7 @@ from expunge.report.quantities import number
 from expunge.run.attacked import _with_earlier
 from expunge.storage import read_json
 from small_recipe import small_recipe
+from synthetic_attacks import attacks
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -114,6 +114,7 @@ def test_all_beside_another_reference_take_the_place_of_the_others() -> None:
     assert _with_earlier(theirs, other) is None
     assert _with_earlier(theirs, whole := other.model_copy(update={"missing": []})) is whole
     assert _with_earlier(None, other) is other
+    assert _with_earlier(attacks(ground="none"), other) is other  # bare values, on which no verdict rests
     more = attacks(compose=0.0).model_copy(update={"items": 40, "missing": ["quantise", "merge"]})
     found = _with_earlier(theirs, more)
     assert found is not None

@@ -14,6 +14,7 @@ from expunge.cli import main
 from expunge.errors import InputError
 from expunge.report.page import write_report
 from expunge.report.rewrite import report_run
+from expunge.report.samples import blocked_out
 
 FIGURES = ("attacks", "frontier", "truth-ratio", "losses", "importance")
 
@@ -164,6 +165,20 @@ def test_samples_are_blocked_out_worst_first(make_run):
     ]  # fmt: skip
     for word in ("Anna", "born", "Rome", "Nobody"):
         assert word not in page
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("She was born in Rome", "███ was ███ in ███"),
+        ("The Who", "███ ███"),
+        ("It", "███"),
+        ("who is it", "███ ███ ███"),  # where nothing else is said these are the answer
+        ("To Have and Have Not", "███ ███ and ███ ███"),
+    ],
+)
+def test_no_name_is_read_through_the_blocks(text, shown):
+    assert blocked_out(text) == shown
 
 
 def test_texts_are_blocked_out_or_whole_with_their_beginnings(make_run):

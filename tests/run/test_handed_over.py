@@ -98,6 +98,11 @@ def test_what_is_whole_is_the_same_bytes(run: Path, tmp_path: Path) -> None:
     for name in ("model.safetensors", "tokenizer.json"):
         assert (merged / name).read_bytes() == (run / "merged" / name).read_bytes()
     assert not list(tmp_path.rglob(LOCK))
+    shutil.rmtree(run / "merged")  # and made anew where it was, from the adapter
+    anew = export_run(run, "merged", run / "merged")
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (anew, merged))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
 
 
 def cut(file: Path) -> None:

@@ -12,7 +12,7 @@ from expunge.benchmarks.memorization.benchmark import Material, MemorizationBenc
 from expunge.data.encoding import Example
 from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
 from expunge.models.answers import IGNORED
-from expunge.sweep.choice import Scores
+from expunge.sweep.choice import Scores, _is_kept
 
 
 def log(forget: list[float], holdout: list[float]) -> EvaluationLog:
@@ -40,3 +40,13 @@ def test_all_three_scores_are_held_against_the_original() -> None:
     assert scores.choosing(after, None) == pytest.approx(
         1 - 0.1
     )  # what the model has spoilt itself would be its aim
+
+
+@pytest.mark.parametrize(("kept", "expected"), [(True, True), (False, False), (None, True)])
+def test_a_trial_keeps_the_utility_only_where_its_verdict_does_not_say_otherwise(
+    kept: bool | None, expected: bool
+) -> None:
+    folder: Any = SimpleNamespace(state=SimpleNamespace(verdict=SimpleNamespace(utility_kept=kept)))
+    assert _is_kept(folder) is expected
+    folder.state.verdict = None  # of a run that gave none
+    assert _is_kept(folder)

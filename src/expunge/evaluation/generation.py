@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
@@ -42,7 +41,7 @@ def greedy_continuations(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[Sequence[int]],
-    max_new_tokens: int | Sequence[int] = 200,
+    max_new_tokens: int = 200,
     tokens_per_batch: int = TOKENS_PER_BATCH,
     description: str = "Generating",
 ) -> list[str]:
@@ -98,7 +97,7 @@ def continuations(
 
 def _written(
     model: Any,
-    batch: dict[str, Tensor],
+    batch: dict[str, Any],
     indices: list[int],
     limits: list[int],
     settings: GenerationConfig,
@@ -112,13 +111,12 @@ def _written(
     written: dict[int, Continuation] = {}
     start, width = batch, batch["input_ids"].shape[1]
     rows, steps = list(range(len(indices))), ROUND if _can_be_gone_on_with(model) else max(limits)
-    kept: dict[str, Any] = {}
     while rows:
         done = batch["input_ids"].shape[1] - width
         settings.max_new_tokens = min(steps, max(limits[row] for row in rows) - done)
         chosen = [choice([indices[row] for row in rows], width)] if choice else []
         output = model.generate(
-            **batch, **kept, generation_config=settings, logits_processor=LogitsProcessorList(chosen)
+            **batch, generation_config=settings, logits_processor=LogitsProcessorList(chosen)
         )
         sequences = getattr(output, "sequences", output)  # a model's own code may give no more than these
         still_open = []
@@ -137,9 +135,9 @@ def _written(
             places = torch.tensor(still_open, device=sequences.device)
             cache.batch_select_indices(places)
             ids, mask = sequences[places], batch["attention_mask"][places]
-            kept = {"past_key_values": cache}
             batch = {
                 "input_ids": ids,
+                "past_key_values": cache,
                 "attention_mask": torch.nn.functional.pad(mask, (0, ids.shape[1] - mask.shape[1]), value=1),
             }
         else:  # anew, and in one go

@@ -97,9 +97,7 @@ def _in_folder(folder: Path, where: str) -> int | None:
     except BlockingIOError:
         os.close(descriptor)
         raise _held(file, where) from None
-    if not _is_at(
-        descriptor, file
-    ):  # its holder has let go of it, and taken its name away, since it was opened
+    if not _is_at(descriptor, file):  # its holder has let go of it since, and taken its name away
         os.close(descriptor)
         return None
     _name_holder(descriptor)

@@ -150,7 +150,7 @@ def _read_written_retain_set(inputs: Inputs, folder: RunFolder) -> None:
 def _with_earlier(earlier: AttackFacts | None, made: AttackFacts) -> AttackFacts | None:
     """What was made, and of what was made before what is not made anew; None where the two are compared with different
     models, and what was made is not all that the verdict asks for."""
-    if earlier is None:
+    if earlier is None or earlier.ground == "none":
         return made
     if (earlier.ground, earlier.reference) != (made.ground, made.reference):
         return None if made.missing else made

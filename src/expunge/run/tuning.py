@@ -207,9 +207,8 @@ def _compared_logs(
 def _tried(trial: Trial, epochs: int) -> Tried:
     done = trial.epochs / epochs if trial.left else 1.0
     if _is_futile(trial) and trial.state == "kept":
-        return Tried(
-            trial.learning_rate, -math.inf, beyond=False, done=done
-        )  # larger steps, not smaller ones
+        # Larger steps are called for, not smaller ones.
+        return Tried(trial.learning_rate, -math.inf, beyond=False, done=done)
     return Tried(trial.learning_rate, _score(trial), trial.beyond, done)
 
 

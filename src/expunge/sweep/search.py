@@ -213,9 +213,8 @@ class _Worker:
             recipe = self._prepared(trial.number, values)
             inputs = Inputs(recipe)
             scores = Scores(inputs, self.folder.state.seed or 0)
-            prunes = (
-                self.folder.state.prune and not inputs.method.finds_rate
-            )  # that trains several times over
+            # A method that finds its rate trains several times over.
+            prunes = self.folder.state.prune and not inputs.method.finds_rate
             run_recipe(recipe, resume=True, callbacks=[MedianPruning(trial, run, scores)] if prunes else [])
             run.reload()
             result = result_of(run, scores, LEFT in trial.user_attrs)
