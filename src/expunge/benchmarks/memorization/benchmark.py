@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from ...data.encoding import Encoder, Example
 from ...data.sample_set import SampleSet
 from ...data.samples import Sample
@@ -25,22 +23,18 @@ from ...evaluation.gradient_norm import gradient_norms
 from ...evaluation.likelihood import AnswerLoss, answer_losses
 from ...evaluation.log import Continued, EvaluationLog, Likelihood, QuestionRecord
 from ...evaluation.membership import membership_metrics, membership_scores
-from ...evaluation.metric import Metric, interval
+from ...evaluation.metric import Metric
 from ...evaluation.set_metrics import answer_metrics, fluency_metrics, rouge_recall
 from ...models.answers import IGNORED
 from ...storage import hash_rows
 from ..benchmark import RESOLUTION, Benchmark, Workload
+from .aim import HOLDOUT, MEMBERS, Aim, distance
 
 #: Longest generated answer, in tokens.
 MAX_NEW_TOKENS = 200
 #: Forget texts that are gone on with, at most, spread over all; tokens that are given, at most half of a text; and
 #: tokens that follow: as many as the attack `prefill` asks for.
 TEXTS, GIVEN, FOLLOWING = 20, 32, 64
-#: What is short of its aim by no more than its standard error is near enough, but by no more than this: a small
-#: request is to be forgotten as well as a large one.
-MOST_ERROR = 0.05
-#: The sets that membership inference tells apart.
-MEMBERS, HOLDOUT = "forget", "holdout"
 
 
 @dataclass(frozen=True)
@@ -63,7 +57,7 @@ class MemorizationBenchmark(Benchmark):
     `_ngram_entropy` (see `fluency_metrics`). Where there is a holdout: its own figures, those of
     `membership_metrics` and, by `evaluate`, of the gradient norms.
     EOS counts in the first four wherever the encoding ends an answer with one. With a reference or a holdout:
-    `forget_distance` (see `_Aim`).
+    `forget_distance` (see `expunge.benchmarks.memorization.aim`).
     """
 
     name = "memorization"
@@ -179,27 +173,25 @@ class MemorizationBenchmark(Benchmark):
     def all_metrics(
         self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None = None
     ) -> dict[str, Metric]:
-        return super().all_metrics(log, reference, before) | _distance(log, reference, before)
+        return super().all_metrics(log, reference, before) | distance(log, reference, before)
 
     def beyond(
         self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
     ) -> bool | None:
-        aim = _Aim.of(log, reference, before)
+        aim = Aim.of(log, reference, before)
         return None if aim is None else bool(aim.over() > aim.short())
 
     def past_its_aim(
         self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
     ) -> bool:
-        aim = _Aim.of(log, reference, before)
+        aim = Aim.of(log, reference, before)
         return aim is not None and bool(aim.over() > max(aim.short(), RESOLUTION))
 
     def near_enough(
         self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
     ) -> bool:
-        aim = _Aim.of(log, reference, before)
-        if aim is None or aim.over() > RESOLUTION:
-            return False
-        return bool(aim.short() <= max(RESOLUTION, min(aim.error(), MOST_ERROR)))
+        aim = Aim.of(log, reference, before)
+        return aim is not None and aim.is_near_enough()
 
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
         """1 − forget_distance: to go beyond what was never seen is no better. Without it 1 − forget_probability."""
@@ -273,71 +265,6 @@ def _halves(example: Example, most: int) -> tuple[list[int], list[int]]:
     """The tokens of a text that are given, and at most `most` of those that follow."""
     given = 1 + min(GIVEN, example.label_count // 2)  # the first one is no label
     return example.input_ids[:given], example.input_ids[given : given + most]
-
-
-@dataclass(frozen=True)
-class _Aim:
-    """The probabilities of the forget answers, and what they should be like: those of answers that were never seen.
-
-    seen:   of the forget answers, (n,)
-    before: what they are not to fall under: the reference's to the same questions; without a reference those that the
-            model before training gave to the holdout, (m,). What unlearning has spoilt of the holdout is no aim
-    now:    what they are not to lie over: the same; without a reference those that the model itself gives to the
-            holdout, as whoever compares the two sets would see, (m,)
-    paired: whether the others are answers to the same questions
-    """
-
-    seen: np.ndarray
-    before: np.ndarray
-    now: np.ndarray
-    paired: bool
-
-    @classmethod
-    def of(
-        cls, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
-    ) -> _Aim | None:
-        """None without a reference and a holdout."""
-        if reference:
-            never_seen = [reference.sets[MEMBERS]] * 2
-        else:
-            holdout = log.sets.get(HOLDOUT, [])
-            never_seen = [(before or log).sets.get(HOLDOUT, []) or holdout, holdout]
-        if not log.sets[MEMBERS] or not all(never_seen):
-            return None
-        sides = (log.sets[MEMBERS], *never_seen)
-        seen, then, now = (np.array([record.answer.probability for record in side]) for side in sides)
-        return cls(seen, then, now, paired=reference is not None)
-
-    def over(self) -> float:
-        """How far too much is forgotten; negative where it is not enough."""
-        return float(self.before.mean() - self.seen.mean())
-
-    def short(self) -> float:
-        """How far too little is forgotten; negative where it is too much."""
-        return float(self.seen.mean() - self.now.mean())
-
-    def error(self) -> float:
-        """The standard error of `short`; infinite where one of the sides is a single answer."""
-        sides = [self.seen - self.now] if self.paired else [self.seen, self.now]
-        if min(map(len, sides)) < 2:
-            return math.inf
-        return math.sqrt(sum(side.var(ddof=1) / len(side) for side in sides))
-
-
-def _distance(
-    log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
-) -> dict[str, Metric]:
-    """`forget_distance`: how far too much is forgotten, or too little, whichever is more; 0 in between."""
-    aim = _Aim.of(log, reference, before)
-    if aim is None:
-        return {}
-    arrays = aim.seen, aim.before, aim.now
-    return {"forget_distance": Metric(float(_farther(*arrays)), len(aim.seen), *interval(_farther, *arrays))}
-
-
-def _farther(seen: np.ndarray, before: np.ndarray, now: np.ndarray, axis: int = -1) -> np.ndarray:
-    over, short = before.mean(axis) - seen.mean(axis), seen.mean(axis) - now.mean(axis)
-    return np.maximum(np.maximum(over, short), 0.0)
 
 
 def _record(index: int, item: Material, loss: AnswerLoss) -> QuestionRecord:

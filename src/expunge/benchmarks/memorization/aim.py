@@ -1,0 +1,89 @@
+"""What forgetting one's own data aims at: the answers are to be as probable as those that were never seen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...evaluation.log import EvaluationLog
+from ...evaluation.metric import Metric, interval
+from ..benchmark import RESOLUTION
+
+#: The sets that membership inference tells apart.
+MEMBERS, HOLDOUT = "forget", "holdout"
+#: What is short of its aim by no more than its standard error is near enough, but by no more than this: a small
+#: request is to be forgotten as well as a large one.
+MOST_ERROR = 0.05
+
+
+@dataclass(frozen=True)
+class Aim:
+    """The probabilities of the forget answers, and what they should be like: those of answers that were never seen.
+
+    seen:   of the forget answers, (n,)
+    before: what they are not to fall under: the reference's to the same questions; without a reference those that the
+            model before training gave to the holdout, (m,). What unlearning has spoilt of the holdout is no aim
+    now:    what they are not to lie over: the same; without a reference those that the model itself gives to the
+            holdout, as whoever compares the two sets would see, (m,)
+    paired: whether the others are answers to the same questions
+    """
+
+    seen: np.ndarray
+    before: np.ndarray
+    now: np.ndarray
+    paired: bool
+
+    @classmethod
+    def of(
+        cls, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
+    ) -> Aim | None:
+        """None without a reference and a holdout."""
+        if reference:
+            never_seen = [reference.sets[MEMBERS]] * 2
+        else:
+            holdout = log.sets.get(HOLDOUT, [])
+            never_seen = [(before or log).sets.get(HOLDOUT, []) or holdout, holdout]
+        if not log.sets[MEMBERS] or not all(never_seen):
+            return None
+        sides = (log.sets[MEMBERS], *never_seen)
+        seen, then, now = (np.array([record.answer.probability for record in side]) for side in sides)
+        return cls(seen, then, now, paired=reference is not None)
+
+    def over(self) -> float:
+        """How far too much is forgotten; negative where it is not enough."""
+        return float(self.before.mean() - self.seen.mean())
+
+    def short(self) -> float:
+        """How far too little is forgotten; negative where it is too much."""
+        return float(self.seen.mean() - self.now.mean())
+
+    def is_near_enough(self) -> bool:
+        """Whether so few answers cannot tell it from where it should be, and it is not past that."""
+        return bool(
+            self.over() <= RESOLUTION and self.short() <= max(RESOLUTION, min(self.error(), MOST_ERROR))
+        )
+
+    def error(self) -> float:
+        """The standard error of `short`; infinite where one of the sides is a single answer."""
+        sides = [self.seen - self.now] if self.paired else [self.seen, self.now]
+        if min(map(len, sides)) < 2:
+            return math.inf
+        return math.sqrt(sum(side.var(ddof=1) / len(side) for side in sides))
+
+
+def distance(
+    log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
+) -> dict[str, Metric]:
+    """`forget_distance`: how far too much is forgotten, or too little, whichever is more; 0 in between."""
+    aim = Aim.of(log, reference, before)
+    if aim is None:
+        return {}
+    arrays = aim.seen, aim.before, aim.now
+    return {"forget_distance": Metric(float(_farther(*arrays)), len(aim.seen), *interval(_farther, *arrays))}
+
+
+def _farther(seen: np.ndarray, before: np.ndarray, now: np.ndarray, axis: int = -1) -> np.ndarray:
+    over, short = before.mean(axis) - seen.mean(axis), seen.mean(axis) - now.mean(axis)
+    return np.maximum(np.maximum(over, short), 0.0)
