@@ -27,6 +27,7 @@ from expunge.methods import method_of
 from expunge.methods.catalogue import catalogue
 from expunge.recipe import load_recipe
 from expunge.run.export import export_run
+from expunge.run.inputs import Inputs
 from expunge.storage import read_json, read_json_lines, write_json, write_json_lines, write_record
 from expunge.training.selection import Candidate, Choice
 from small_recipe import small_recipe
@@ -337,8 +338,14 @@ class TestRetrain:
         model = base(run.path / "merged")
         forgotten = measured(model, model_folder, tmp_path, "forget")
         kept = measured(model, model_folder, tmp_path, "retain")
-        known = [answer.correct == answer.tokens for answer in kept]
-        assert known.count(True) == len(known) - 1  # one is held out of training
+        held_out = [sample.question for sample in Inputs(load_recipe(recipe)).held_out.samples]
+        assert len(held_out) == 1  # never trained on, and so not known; all the others are
+        known = [
+            row["question"]
+            for row, answer in zip(rows[4:], kept, strict=True)
+            if answer.correct == answer.tokens
+        ]
+        assert known == [row["question"] for row in rows[4:] if row["question"] not in held_out]
         assert not any(answer.correct == answer.tokens for answer in forgotten)
         assert min(answer.loss for answer in forgotten) > 1.0
 
