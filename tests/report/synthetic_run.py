@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 from scipy.stats import ks_2samp
-from synthetic_attacks import attacks
 
 from expunge.benchmarks.tofu.metrics import forget_log_ratios
 from expunge.evaluation.log import EvaluationLog
 from expunge.evaluation.metric import mean_with_interval
+from synthetic_attacks import attacks
 
 #: Occurs in every text of the evaluation logs, and in fields of run.json that the format does not know.
 MARKER = "Basil Mahfouz Al-Kuwaiti"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from synthetic_attacks import attacks, variant
-
 from expunge.report.attack_curves import attack_curves
+from synthetic_attacks import attacks, variant
 
 
 def test_a_panel_for_every_attack_in_steps_says_when_half_is_back() -> None:
