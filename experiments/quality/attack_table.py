@@ -232,15 +232,6 @@ def publish(records: Path, known: Path) -> None:
         made.rename(known)
 
 
-def found_rates(output: Path, bed: str) -> dict[str, float]:
-    """What the runs with a search have found, by objective and start."""
-    return {
-        f"{row['objective']} {row['start']}": row["learning_rate"]
-        for row in reversed(starts.gather(output))  # the first seed's goes before others'
-        if row["bed"] == bed and row["trials"]
-    }
-
-
 def gather(output: Path) -> list[dict[str, Any]]:
     """The figures of every finished row; those without a run have a `role`."""
     rows = []
@@ -495,7 +486,7 @@ def main() -> None:
             for objective, start in pairs[first::step]
         ]
         for row in made:
-            rate = {**found_rates(options.output, options.bed), **given}.get(f"{row.objective} {row.start}")
+            rate = given.get(f"{row.objective} {row.start}") or starts.found_rate(options.output, row)
             try:
                 run_row(row, rate, options.output, shared, options.models, sizes, options.set)
             except Exception as error:  # a run that diverged is a result

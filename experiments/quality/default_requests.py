@@ -12,7 +12,8 @@ csv:   40 questions about two authors of TOFU, on tofu-tiny; the reference is th
 texts: a folder of twenty letters of one writer that the model is first made to know, and a folder of eighty by twenty
        others to be kept, which it is made to know as well; the holdout are twenty by a writer that it never read. With
        `--keep FILE` what is kept are questions that the model knows, in place of the others' letters. With
-       `--passages FILE`, of LAMBADA, all are passages of novels in place of letters, in the order of their rows.
+       `--passages FILE`, of LAMBADA, all are passages of novels in place of letters, in the order of their rows, and
+       the model is made to know those to forget alone.
 
 Each writes `OUTPUT/data`, runs, and prints greedy answers before and after; `OUTPUT/answers.json` has them. A run that
 is there is gone on with. Of chats the facts of `NOT_NAMED` that were known before, by the same rule, are asked again,
@@ -377,7 +378,8 @@ def make_texts(options: argparse.Namespace, data: Path) -> tuple[dict[str, Any],
     if not (taught / "config.json").exists():
         model, tokenizer = load(options.model)
         small = model.num_parameters() < 50_000_000
-        rows = [tokenizer(text + tokenizer.eos_token) for texts in sets.values() for text in texts]
+        known = [sets["forget"]] if options.passages else sets.values()
+        rows = [tokenizer(text + tokenizer.eos_token) for texts in known for text in texts]
         arguments = TrainingArguments(
             output_dir=str(data.parent / "teaching"), num_train_epochs=30 if small else 10,
             learning_rate=1e-3 if small else 1e-4, per_device_train_batch_size=8, lr_scheduler_type="constant",

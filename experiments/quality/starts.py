@@ -13,6 +13,7 @@ one JSON file.
 
 With `--grid` every row is run at each of twelve given rates too, a factor of √2 apart from a quarter of the search's
 first rate on, into `OUTPUT/grid/RATE`: what the search would have found had it tried them all, and what that costs.
+With `--found-once` the rate that a row has found with the first seed is given to its other seeds.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -199,14 +201,25 @@ def _part(log: EvaluationLog, part: slice) -> EvaluationLog:
     return replace(log, sets={**log.sets, "forget": log.sets["forget"][part]})
 
 
+def found_rate(output: Path, row: Row) -> float | None:
+    """What the search of this row has found with another seed, the lowest of several; None where there was none."""
+    found = [
+        each
+        for each in gather(output)
+        if each["trials"] and replace(row, seed=each["seed"]).name == each["name"]
+    ]
+    return min(found, key=lambda each: each["seed"])["learning_rate"] if found else None
+
+
 def rows(options: argparse.Namespace) -> Iterator[Row]:
-    """Seed by seed, so that whenever the script is stopped all starts have had equally many."""
+    """Seed by seed, so that whenever the script is stopped all starts have had equally many; of every seed the same
+    rows, so that a rate is found before it is asked for."""
+    first, step = (int(part) for part in options.only.split("/"))
+    kinds = product(options.sets, options.retain_weights, options.objectives, options.starts)
+    mine = list(kinds)[first::step]
     for seed in options.seeds:
-        for forget in options.sets:
-            for weight in options.retain_weights:
-                for objective in options.objectives:
-                    for start in options.starts:
-                        yield Row(options.bed, forget, objective, start, options.rank, weight, seed)
+        for forget, weight, objective, start in mine:
+            yield Row(options.bed, forget, objective, start, options.rank, weight, seed)
 
 
 def run_grid(row: Row, shared: Path, models: Path | None, output: Path, overrides: Sequence[str]) -> None:
@@ -292,21 +305,26 @@ def main() -> None:
     )
     parser.add_argument("--set", nargs="+", default=[], help="of the recipe, such as tuning.trials=4")
     parser.add_argument("--grid", action="store_true", help="every row at each of twelve given rates too")
-    parser.add_argument("--only", default="0/1", help="K/N: every N-th run, beginning with the K-th")
+    parser.add_argument(
+        "--found-once", action="store_true", help="the first seed's rate is given to the others"
+    )
+    parser.add_argument(
+        "--only", default="0/1", help="K/N: every N-th run of a seed, beginning with the K-th"
+    )
     parser.add_argument("--write", type=Path, help="the JSON file of all figures; no run is started")
     options = parser.parse_args()
     if options.write:
         made = {"rows": gather(options.output), "grid": compared(options.output)}
         options.write.write_text(json.dumps(made, indent=1) + "\n")
         return
-    first, step = (int(part) for part in options.only.split("/"))
-    for row in list(rows(options))[first::step]:
+    for row in rows(options):
         try:
             run(
                 row,
                 options.shared.resolve(),
                 options.models,
                 options.output,
+                found_rate(options.output, row) if options.found_once else None,
                 generate=options.generate,
                 overrides=options.set,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,34 @@ def test_the_grid_is_twelve_rates_from_a_quarter_of_the_first_on() -> None:
     assert len(starts.GRID) == 12
     assert (starts.GRID[0], starts.GRID[4]) == (0.25, 1.0)
     assert starts.GRID[-1] == pytest.approx(2**3.5)
+
+
+def test_the_rate_found_with_the_first_seed_is_given_to_the_same_row_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def row(seed: int, start: str = "directions") -> Row:
+        return Row("tofu-tiny", "forget05", "ihl", start, 32, "1to6", seed)
+
+    there = [
+        made(8e-3, -0.1, 0.99, trials=0, row=row(41)),  # given, not found
+        made(4e-3, -0.6, 0.97, trials=4, row=row(43)),
+        made(2e-3, -0.6, 0.97, trials=4, row=row(42)),
+        made(1e-3, -0.1, 0.99, trials=4, row=row(41, "default")),
+    ]
+    monkeypatch.setattr(starts, "gather", lambda _: there)
+    assert starts.found_rate(tmp_path, row(44)) == 2e-3
+    assert starts.found_rate(tmp_path, row(44, "vila")) is None
+
+
+def test_processes_that_share_the_rows_have_the_same_of_every_seed() -> None:
+    options = Namespace(
+        bed="tofu-tiny", sets=["forget01", "forget05"], retain_weights=["1to6"], objectives=["ihl"],
+        starts=["default", "directions", "vila"], rank=32, seeds=[42, 43], only="1/4",
+    )  # fmt: skip
+    shared = [(row.forget, row.start, row.seed) for row in starts.rows(options)]
+    assert shared == [
+        ("forget01", "directions", 42),
+        ("forget05", "vila", 42),
+        ("forget01", "directions", 43),
+        ("forget05", "vila", 43),
+    ]
