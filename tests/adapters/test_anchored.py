@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel
+from peft.utils import save_and_load
 from transformers import AutoModelForCausalLM
 
 from expunge import attach_adapter, export_adapter
@@ -246,3 +249,16 @@ def test_an_importance_of_another_model_is_refused():
     ):
         with pytest.raises(InputError, match=reason):
             attach_adapter(random_model(), other)
+
+
+def test_writing_an_adapter_asks_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PEFT would ask whether the vocabulary of the model's name has changed since."""
+    model = attach_adapter(random_model("llama"), rank=2)
+    model.peft_config[UNLEARN].base_model_name_or_path = "organisation/model"
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        save_and_load, "check_file_exists_on_hf_hub", lambda *given, **more: asked.append(given)
+    )
+    save_adapter(model, tmp_path)
+    assert asked == []
+    assert (tmp_path / "adapter_model.safetensors").is_file()

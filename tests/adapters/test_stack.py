@@ -13,10 +13,12 @@ from safetensors.torch import load_file
 
 from expunge import attach_adapter, export_adapter
 from expunge.adapters.anchor import UNLEARN, adapted_layers
+from expunge.adapters.loading import load_model
 from expunge.adapters.origin import read_origin
 from expunge.adapters.stack import add_adapters, combine_adapters
 from expunge.errors import InputError
 from expunge.models.fingerprint import fingerprint
+from expunge.models.settings import Model
 from tiny_models import random_batch, random_model
 
 BATCH = random_batch(3)
@@ -112,6 +114,20 @@ def test_bf16_and_fp32_have_the_same_fingerprint(stack: tuple[Any, list[Path]]) 
     add_adapters(half, folders)
     assert fingerprint(single) == fingerprint(half) != fingerprint(base)
     assert next(half.parameters()).dtype is torch.bfloat16
+
+
+def test_a_base_that_bf16_cannot_hold_is_one_model_in_both(tmp_path: Path) -> None:
+    """As it is merged: the sum of the checkpoint's own weights and the changes, not of those that bf16 rounded."""
+    base = random_model("llama")
+    base.save_pretrained(tmp_path / "base")
+    folders = [trained_adapter(base, [], tmp_path / "1", 1)]
+    whole, half = (
+        load_model(Model(path=str(tmp_path / "base"), dtype=dtype, adapters=[str(each) for each in folders]))
+        for dtype in ("float32", "bfloat16")
+    )
+    assert fingerprint(half) == fingerprint(whole) != fingerprint(base)
+    for ours, theirs in zip(half.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(ours, theirs.bfloat16())
 
 
 @pytest.mark.parametrize("order", [(1, 0), (0, 2, 1), (0, 0), (0, 1, 2, 0)])

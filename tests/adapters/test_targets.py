@@ -8,9 +8,17 @@ import pytest
 import torch
 
 from expunge import attach_adapter, measure_importance
+from expunge.adapters.anchor import UNLEARN, adapted_layers
 from expunge.errors import InputError
 from expunge.importance.capture import check_layers
-from expunge.models.linear import block_index, layer_kind, linear_layers, target_layers, unreached
+from expunge.models.linear import (
+    block_index,
+    layer_kind,
+    linear_layers,
+    matrix_shape,
+    target_layers,
+    unreached,
+)
 from expunge.models.probe import input_shapes
 from tiny_models import FAMILIES, SHAPES, UNUSUAL, random_batch, random_model, split_batch
 
@@ -181,3 +189,23 @@ def test_names_that_match_nothing_and_shared_weights_are_refused() -> None:
     model.model.layers[1].mlp.up_proj.weight = model.model.layers[0].mlp.up_proj.weight
     with pytest.raises(InputError, match=r"shares its weight with model\.layers\.1\.mlp\.up_proj"):
         target_layers(model)
+
+
+def test_a_layer_that_is_named_and_was_measured_gets_its_adapter() -> None:
+    """A gate of one row is left out of all-linear alone."""
+    model = random_model("qwen2_moe")
+    (gate, *_) = [name for name in linear_layers(model) if name.endswith("shared_expert_gate")]
+    width = matrix_shape(linear_layers(model)[gate])[1]
+    wrapped = attach_adapter(model, directions={gate: torch.ones(2, width)}, rank=2)
+    (layer,) = adapted_layers(wrapped).values()
+    assert torch.equal(layer.lora_A[UNLEARN].weight, torch.ones(2, width))
+
+
+def test_a_layer_that_shares_its_weight_is_refused_where_it_was_measured() -> None:
+    model = random_model("llama")
+    first, second = (block.self_attn.q_proj for block in model.model.layers[:2])
+    second.weight = first.weight
+    width = matrix_shape(first)[1]
+    with pytest.raises(InputError, match=r"shares its weight with model\.layers\.1\."):
+        attach_adapter(model, directions={"model.layers.0.self_attn.q_proj": torch.ones(2, width)}, rank=2)
+    attach_adapter(model, directions={"model.layers.0.self_attn.k_proj": torch.ones(2, width)}, rank=2)

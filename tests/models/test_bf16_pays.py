@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from expunge.models.half_precision import bf16_speedup, faster_precision, may_gain
+from expunge.models.loading import dtype
 from expunge.models.modes import eager_attention
+from expunge.models.settings import Model
 from tiny_models import random_model
 
 
@@ -48,3 +52,25 @@ def test_attention_written_out_computes_the_same_and_is_put_back() -> None:
         torch.testing.assert_close(model(ids).logits, fused, rtol=1e-4, atol=1e-5)
     assert seen == ["eager"]
     assert config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "there", "wanted"),
+    [
+        ("float16", "auto", "cuda", torch.bfloat16),  # a loss that is not scaled has no gradients in fp16
+        ("bfloat16", "auto", "cuda", "auto"),
+        ("float16", "float16", "cuda", torch.float16),
+        ("float16", "auto", "cpu", torch.float32),
+    ],
+)
+def test_the_dtype_that_is_meant_by_auto(
+    own: str,
+    asked: str,
+    there: str,
+    wanted: torch.dtype | str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    random_model().to(getattr(torch, own)).save_pretrained(tmp_path)
+    monkeypatch.setattr("expunge.models.loading.device", lambda: torch.device(there))
+    assert dtype(Model(path=str(tmp_path), dtype=asked)) == wanted

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.modeling_utils import is_env_variable_true
 
 import tokenizer_families
 from expunge.adapters.loading import load_model
@@ -20,6 +21,11 @@ from expunge.models.linear import block_index
 from expunge.models.loading import load_config, load_tokenizer
 from expunge.models.settings import Model
 from tiny_models import FAMILIES, random_model
+
+
+def test_nobody_is_asked_to_convert_a_model_of_the_hub() -> None:
+    """transformers would send the name to a third party, and load what that offers."""
+    assert is_env_variable_true("DISABLE_SAFETENSORS_CONVERSION")
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,8 @@ def test_overrides_reach_into_sections_and_presets_can_be_refined() -> None:
     assert load_recipe(TOFU).objective.retain_weights == (1.0, 6.0)
     assert recipe.objective.retain_weights == (1.5, 1.5)
     assert load_recipe(TOFU, ["objective.retain_weight=[1, 2]"]).objective.retain_weights == (1.0, 2.0)
+    assert load_recipe(TOFU, ["objective.retain_weight=1e-1"]).objective.retain_weights == (0.1, 0.1)
+    assert load_recipe(TOFU, ["objective.retain_weight=[1e-1, 6]"]).objective.retain_weights == (0.1, 6.0)
     assert load_recipe({**TOFU, "objective": "gd"}).objective.retain_weights == (1.0, 1.0)
     assert load_recipe(TOFU, ["objective.retain_bound=0.3"]).objective.retain_weights == (1.0, 1.0)
     with pytest.raises(

@@ -810,6 +810,10 @@ def test_what_is_avoided_stands_out_whatever_another_score_says(share, said):
     assert verdict.forgetting is Forgetting.FORGOTTEN
     stands_out = "what was forgotten stands out by being avoided (membership, loss)"
     assert verdict.against == ([stands_out] if said else [])
+    assert verdict.over_unlearned is said
+    assert verdict.headline.endswith("There are signs of over-unlearning.") is said
+    assert verdict.tone is (Tone.CAUTION if said else Tone.GOOD)
+    assert any("train for less long" in tip for tip in verdict.next) is said
     trace = (
         "By membership (loss) the data stand out the other way (-98.0 %, -118.0 % to -78.0 %): they are avoided more "
         "than by a model that never saw them."

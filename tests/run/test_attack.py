@@ -102,14 +102,15 @@ def shares(facts: AttackFacts, name: str) -> dict[str, float | None]:
 
 
 def test_the_reference_itself_has_nothing_to_bring_back(models: Models, tmp_path: Path) -> None:
+    """By every attack that counts, in every variant."""
     facts = run_attacks(models.target(models.reference), AttackFolder(tmp_path), "cheap")
-    for name in ("quantise", "merge", "compose", "membership"):
-        for variant in facts.outcomes[name].variants.values():
+    counting = {name: outcome for name, outcome in facts.outcomes.items() if outcome.counts}
+    assert {name for name, outcome in counting.items() if not outcome.variants} == {"in_context"}
+    assert {"membership", "relearn", "sample", "prefill", "cloze", "multiple_choice"} <= set(counting)
+    for name, outcome in counting.items():
+        for variant in outcome.variants.values():
             found = variant.recoveries[variant.lead]
-            assert found.share is not None, (name, found.unresolved)
-            assert found.low is not None
-            assert found.high is not None
-            assert found.low <= 0 <= found.high, name
+            assert (found.low, found.share, found.high) == (0.0, 0.0, 0.0), name
     assert (
         facts.outcomes["scale"].unfit
         == facts.outcomes["remove"].unfit
@@ -120,12 +121,17 @@ def test_the_reference_itself_has_nothing_to_bring_back(models: Models, tmp_path
 
 def test_of_a_model_that_never_knew_nothing_can_be_said(models: Models, tmp_path: Path) -> None:
     target = models.target(models.reference, original=partial(copy.deepcopy, models.reference))
-    facts = run_attacks(target, AttackFolder(tmp_path), "cheap", ["quantise", "merge"])
-    for name in ("quantise", "merge"):
-        for variant in facts.outcomes[name].variants.values():
+    names = ["quantise", "merge", "membership", "sample", "relearn", "multiple_choice", "prefill"]
+    facts = run_attacks(target, AttackFolder(tmp_path), "cheap", names)
+    assert set(facts.outcomes) == set(names)
+    for name, outcome in facts.outcomes.items():
+        for variant in outcome.variants.values():
             found = variant.recoveries[variant.lead]
-            assert found.share is None
-            assert "knew no more of it" in (found.unresolved or "")
+            assert found.share is None, name
+            assert "knew no more of it" in (found.unresolved or ""), name
+    told = [line for line in lines(facts) if line.startswith("Nothing can be said of ")]
+    assert len(told) == 1
+    assert all(name in told[0] for name in names)
 
 
 def test_a_bias_against_the_answers_does_not_hide_them_from_membership_inference(
@@ -197,8 +203,12 @@ def test_a_weak_adapter_is_seen_without_an_attack_and_taken_off(models: Models, 
     assert off.left is not None
     assert off.left > 0.3
     assert off.attacked == pytest.approx(off.original, abs=1e-5)
+    assert off.share == pytest.approx(1.0, abs=1e-3)
     scaled = facts.outcomes["scale"].variants["0.5 times"].recoveries["probability"]
     assert off.attacked >= scaled.attacked > scaled.after
+    assert scaled.low is not None
+    assert scaled.share is not None
+    assert 0 < scaled.low < scaled.share <= 1
 
 
 class Teach(Attack):

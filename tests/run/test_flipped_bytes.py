@@ -113,6 +113,17 @@ def test_a_damaged_entry_of_a_checkpoint_that_has_no_checksums(run: Path) -> Non
         file.write_bytes(whole)
 
 
+def test_a_checkpoint_of_another_number_of_processes(run: Path) -> None:
+    """The batch of a step goes by it, and each process has random numbers of its own."""
+    checkpoint = run / "checkpoints" / "checkpoint-2"
+    for number in range(2):
+        (checkpoint / f"rng_state_{number}.pth").write_bytes((checkpoint / "rng_state.pth").read_bytes())
+    (checkpoint / "rng_state.pth").unlink()
+    (checkpoint / CHECKSUMS).unlink()
+    with pytest.raises(InputError, match=r"written by 2 processes, and now there is 1\..*Launch it with 2"):
+        check_state(checkpoint)
+
+
 @pytest.mark.parametrize("place", [8, 10], ids=["encrypted", "packed otherwise"])
 @pytest.mark.parametrize("checksums", [True, False])
 def test_in_the_directory_of_a_checkpoints_archive(run: Path, place: int, checksums: bool) -> None:

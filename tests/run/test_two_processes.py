@@ -74,6 +74,11 @@ def test_no_process_waits_for_blocks_without_a_gradient(recipe: dict, tmp_path: 
     recipe["adapter"]["initialization"] = "pissa"
     one = run(tmp_path, recipe, "one")
     same_steps(one, run(tmp_path, recipe, "two", *processes(2)))
+    recipe["training"]["precision"] = "bf16"
+    rounded = run(tmp_path, recipe, "bf16", *processes(2))
+    rows, others = (read_json_lines(folder / "steps.jsonl") for folder in (one, rounded))
+    assert [row["forget_loss"] for row in rows] != [row["forget_loss"] for row in others]
+    assert others[0]["forget_loss"] == pytest.approx(rows[0]["forget_loss"], rel=0.05)
 
 
 def same_steps(one: Path, two: Path) -> None:

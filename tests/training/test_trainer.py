@@ -419,6 +419,13 @@ def test_rate_of_every_step(tmp_path: Path, warmup: str | int, rates: list[float
     assert logged == pytest.approx([1e-2 * rate for rate in rates])
 
 
+@pytest.mark.parametrize(("warmup", "rates"), [("50%", [1 / 3, 2 / 3, 1, 1]), ("0%", [1, 1, 1, 1])])
+def test_a_constant_rate_is_warmed_up_to(tmp_path: Path, warmup: str, rates: list[float]) -> None:
+    _, trainer = train(tmp_path, warmup=warmup, batch_size=8, schedule="constant")
+    logged = [entry["learning_rate"] for entry in trainer.state.log_history if "loss" in entry]
+    assert logged == pytest.approx([1e-2 * rate for rate in rates])
+
+
 def test_goes_on_with_a_schedule_without_a_step_at_zero(tmp_path: Path) -> None:
     settings = {"epochs": 2, "warmup": "50%", "batch_size": 16}
     whole, _ = train(tmp_path, **settings)

@@ -105,7 +105,10 @@ def save_adapter(
     state_dict: of the whole model, where it had to be gathered from several processes
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = get_peft_model_state_dict(model, state_dict=state_dict, adapter_name=name)
+    # Otherwise PEFT asks the hub whether the vocabulary has changed, at the newest revision.
+    weights = get_peft_model_state_dict(
+        model, state_dict=state_dict, adapter_name=name, save_embedding_layers=False
+    )
     model.peft_config[name].save_pretrained(str(folder))
     save_file(
         {key: value.detach().cpu().contiguous() for key, value in weights.items()}, folder / WEIGHTS_FILE

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from ..errors import InputError, Problem
-from ..models.linear import matrix_shape, target_layers, weight_matrix
+from ..models.linear import linear_layers, matrix_shape, refuse_shared, target_layers, weight_matrix
 from ..models.seeds import seed_for
 from ..models.settings import ALL_LINEAR
 from .anchor import UNLEARN, place, wrap
@@ -47,11 +47,12 @@ def attach_adapter(
     Returns a PeftModel with a trainable adapter `unlearn` and, unless B₀ = 0, a frozen `anchor`.
     Raises `InputError` where an importance does not fit its layer.
     """
-    modules = target_layers(model, targets, layers)
-    if importance is not None:
-        modules = _named_layers(model, importance, lambda d_out, d_in: (d_out,))
     if directions is not None:
         modules = _named_layers(model, directions, lambda d_out, d_in: (rank, d_in))
+    elif importance is not None:
+        modules = _named_layers(model, importance, lambda d_out, d_in: (d_out,))
+    else:
+        modules = target_layers(model, targets, layers)
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
@@ -97,7 +98,7 @@ def _named_layers(
     model: Any, importance: Mapping[str, Tensor], shape_of: Callable[[int, int], tuple[int, ...]]
 ) -> dict[str, nn.Module]:
     """The layers that were measured. shape_of: (d_out, d_in) of a layer → the shape of its measurement"""
-    layers = target_layers(model)
+    layers = linear_layers(model)
     problems = []
     if not importance:
         problems.append(Problem("importance", "it is of no layer.", "Measure it anew."))
@@ -110,7 +111,9 @@ def _named_layers(
                                     "Measure it on the model that the adapter is for."))  # fmt: skip
     if problems:
         raise InputError(problems)
-    return {name: layers[name] for name in importance}
+    measured = {name: layers[name] for name in importance}
+    refuse_shared(model, measured)
+    return measured
 
 
 def _device(module: nn.Module) -> torch.device:

@@ -8,6 +8,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
+from ..models.float64 import float64
 from ..models.linear import weight_matrix
 from .anchor import ANCHOR, UNLEARN, adapted_layers
 
@@ -24,9 +25,9 @@ def is_unchanged(model: PeftModel) -> bool:
 
 
 def _is_rounding(layer: Any) -> bool:
-    A, B = (part[UNLEARN].weight.detach().double() for part in (layer.lora_A, layer.lora_B))
+    A, B = (float64(part[UNLEARN].weight.detach()) for part in (layer.lora_A, layer.lora_B))
     if ANCHOR in layer.lora_A:
-        A0, B0 = (part[ANCHOR].weight.detach().double() for part in (layer.lora_A, layer.lora_B))
+        A0, B0 = (float64(part[ANCHOR].weight.detach()) for part in (layer.lora_A, layer.lora_B))
         # BA − B₀A₀ = (B − B₀)A + B₀(A − A₀), which does not cancel.
         A, B = torch.cat([A, A - A0]), torch.cat([B - B0, B0], dim=1)
     change = abs(layer.scaling[UNLEARN]) * _norm_of_product(A, B)

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import InputError, Problem
 from ..models.comparison import difference
 from ..models.fingerprint import fingerprint
+from ..models.float64 import float64
 from ..models.linear import layer_kind, matches
 from ..storage import atomic_folder, is_taken
 from .anchor import ANCHOR, UNLEARN, adapted_layers
@@ -105,8 +106,9 @@ def balanced_factors(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     directions are zeros, so that the rank stays k.
     """
     rank = len(A)
-    Q_out, R_out = torch.linalg.qr(B.double())
-    Q_in, R_in = torch.linalg.qr(A.double().T)
+    A, B = float64(A), float64(B)
+    Q_out, R_out = torch.linalg.qr(B)
+    Q_in, R_in = torch.linalg.qr(A.T)
     U, S, Vh = torch.linalg.svd(R_out @ R_in.T, full_matrices=False)
     new_B = torch.zeros(len(B), rank, dtype=torch.float64, device=B.device)
     new_A = torch.zeros(rank, A.shape[1], dtype=torch.float64, device=A.device)

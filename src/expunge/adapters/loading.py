@@ -24,7 +24,7 @@ def load_model(model: Model, key: str = "model.path") -> Any:
     does not belong to it.
     """
     loaded = load_base(model, key)
-    own = _checkpoint(model, key) if model.quantization or loaded.dtype == torch.float16 else None
+    own = _checkpoint(model, key) if model.quantization or _is_rounded(model, loaded.dtype, key) else None
     add_adapters(loaded if own is None else own, model.adapters)
     if own is not None:
         if model.adapters:
@@ -34,6 +34,14 @@ def load_model(model: Model, key: str = "model.path") -> Any:
         remember_fingerprint(loaded)
         shard(loaded, device())
     return loaded
+
+
+def _is_rounded(model: Model, dtype: torch.dtype, key: str) -> bool:
+    """Whether the sum of the weights and their adapters is another one in `dtype` than in that of the checkpoint."""
+    if dtype == torch.float16:
+        return True
+    own = load_config(model, key).dtype or torch.float32
+    return bool(model.adapters) and dtype == torch.bfloat16 and own != torch.bfloat16
 
 
 def _checkpoint(model: Model, key: str) -> Any:

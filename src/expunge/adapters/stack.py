@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from ..errors import InputError, Problem
 from ..models.comparison import difference
 from ..models.fingerprint import fingerprint
+from ..models.float64 import float64
 from ..progress import say
 from .export import balanced_factors, refuse_foreign
 from .origin import Origin, identity, origin_on, read_origin
@@ -123,10 +124,9 @@ def _add(model: Any, folders: Sequence[Path]) -> None:
     for name, parts in changes.items():
         module = model.get_submodule(name)
         weight = module.weight
-        place = torch.device("cpu") if weight.device.type == "mps" else weight.device  # it has no float64
-        total = weight.detach().to(place, torch.float64)
+        total = float64(weight.detach())
         for A, B in parts:
-            change = B.to(place, torch.float64) @ A.to(place, torch.float64)
+            change = float64(B.to(weight.device)) @ float64(A.to(weight.device))
             total = total + (change.T if isinstance(module, Conv1D) else change)
         with torch.no_grad():
             weight.copy_(total.float())

@@ -312,6 +312,7 @@ class AttackFacts(Record):
     items, of: how many questions, or pieces of text, were asked, and of how many
     outcomes:  by the name of the attack
     missing:   the cheap attacks that were not run
+    beyond:    those that only a larger budget has, and that were not run; earlier versions did not say
     """
 
     budget: Budget
@@ -321,6 +322,7 @@ class AttackFacts(Record):
     of: Count
     outcomes: dict[str, AttackOutcome]
     missing: list[str] = []
+    beyond: list[str] = []
 
 
 class RunState(Origin):

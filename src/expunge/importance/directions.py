@@ -22,6 +22,7 @@ from torch.nn.functional import pad
 
 from ..errors import InputError, Problem
 from ..models.answers import answer_tokens
+from ..models.float64 import float64
 from ..models.linear import matrix_shape, target_layers
 from ..models.modes import evaluating
 from ..models.seeds import seed_for
@@ -95,9 +96,10 @@ def leading_directions(forget: Tensor, retain: Tensor | None, rank: int, seed: i
     is more, the rows after them are zero.
     """
     width = len(forget)
-    C = forget.double()
-    if retain is not None and (mean := retain.diagonal().double().mean()) > 0:
-        metric = retain.to(C.dtype, copy=True)
+    C = float64(forget)
+    if retain is not None and (mean := float64(retain.diagonal()).mean()) > 0:
+        metric = float64(retain)
+        metric = metric.clone() if metric is retain else metric
         metric.diagonal().add_(RIDGE * mean)
     else:
         metric = torch.eye(width, dtype=C.dtype, device=C.device)

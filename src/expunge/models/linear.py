@@ -92,7 +92,7 @@ def target_layers(
                     "calls them, or PEFT has no LoRA for them.",
                     "Use 'all-linear', or name layers of the part that reads text.")
         )  # fmt: skip
-    _refuse_shared(model, selected)
+    refuse_shared(model, selected)
     return selected
 
 
@@ -243,7 +243,8 @@ def _check_endings(linear: Mapping[str, nn.Module], endings: Sequence[str]) -> N
         raise InputError(problems)
 
 
-def _refuse_shared(model: nn.Module, selected: Mapping[str, nn.Module]) -> None:
+def refuse_shared(model: nn.Module, selected: Mapping[str, nn.Module]) -> None:
+    """Raise `InputError` where one of the selected layers shares its weight with another module."""
     owners: dict[int, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         weight = getattr(module, "weight", None)

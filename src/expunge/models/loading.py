@@ -30,6 +30,8 @@ INDEX = f"{WEIGHTS}.index.json"
 #: A folder with this file is an adapter's; where a model is there too, transformers adds the adapter to it unasked.
 ADAPTER = "adapter_config.json"
 
+# Where a repository has no safetensors, transformers would ask a third party to convert it, and take what comes.
+os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
 logging.disable_progress_bar()  # a bar per load of a small model hides the run's own progress
 
 
@@ -61,7 +63,7 @@ def load_base(model: Model, key: str = "model.path") -> Any:
 
     Raises `InputError` where the folder or hub id holds no such model or not all of its weights.
     """
-    options: dict[str, Any] = {"dtype": dtype(model)}
+    options: dict[str, Any] = {"dtype": dtype(model, key)}
     if model.quantization:
         options |= {"quantization_config": quantization_config(model), "device_map": {"": device()}}
     refuse_unsafe(model, key)
@@ -148,11 +150,14 @@ def empty_model(model: Model, key: str = "model.path") -> Any:
         raise _no_model(model, key, error) from error
 
 
-def dtype(model: Model) -> torch.dtype | str:
-    """`auto` is the checkpoint's own on an accelerator; a CPU computes bf16 slowly, so there it is fp32."""
+def dtype(model: Model, key: str = "model.path") -> torch.dtype | str:
+    """`auto` is the checkpoint's own on an accelerator, but bf16 for fp16, in which a loss that is not scaled has
+    gradients that vanish; a CPU computes both slowly, so there it is fp32."""
     if model.dtype != "auto":
         return getattr(torch, model.dtype)
-    return torch.float32 if device().type == "cpu" else "auto"
+    if device().type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if load_config(model, key).dtype == torch.float16 else "auto"
 
 
 def quantization_config(model: Model) -> BitsAndBytesConfig:

@@ -18,7 +18,9 @@ class Model(Section):
     path: Location = Field(description="folder, or organisation/name on the hub")
     revision: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="auto: the checkpoint's own on an accelerator, float32 on a CPU"
+        "auto",
+        description="auto: on an accelerator the checkpoint's own, but bfloat16 for float16, in which gradients "
+        "vanish; float32 on a CPU",
     )
     quantization: Literal["4bit", "8bit"] | None = Field(None, description="of the base, by bitsandbytes")
     trust_remote_code: bool = Field(

@@ -26,15 +26,24 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def _number(given: Any) -> Any:
+    """YAML takes 1e-1, without a point, for a text."""
+    try:
+        return float(given) if isinstance(given, str) else given
+    except ValueError:
+        return given
+
+
 def _one_or_two(given: Any) -> Any:
-    numbers = given if isinstance(given, (list, tuple)) and len(given) == 2 else [given]
+    several = isinstance(given, (list, tuple)) and len(given) == 2
+    numbers = [_number(number) for number in (given if several else [given])]
     if any(
         isinstance(number, bool) or not isinstance(number, (int, float)) or number < 0 for number in numbers
     ):
         raise ValueError(
             f"retain_weight is {given!r}: λ is a number from 0 on, or two, at the first step and at the last"
         )
-    return given
+    return tuple(numbers) if several else numbers[0]
 
 
 RetainWeight = Annotated[float | tuple[float, float], BeforeValidator(_one_or_two)]

@@ -101,7 +101,7 @@ def against(result: Concluded) -> list[str]:
         else None,
         "the utility was not measured" if result.kept is None and not few else None,
         "there are signs of over-unlearning"
-        if result.over and forgetting is not Forgetting.OVERSHOT
+        if result.over and forgetting is not Forgetting.OVERSHOT and not stands_out
         else None,
         "the true answers are still probable" if result.hidden else None,
     ]

@@ -182,17 +182,20 @@ def by_keywords(variant: AttackVariant) -> str:
 
 
 def lines(facts: AttackFacts) -> list[str]:
-    """For the terminal: how many attacks were made, what each brought back at most, the worst first, and what cannot be
-    said."""
+    """For the terminal: how many attacks were made, what each brought back at most, the worst first, with the values
+    behind it, and what cannot be said."""
     width = max(map(len, facts.outcomes), default=0)
     told = [how_many(facts)]
+    if any(worst_first(facts, counting) for counting in (True, False)):
+        unseen = "that of unseen text" if facts.ground == "holdout" else "the reference's"
+        told.append(f"In brackets: the original's value → after → by the attack | {unseen} by it.")
     for counting in (True, False):
         for worst in worst_first(facts, counting):
             bound = "at most " if worst.recovery.upper_bound else ""
+            notes = (worst.variant_name, by_keywords(worst.variant), _raw(worst))
             told.append(
                 f"{worst.name:<{width}}  {bound}{percent(worst.shown):>8} of what was lost is back  "
-                f"[{_interval(worst.recovery)}], N = {worst.recovery.n}  "
-                f"({'; '.join(filter(None, (worst.variant_name, by_keywords(worst.variant))))})"
+                f"[{_interval(worst.recovery)}], N = {worst.recovery.n}  ({'; '.join(filter(None, notes))})"
                 + (
                     ""
                     if counting
@@ -202,6 +205,15 @@ def lines(facts: AttackFacts) -> list[str]:
     stands_out = avoided(facts)
     bare = bare_values(facts) if facts.ground == "none" else []
     return [*told, *([_trace(stands_out)] if stands_out else []), *bare, *not_said(facts)]
+
+
+def _raw(worst: Worst) -> str:
+    """The means that a share is made of; a score of the attack's own has none from before it."""
+    found = worst.recovery
+    course = (found.original, found.after, found.attacked)
+    values = " → ".join(number(value) for value in course if value is not None)
+    theirs = "" if found.attacked_reference is None else f" | {number(found.attacked_reference)}"
+    return f"{MEASURES.get(worst.variant.lead, worst.variant.lead)} {values}{theirs}"
 
 
 def bare_values(facts: AttackFacts) -> list[str]:
@@ -240,6 +252,8 @@ def not_made(facts: AttackFacts) -> list[str]:
             reasons.setdefault(outcome.unfit, []).append(name)
     if facts.missing:
         reasons["not asked for"] = facts.missing
+    if facts.beyond:
+        reasons["only the budget full has them, by which others ask more as well"] = facts.beyond
     return [f"Not made: {_listed(names)} ({why})." for why, names in reasons.items()]
 
 

@@ -5,7 +5,8 @@
 - *Kept*: utility after ≥ 95 % (the recipe's floor) of the utility before.
   With fewer than `LEAST_FOR_UTILITY` samples that cannot be said, unless it is lost beyond both 95 % intervals.
 - *Over-unlearned*: truth ratios beyond the reference's, or answers less than half as probable as for the
-  reference (without one: as those of the holdout) with intervals that do not meet (the Streisand effect, LoKU §4.3).
+  reference (without one: as those of the holdout) with intervals that do not meet (the Streisand effect, LoKU §4.3),
+  or membership inference tells the data by how they are avoided.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 from ..benchmarks.measures import phrase
 from ..folder.state import AttackFacts
 from .advice import MORE_TO_KEEP, Concluded, against, following
-from .attacks import judge_attacks, not_said
+from .attacks import avoided, judge_attacks, not_said
 from .evidence import (
     HALF_WAY,
     LEAST_FOR_UTILITY,
@@ -148,14 +149,13 @@ def _utility(evidence: Evidence) -> tuple[bool | None, Finding]:
 
 def _over_unlearning(evidence: Evidence, forgetting: Forgetting) -> tuple[bool | None, Finding | None]:
     compared = unseen(evidence)
-    if not evidence.after or not compared.metrics:
-        return None, None  # the finding about the missing reference says so already
     name = "forget_probability"
-    quality = evidence.after.get("forget_quality")
+    quality = evidence.after.get("forget_quality") if compared.metrics else None
     probability = name in evidence.after and name in compared.metrics
+    stands_out = avoided(evidence.attacks)
     those = "those of the holdout" if compared.held_out else "for a model that never saw them"
-    if not quality and not probability:
-        return None, None
+    if not quality and not probability and not stands_out:
+        return None, None  # the finding about the missing reference says so already
     signs = []
     if quality and quality.value < SIGNIFICANCE and evidence.shift and evidence.shift.beyond < SIGNIFICANCE:
         some = "" if forgetting is Forgetting.OVERSHOT else " for a part of the questions"
@@ -167,6 +167,10 @@ def _over_unlearning(evidence: Evidence, forgetting: Forgetting) -> tuple[bool |
                 f"the right answers are less than half as probable ({number(after.value)}) as {those} "
                 f"({number(limit.value)})"
             )
+    if stands_out:
+        signs.append(
+            f"an outsider can tell the data by how they are avoided ({stands_out.name}, {stands_out.variant_name})"
+        )
     if signs:
         text = (
             f"There are signs of over-unlearning: {' and '.join(signs)}. Avoiding answers more than "

@@ -174,6 +174,7 @@ class _Attacks:
             missing=[
                 name for name, attack in self.attacks.items() if attack.budget == "cheap" and name not in over
             ],
+            beyond=[name for name in of_budget("full") if name not in self.attacks],
         )
 
     def _is_over(self, name: str, side: Role) -> bool:

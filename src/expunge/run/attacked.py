@@ -160,6 +160,7 @@ def _with_earlier(earlier: AttackFacts | None, made: AttackFacts) -> AttackFacts
             "items": min(earlier.items, made.items),
             "outcomes": {**earlier.outcomes, **made.outcomes},
             "missing": [name for name in made.missing if name not in earlier.outcomes],
+            "beyond": [name for name in made.beyond if name not in earlier.outcomes],
         }
     )
 

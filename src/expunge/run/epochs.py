@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
+from accelerate.utils import broadcast_object_list
 
 from ..adapters.change import is_unchanged
 from ..evaluation.metric import Metric
@@ -102,11 +102,10 @@ def _measure_epoch(job: Job, epoch: int, folder: EpochsFolder) -> tuple[Candidat
         reached = all_reached(job.thresholds, log.metrics)
         futile = _futile(job, log.metrics, unchanged)
         metrics = {name: metric.to_json() for name, metric in log.metrics.items()}
+    found = Candidate(epoch, score, utility, reached, futile), metrics
     if processes().num_processes > 1:
-        shared = torch.tensor([score, utility, reached], dtype=torch.float64, device=processes().device)
-        torch.distributed.broadcast(shared, src=0)
-        score, utility, reached = shared.tolist()
-    return Candidate(epoch, score, utility, bool(reached), futile), metrics
+        (found,) = broadcast_object_list([found])  # listeners and the choice to stop are everyone's
+    return found
 
 
 def _futile(job: Job, metrics: Mapping[str, Metric], unchanged: bool) -> Futile | None:

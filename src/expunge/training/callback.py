@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ..models.processes import processes
 from ..progress import say
 from .selection import Candidate
 
@@ -116,10 +118,15 @@ class EpochCallback(TrainerCallback):
         control: TrainerControl,
         others: dict[str, Any],
     ) -> None:
-        """Tell the listeners. others: further arguments that the Trainer gives to callbacks: model, optimizer, …"""
+        """Tell the listeners. others: further arguments that the Trainer gives to callbacks: model, optimizer, …
+
+        Where one of several processes wants to end the training, all end it.
+        """
         for listener in self.listeners:
             going_on = not control.should_training_stop
             listener.on_evaluate(args, state, control, metrics=figures, **others)
+            if processes().num_processes > 1:
+                control.should_training_stop = any(gather_object([control.should_training_stop]))
             if going_on and control.should_training_stop:
                 self.stopped = (
                     f"The callback {type(listener).__name__} ended the training after epoch {epoch}."

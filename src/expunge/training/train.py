@@ -75,7 +75,8 @@ def build_trainer(
         gradient_accumulation_steps=accumulated,
         learning_rate=plan.learning_rate,
         weight_decay=plan.weight_decay,
-        lr_scheduler_type=plan.schedule,
+        # transformers' own "constant" leaves the warm-up out
+        lr_scheduler_type="constant_with_warmup" if plan.schedule == "constant" else plan.schedule,
         warmup_steps=warmup if plan.first_step_at_zero else warmup + 1,
         max_grad_norm=plan.max_grad_norm,
         use_cpu=cpu_only(),

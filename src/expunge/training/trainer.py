@@ -198,7 +198,9 @@ class UnlearningTrainer(Trainer):
         eager = self.mixed_precision and self.args.device.type == "cpu" and short
         with (
             torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.mixed_precision),
-            eager_attention(model) if eager and not self.args.activation_checkpointing else nullcontext(),
+            eager_attention(self.accelerator.unwrap_model(model))
+            if eager and not self.args.activation_checkpointing
+            else nullcontext(),
         ):
             return answer_tokens(model, inputs, self.objective.hidden_layer)
 

@@ -12,7 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..adapters.anchor import load_weights, save_adapter
+from ..errors import InputError, Problem
 from ..intact import RESTORE, read_intact
+from ..models.processes import processes
 from ..storage import read_json
 
 MODEL_FILE = "model.safetensors"
@@ -59,13 +61,20 @@ def check_state(checkpoint: Path) -> None:
     """Raise `InputError` where a file that the Trainer itself goes on from is missing or damaged.
 
     Without the optimiser's state or the random numbers it would go on all the same, to other weights than those of an
-    uninterrupted run.
+    uninterrupted run; as it would on another number of processes, by which a batch that is `auto` goes.
     """
     remedy = way_back(checkpoint)
     read_intact(read_json, checkpoint / "trainer_state.json", remedy)
     random_numbers = sorted(checkpoint.glob("rng_state*.pth")) or [checkpoint / "rng_state.pth"]
+    if (before := len(random_numbers)) != (now := processes().num_processes):
+        reason = f"it was written by {_processes(before)}, and now there {'are' if now > 1 else 'is'} {now}."
+        raise InputError(Problem(str(checkpoint), reason, f"Launch it with {before}, as it was begun."))
     for file in (checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *random_numbers):
         read_intact(_check_archive, file, remedy)
+
+
+def _processes(number: int) -> str:
+    return "one process" if number == 1 else f"{number} processes"
 
 
 def _check_archive(file: Path) -> None:
