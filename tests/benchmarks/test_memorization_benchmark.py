@@ -201,6 +201,21 @@ def test_to_go_beyond_what_was_never_seen_is_no_better():
     found = benchmark.all_metrics(log(("forget", (0.9, 0.5)), holdout), None)["forget_distance"]
     assert found.n == 2
     assert found.low < found.value < found.high
+    # The questions of a reference are drawn with the set's: a level that is the same for all has no width.
+    hard = log(("forget", tuple(0.05 * row for row in range(1, 19))))
+    short = log(("forget", tuple(0.05 * row + 0.1 for row in range(1, 19))))
+    found = benchmark.all_metrics(short, hard)["forget_distance"]
+    assert (found.low, found.value, found.high) == pytest.approx((0.1, 0.1, 0.1))
+    # So are those of a holdout, before and now: what is in between is at its aim in every draw.
+    there = ("holdout", tuple(0.05 * row for row in range(1, 19)))
+    lower = ("holdout", tuple(0.05 * row - 0.04 for row in range(1, 19)))
+    level = sum(there[1]) / 18
+    found = benchmark.all_metrics(
+        log(("forget", (level, level)), ("holdout", there[1])), None, log(("forget", (0.9, 0.9)), lower)
+    )["forget_distance"]
+    alone = benchmark.all_metrics(log(("forget", (level, level)), there), None)["forget_distance"]
+    assert (found.value, alone.value) == pytest.approx((0, 0))
+    assert found.high < alone.high
 
 
 def test_without_retain_material_there_is_no_utility(tiny_llama, encoder, material):

@@ -125,6 +125,7 @@ def test_both_truth_ratios_by_name(monkeypatch, capsys, folders, tmp_path) -> No
     )
     assert read_json(log)["data"]["truth_ratio"] == "arithmetic"
     assert other == {name: metric.value for name, metric in score_tofu(log, None, "arithmetic").items()}
+    assert score_tofu(log) == score_tofu(log, None, "arithmetic") != score_tofu(log, None, "geometric")
     assert other["forget_truth_ratio"] != plain["forget_truth_ratio"]
     with pytest.raises(SystemExit):
         evaluate(monkeypatch, capsys, folders, "base", "--truth-ratio", "harmonic")
@@ -294,8 +295,11 @@ def test_a_reference_of_something_else_is_refused_before_anything_is_measured(
     assert "its template is 'Question: {question}\\nAnswer: {answer}', and the one here is '[INST]" in said
     changes = {
         "its metric version is 0, and the one here is": {"metric_version": "0"},
+        "its questions of the forget set are others than those here.": {
+            "data": {**written["data"], "hash": "0", "hashes": {**written["data"]["hashes"], "forget": "0"}},
+        },
         "of its 3 answers of the forget set 3 are not those here": {
-            "data": {**written["data"], "hash": "0"},
+            "data": {"hash": "0"},
             "sets": {
                 name: [{**row, "truth": "w1"} for row in rows] for name, rows in written["sets"].items()
             },

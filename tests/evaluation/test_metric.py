@@ -43,6 +43,10 @@ def test_bounded_memory_changes_nothing(monkeypatch):
     assert (parts.low, parts.high) == pytest.approx((whole.low, whole.high), abs=0.02)
 
 
+def test_one_value_has_no_interval():
+    assert mean_with_interval([0.93]) == Metric(0.93, 1)
+
+
 def test_no_values_are_refused():
     with pytest.raises(ValueError, match="no values"):
         mean_with_interval([])

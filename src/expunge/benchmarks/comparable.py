@@ -25,12 +25,14 @@ class Measured:
     """The data and settings that are measured here.
 
     hash:     of the data; None where it is not known
+    hashes:   set → hash of its samples, where the benchmark or the log says
     truths:   set → the true answers of its samples, None where one is no text
     compared: the sets that figures compare with a reference's
     """
 
     metric_version: str
     hash: str | None
+    hashes: Mapping[str, str]
     truths: Mapping[str, Sequence[str | None]]
     settings: Mapping[str, Any]
     compared: Sequence[str]
@@ -40,6 +42,7 @@ def measured_by(benchmark: Benchmark, encoder: Encoder) -> Measured:
     return Measured(
         benchmark.metric_version,
         benchmark.data.get("hash"),
+        benchmark.data.get("hashes", {}),
         benchmark.truths(),
         benchmark.settings(encoder),
         benchmark.compared,
@@ -48,7 +51,10 @@ def measured_by(benchmark: Benchmark, encoder: Encoder) -> Measured:
 
 def measured_in(log: EvaluationLog, compared: Sequence[str]) -> Measured:
     truths = {name: [record.truth for record in records] for name, records in log.sets.items()}
-    return Measured(log.metric_version, log.data.get("hash"), truths, log.settings, compared)
+    data = log.data
+    return Measured(
+        log.metric_version, data.get("hash"), data.get("hashes", {}), truths, log.settings, compared
+    )
 
 
 def check_reference(reference: EvaluationLog, here: Measured) -> None:
@@ -72,7 +78,7 @@ def differences(log: EvaluationLog, here: Measured, *, whole: bool = False) -> I
 
 
 def _other_data(log: EvaluationLog, here: Measured, whole: bool) -> Iterator[str]:
-    """Compare the data by their hash, or by number and answers of the samples."""
+    """Compare the data by their hashes, or by number and answers of the samples."""
     theirs = log.data.get("hash")
     if theirs and theirs == here.hash:
         return
@@ -84,8 +90,15 @@ def _other_data(log: EvaluationLog, here: Measured, whole: bool) -> Iterator[str
         for name in compared
         if len(log.sets.get(name, [])) != len(here.truths[name])
     ]
+    other = (
+        [name for name in compared if log.data.get("hashes", {}).get(name) != here.hashes.get(name)]
+        if log.data.get("hashes") and here.hashes
+        else []
+    )
     if counts:
         yield from counts
+    elif other:
+        yield f"its questions of the {' and the '.join(other)} set are others than those here."
     elif known and (whole or not any(truth for name in compared for truth in here.truths[name])):
         yield f"it is of other data: their hash is {str(theirs)[:12]}…, and that of those here {str(here.hash)[:12]}…."
     else:

@@ -22,8 +22,9 @@ def tofu(
         Path | None, typer.Option(help="log of the model that never saw the forget set")
     ] = None,
     truth_ratio: Annotated[
-        str, typer.Option(help="geometric or arithmetic mean over wrong answers")
-    ] = "geometric",
+        str | None,
+        typer.Option(help="geometric or arithmetic mean over wrong answers; by default the log's"),
+    ] = None,
     rows: Annotated[bool, typer.Option("--rows", help="add every row's ROUGE to the JSON output")] = False,
     as_json: AsJson = False,
 ) -> None:

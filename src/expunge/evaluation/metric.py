@@ -37,12 +37,14 @@ class Metric:
 def mean_with_interval(values: Sequence[float] | np.ndarray, seed: int = 0, resamples: int = 1000) -> Metric:
     """The mean of `values`, shape (n,), with the 95 % interval of the percentile bootstrap (Efron 1979).
 
-    The same seed gives the same interval. Raises ValueError for no values.
+    The same seed gives the same interval; one value has none. Raises ValueError for no values.
     """
     observed = np.asarray(values, dtype=np.float64)
     n = len(observed)
     if n == 0:
         raise ValueError("The mean of no values is not defined.")
+    if n == 1:
+        return Metric(float(observed[0]), 1)
     generator = np.random.default_rng(seed)
     rows = max(1, DRAWS_AT_ONCE // n)
     means = np.concatenate(

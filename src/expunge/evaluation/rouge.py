@@ -1,7 +1,12 @@
-"""ROUGE (Lin 2004) as the benchmarks use it: the `rouge_score` package with stemming."""
+"""ROUGE (Lin 2004) as the benchmarks use it: the `rouge_score` package with stemming.
+
+The package's own tokenizer knows a–z and 0–9 alone: of a Russian or a Japanese answer it would leave nothing, and every
+recall would be 0. A truth whose letters are for the greater part others is parted into words of any script.
+"""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -28,16 +33,48 @@ def rouge_scores(pairs: Iterable[tuple[str, str]]) -> list[Rouge]:
 
 
 @cache
-def _scorer() -> RougeScorer:
+def _scorer(any_script: bool) -> RougeScorer:
     from rouge_score.rouge_scorer import RougeScorer  # here for the start-up time: it loads nltk
 
-    return RougeScorer(["rouge1", "rougeL"], use_stemmer=True)
+    return RougeScorer(["rouge1", "rougeL"], use_stemmer=True, tokenizer=AnyScript() if any_script else None)
+
+
+class AnyScript:
+    """A tokenizer for `RougeScorer`: words are letters, marks and digits in a row, in small letters.
+
+    Of scripts that put no space between words every letter is a word.
+    """
+
+    def tokenize(self, text: str) -> list[str]:
+        parted = (
+            f" {sign} " if _stands_alone(sign) else sign if unicodedata.category(sign)[0] in "LMN" else " "
+            for sign in unicodedata.normalize("NFC", text).casefold()
+        )
+        return "".join(parted).split()
+
+
+#: Scripts without spaces between words, as the names of their letters begin.
+WITHOUT_SPACES = ("CJK ", "HIRAGANA ", "KATAKANA ", "THAI ", "LAO ", "KHMER ", "MYANMAR ", "TIBETAN ")
+
+
+def _stands_alone(sign: str) -> bool:
+    return unicodedata.category(sign) == "Lo" and unicodedata.name(sign, "").startswith(WITHOUT_SPACES)
+
+
+def has_words(text: str) -> bool:
+    """Whether there is anything in it that could be recalled."""
+    return any(unicodedata.category(sign)[0] in "LN" for sign in text)
+
+
+def _of_another_script(text: str) -> bool:
+    letters = [sign for sign in text if unicodedata.category(sign)[0] == "L"]
+    return 2 * sum(unicodedata.name(sign, "").startswith("LATIN ") for sign in letters) < len(letters)
 
 
 # A log's metrics are asked for more than once, and stemming 800 generations of 200 tokens takes seconds.
 @lru_cache(maxsize=4096)
 def _score(truth: str, generation: str) -> Rouge:
-    score = _scorer().score(truth, generation)
+    score = _scorer(_of_another_script(truth)).score(truth, generation)
     return Rouge(score["rouge1"].recall, score["rougeL"].recall, score["rougeL"].fmeasure)
 
 

@@ -10,7 +10,7 @@ from .fluency import ngram_entropy, repetition
 from .log import QuestionRecord
 from .measures import HIGHER, LOWER, SetMeasure, declare, set_measures
 from .metric import Metric, interval, mean_with_interval
-from .rouge import generated_pairs, rouge_scores
+from .rouge import generated_pairs, has_words, rouge_scores
 
 #: Average loss, in nats, beyond which a diverged model's perplexity stays at 10¹³⁰: the interval squares and adds it.
 LARGEST_LOSS = 300.0
@@ -83,7 +83,7 @@ def _mean(
 
 
 def _rouge(records: Sequence[QuestionRecord]) -> Metric | None:
-    scores = rouge_scores(generated_pairs(records))
+    scores = rouge_scores(pair for pair in generated_pairs(records) if has_words(pair[0]))
     return mean_with_interval([score.rougeL_recall for score in scores]) if scores else None
 
 

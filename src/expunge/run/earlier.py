@@ -74,7 +74,9 @@ def forget_log(
     """
     benchmark, encoder = inputs.benchmark, inputs.encoder
     part = benchmark if rest is None else benchmark.forget_part()
-    log = (part.evaluate if generate else part.measure)(model, encoder)
+    log = part.measure(model, encoder)
+    if generate:
+        log = part.generate(model, encoder, log)  # not `evaluate`, which takes the attack's gradients as well
     if rest is not None:
         sets = {name: records or rest.get(name, records) for name, records in log.sets.items()}
         log = replace(log, sets=sets, data=benchmark.data)

@@ -96,7 +96,9 @@ def test_few_shot_prompts_are_those_of_lm_eval_itself(tiny_llama, encoder, task_
     for name in ("letters", "phrases"):
         file = task_folder / f"{name}.yaml"
         file.write_text(file.read_text() + "num_fewshot: 2\nfewshot_split: test\n")
-    log = harness(task_folder, encoder, "letters,phrases").measure(tiny_llama, encoder)
+    benchmark = harness(task_folder, encoder, "letters,phrases")
+    log = benchmark.measure(tiny_llama, encoder)
+    assert benchmark.measure(tiny_llama, encoder) == log  # after the next epoch too
     theirs = simple_evaluate(
         HFLM(pretrained=tiny_llama, tokenizer=deepcopy(encoder.tokenizer), batch_size=1),
         tasks=["letters", "phrases"],

@@ -124,6 +124,13 @@ def test_eval_and_calibrate_say_what_the_figures_rest_on(
     assert found["data"]["hash"] == log.data["hash"]
     assert log.data["names"] == {"forget": "forget set 1", "retain": str(folders["retain"])}
 
+    # A recipe's data.sequences says where a forget set begins.
+    more = run_eval(
+        monkeypatch, capsys, str(folders["model"]), "--data", str(folders["data"]), "--forget", "1",
+        "--sequences", "30", "--output", str(output),
+    )  # fmt: skip
+    assert more["metrics"]["forget_memorization_accuracy"]["n"] == 3
+
     # The held-out text is the same sequence, as text.
     arguments = [str(folders["model"]), "--calibrate", str(folders["held"]), "--output", str(thresholds)]
     calibrated = run_eval(monkeypatch, capsys, *arguments)["metrics"]

@@ -72,6 +72,9 @@ def test_texts_to_keep_are_rows_or_lines_and_blank_ones_are_left_out(tmp_path: P
     (tmp_path / "wiki.jsonl").write_text(
         "".join(json.dumps({"text": text}) + "\n" for text in ("a\nb", "", "c"))
     )
+    (tmp_path / "parts.TXT").write_text("one\u2028two\nthree")
+    parts = retain_texts(str(tmp_path / "parts.TXT"), "data.retain")
+    assert [sample.text for sample in parts] == ["one\u2028two", "three"]
     lines = retain_texts(str(tmp_path / "wiki.txt"), "data.retain")
     assert [sample.text for sample in lines] == [" = Title = ", " A paragraph ."]
     assert [sample.text for sample in retain_texts(str(tmp_path / "wiki.jsonl"), "data.retain")] == [

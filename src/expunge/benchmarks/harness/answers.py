@@ -9,7 +9,7 @@ from lm_eval import evaluate
 from ...evaluation.log import Likelihood, QuestionRecord
 from .documents import right_choice
 from .model import InMemoryModel
-from .tasks import means
+from .tasks import FEW_SHOT_SEED, means
 
 
 def answer_task(model: InMemoryModel, name: str, task: Any, samples: int | None) -> list[QuestionRecord]:
@@ -19,6 +19,9 @@ def answer_task(model: InMemoryModel, name: str, task: Any, samples: int | None)
     `perturbed` those of the other choices, its `scores` the metrics that are means over questions. `answer` is empty
     where text is generated, and where code of the task's own says what is right.
     """
+    task.set_fewshot_seed(
+        FEW_SHOT_SEED
+    )  # the examples are drawn on from question to question, and so anew for a model
     results = evaluate(
         lm=model, task_dict={"tasks": {name: task}, "groups": {}}, limit=samples, bootstrap_iters=0
     )

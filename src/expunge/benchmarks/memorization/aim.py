@@ -80,8 +80,15 @@ def distance(
     aim = Aim.of(log, reference, before)
     if aim is None:
         return {}
-    arrays = aim.seen, aim.before, aim.now
-    return {"forget_distance": Metric(float(_farther(*arrays)), len(aim.seen), *interval(_farther, *arrays))}
+    # What was never seen is the same questions in both, which are drawn together; a reference's are those of the set.
+    sides = aim.seen, np.arange(len(aim.before))
+
+    def farther(seen: np.ndarray, rows: np.ndarray, axis: int = -1) -> np.ndarray:
+        drawn = rows.astype(int)
+        return _farther(seen, aim.before[drawn], aim.now[drawn], axis)
+
+    value = float(_farther(aim.seen, aim.before, aim.now))
+    return {"forget_distance": Metric(value, len(aim.seen), *interval(farther, *sides, paired=aim.paired))}
 
 
 def _farther(seen: np.ndarray, before: np.ndarray, now: np.ndarray, axis: int = -1) -> np.ndarray:

@@ -15,13 +15,11 @@ if TYPE_CHECKING:
     from ...data.encoding import Encoder
     from .benchmark import TdecBenchmark
 
-#: Sequences of a forget set of the challenge.
-FORGET_SET = 32
-
 
 class TdecOptions(Options):
     path: Location | None = Field(None, alias="data", description="folder of npy files, or a file with texts")
     forget: str = Field("0", description="number of the forget set, from 0 on")
+    sequences: int = Field(32, ge=1, description="sequences in a forget set")
     retain: Location | None = Field(None, description="file with text to keep")
 
 
@@ -51,7 +49,7 @@ class Tdec(Declaration[TdecOptions]):
                     "forget", f"{number!r} is no number.", "Give the number of the forget set, from 0 on."
                 )
             )
-        forget = forget_set(options.path, int(number), FORGET_SET, "path")
+        forget = forget_set(options.path, int(number), options.sequences, "path")
         retain = retain_texts(options.retain, "retain") if options.retain else []
         data = {"path": options.path, "names": {"forget": f"forget set {number}", "retain": options.retain}}
         return TdecBenchmark(forget[: options.samples], retain[: options.samples], encoder, data)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ...data.encoding import Encoder, Example
+from ...data.readers import ending
 from ...data.rows import Row, read_rows
 from ...data.samples import Sample, Text
 from ...errors import InputError, Problem
@@ -134,8 +135,8 @@ def retain_texts(source: str, key: str) -> list[Sample]:
     """
     rows = _rows_with_text(source, key)
     texts = [row["text"] or "" for row in rows]
-    if source.endswith(".txt"):
-        texts = [line for text in texts for line in text.splitlines()]
+    if ending(Path(source)) == ".txt":
+        texts = [line for text in texts for line in text.split("\n")]  # as readers do it, which know of \r
     kept: list[Sample] = [Text(text) for text in texts if text.strip()]
     if not kept:
         raise InputError(Problem(key, f"{source!r} holds no text.", "Give at least one line of it."))

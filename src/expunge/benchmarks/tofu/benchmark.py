@@ -72,15 +72,18 @@ class TofuBenchmark(Benchmark):
             for name, questions in load_questions(path, forget).items()
         }
         # Logs name the data by this hash, of what is measured: the attacks alone look at the reworded question.
-        rows = (
-            {key: value for key, value in asdict(question).items() if key != "reworded"}
-            for questions in self.sets.values()
-            for question in questions
-        )
+        rows = {
+            name: [
+                {key: value for key, value in asdict(question).items() if key not in ("reworded", "row")}
+                for question in questions
+            ]
+            for name, questions in self.sets.items()
+        }
         self.names = set_names(forget)
         self.data = {
             "path": str(path),
-            "hash": hash_rows(rows),
+            "hash": hash_rows(row for part in rows.values() for row in part),
+            "hashes": {name: hash_rows(part) for name, part in rows.items()},
             "names": self.names,
             "truth_ratio": truth_ratio,
         }
@@ -193,12 +196,12 @@ class TofuBenchmark(Benchmark):
         groups = iter(examples)
         problems = [
             Problem(
-                f"{self.data['path']}: {self.names[name]}, row {row}",
+                f"{self.data['path']}: {self.names[name]}, row {question.row}",
                 f"an answer does not begin within {encoder.max_length} tokens.",
                 "Raise data.max_length (`expunge eval`: --max-length), or choose a shorter template.",
             )
             for name, part in self.sets.items()
-            for row, _ in enumerate(part, start=1)
+            for question in part
             if not all(example.label_count for example in next(groups))
         ]
         if problems:

@@ -17,14 +17,15 @@ SETS = ("forget", "retain", "real_authors", "world_facts")
 
 @dataclass(frozen=True)
 class Question:
-    """One row of an evaluation set; `paraphrased` is None where the set has no paraphrased answers, `reworded` where it
-    has no paraphrased questions."""
+    """One row of an evaluation set, the file's `row`-th. `paraphrased` is None where there are no paraphrased answers,
+    `reworded` where there are no paraphrased questions."""
 
     question: str
     answer: str
     paraphrased: str | None
     perturbed: tuple[str, ...]
     reworded: str | None = None
+    row: int = 0
 
 
 def set_names(forget: str) -> dict[str, str]:
@@ -54,7 +55,10 @@ def load_questions(path: str | Path, forget: str) -> dict[str, list[Question]]:
         problems += _misaligned(folder, rows.values())
     if problems:
         raise InputError(problems)
-    return {name: [_question(row) for row in part] for name, (_, part) in rows.items()}
+    return {
+        name: [_question(row, number) for number, row in enumerate(part, start=1)]
+        for name, (_, part) in rows.items()
+    }
 
 
 def _read_folder(folder: Path, names: dict[str, str]) -> dict[str, tuple[str, list[Any]]]:
@@ -134,11 +138,12 @@ def _misaligned(folder: Path, sets: Iterable[tuple[str, list[Any]]]) -> Iterator
             )
 
 
-def _question(row: dict[str, Any]) -> Question:
+def _question(row: dict[str, Any], number: int) -> Question:
     return Question(
         row["question"],
         row["answer"],
         row.get("paraphrased_answer"),
         tuple(row["perturbed_answer"]),
         reworded if isinstance(reworded := row.get("paraphrased_question"), str) else None,
+        number,
     )

@@ -41,6 +41,8 @@ ATTACKS = {
     "mia_gradnorm": "gradient_norm",
     "mia_reference": "reference",
 }
+#: The logarithm of a ratio beyond which a diverged model's stays at 10³⁰⁴: JSON has no infinity.
+LARGEST = 700.0
 AGAIN = "Give the TOFU_EVAL.json that open-unlearning wrote, with the values of every question."
 
 Row = TypeVar("Row")
@@ -208,7 +210,7 @@ def to_open_unlearning(log: EvaluationLog) -> dict[str, Any]:
 
 def _exported_set(name: str, prefix: str, records: list[QuestionRecord]) -> dict[str, Any]:
     ratios = log_truth_ratios(records)
-    truth_ratio = _values(records, "score", np.exp(ratios).tolist())
+    truth_ratio = _values(records, "score", np.exp(np.minimum(ratios, LARGEST)).tolist())
     truth_ratio["agg_value"] = float(truth_ratio_scores(name, ratios).mean())
     wrong = [[one.average_loss for one in record.perturbed] for record in records]
     exported = {

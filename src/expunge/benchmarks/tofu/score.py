@@ -15,9 +15,11 @@ from .metrics import COMPARED, tofu_metrics
 
 
 def score_tofu(
-    log_path: str | Path, reference_path: str | Path | None = None, truth_ratio: str = "geometric"
+    log_path: str | Path, reference_path: str | Path | None = None, truth_ratio: str | None = None
 ) -> dict[str, Metric]:
     """TOFU's metrics of a log in any format that `read_tofu_log` knows; forget quality only with a reference.
+
+    truth_ratio: the mean over the wrong answers; None: that of the log, which is geometric where it does not say
 
     Those that users' packages have added come after them.
 
@@ -28,7 +30,8 @@ def score_tofu(
         reference = read_tofu_log(reference_path)
         check_reference(reference, measured_in(log, COMPARED))
     with placed_by(lambda place: "--truth-ratio" if place == "truth_ratio" else place):
-        return with_added(tofu_metrics(log, reference, truth_ratio), log.sets)
+        chosen = truth_ratio or log.data.get("truth_ratio") or "geometric"
+        return with_added(tofu_metrics(log, reference, chosen), log.sets)
 
 
 def rouge_by_row(log_path: str | Path) -> dict[str, list[dict[str, float]]]:
