@@ -187,7 +187,8 @@ def write_json_lines(path: Path, rows: Iterable[dict[str, Any]], private: bool =
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    # Not `splitlines`: it also parts at characters that JSON allows within a text, U+2028 say.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
 
 
 def hash_files(files: Iterable[Path]) -> str:

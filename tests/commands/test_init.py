@@ -90,6 +90,8 @@ def test_the_recipe_is_this_text_and_is_accepted(monkeypatch, capsys, here: Path
     assert planned[data + 1] == few
     assert call(monkeypatch, "init", *OWN, "--output", "first.yaml") == 2
     assert "there is a file already" in capsys.readouterr().err
+    assert call(monkeypatch, "init", *OWN, "--output", "first.yaml/recipe.yaml") == 2
+    assert "has no place: " in capsys.readouterr().err
 
 
 def test_the_look_says_how_many_rows_name_keywords(here: Path) -> None:

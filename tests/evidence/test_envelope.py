@@ -89,6 +89,8 @@ def test_another_key_and_another_type_do_not_hold() -> None:
         json.dumps(written(payload="Ym9 keQ==")).encode(),
         json.dumps(written(payload=None)).encode(),
         json.dumps(written(payloadType=None)).encode(),
+        json.dumps(written(payloadType="\ud800")).encode(),  # a half of a character
+        json.dumps(written(signatures=[{"sig": "", "keyid": "\ud800"}])).encode(),
     ],
 )  # fmt: skip
 def test_what_is_no_envelope_is_told(content: bytes) -> None:

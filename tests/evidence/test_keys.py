@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import stat
 import sys
@@ -52,7 +53,12 @@ def test_another_kind_of_file_gets_a_sentence(tmp_path: Path, read: Callable[[Pa
     (tmp_path / "curve").write_bytes(other.private_bytes(pem, pkcs8, serialization.NoEncryption()))
     (tmp_path / "locked").write_bytes(read_private_key(tmp_path / "key").private_bytes(pem, pkcs8, password))
     (tmp_path / "text").write_text("no key")
+    lines = (tmp_path / ("key" if read is read_private_key else "key.pub")).read_text().splitlines()
+    unheard_of = base64.b64decode("".join(lines[1:-1])).replace(b"\x2b\x65\x70", b"\x2b\x65\x7f")
+    (tmp_path / "kind").write_text(
+        "\n".join([lines[0], base64.b64encode(unheard_of).decode(), lines[-1], ""])
+    )
     wrong = "key.pub" if read is read_private_key else "key"
-    for name in ("curve", "locked", "text", "missing", ".", wrong):
+    for name in ("curve", "kind", "locked", "text", "missing", ".", wrong):
         with pytest.raises(InputError, match=re.escape(f"--key: {tmp_path / name}")):
             read(tmp_path / name)

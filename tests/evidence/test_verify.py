@@ -79,6 +79,13 @@ def test_another_key_does_not_hold(signed: tuple[Path, Path, Path], tmp_path: Pa
     (found,) = failures(signed[0], make_key(tmp_path / "other"))
     assert "another key signed it" in found
     assert verify_statement(signed[0], tmp_path / "other.pub").predicate is None
+    # What nobody signed cannot look like a line of the answer.
+    content = json.loads(signed[0].read_text())
+    content["signatures"][0]["keyid"] = "a\nholds  Signed"
+    (tmp_path / "forged.json").write_text(json.dumps(content))
+    (found,) = failures(tmp_path / "forged.json", tmp_path / "other.pub")
+    assert r"(named: a\nholds  Signed)" in found
+    assert "\n" not in found
 
 
 @pytest.mark.parametrize(

@@ -744,6 +744,7 @@ def test_the_commands_read_it(
     assert command(monkeypatch, "ledger", "verify", ledger.path) == 1
     assert "FAILS" in capsys.readouterr().out
     for words in (("list", ledger.adapter), ("add", ledger.path, "recipe.yaml", "--field", "nothing"),
-                  ("rollback", ledger.path, "2", "--received", "yesterday")):  # fmt: skip
+                  ("rollback", ledger.path, "2", "--received", "yesterday"),
+                  ("rollback", ledger.path, "2", "--received", "0001-01-01T00:00+14:00")):  # fmt: skip
         assert command(monkeypatch, "ledger", *words) == 2
         assert "Error: " in capsys.readouterr().err

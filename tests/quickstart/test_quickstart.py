@@ -7,8 +7,22 @@ from pathlib import Path
 import pytest
 
 from expunge.cli import main
+from expunge.quickstart import run
 from expunge.quickstart.people import invent_people
 from expunge.storage import read_json
+
+
+def test_data_that_a_kill_has_left_in_part_are_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(folder: Path) -> None:
+        (folder / "full.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "write_people", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.run_quickstart(tmp_path / "run")
+    assert not (tmp_path / "run-data").exists()
 
 
 @pytest.mark.slow

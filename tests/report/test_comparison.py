@@ -17,7 +17,7 @@ from synthetic_run import KNOWS, MARKER, write_run
 from expunge.cli import main
 from expunge.errors import InputError
 from expunge.report.comparison import compare
-from expunge.report.comparison_page import pictures
+from expunge.report.comparison_page import pictures, write_comparison
 from expunge.report.comparison_table import comma_separated, in_latex, latex, markdown
 from expunge.report.page import write_report
 
@@ -76,6 +76,16 @@ def test_the_same_data_elsewhere_are_the_same(runs: list[Path], tmp_path: Path) 
         {"data.retain": "e" * 12}, {"data.retain": "a" * 12},
     ]  # fmt: skip
     assert [what for what, _ in pictures([same, else_retained])] == ["full, forget10.json"]
+
+
+def test_questions_asked_otherwise_are_another_group(runs: list[Path], tmp_path: Path) -> None:
+    other = Path(shutil.copytree(runs[0], tmp_path / "other"))
+    recipe = yaml.safe_load((other / "recipe.yaml").read_text())
+    recipe["data"] |= {"template": "chat", "max_length": 64}
+    (other / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    groups = compare([runs[0], runs[2], other])
+    assert [len(group.runs) for group in groups] == [2, 1]
+    assert groups[1].settings == {"data.template": "chat", "data.max_length": 64}
 
 
 def test_means_deviations_and_successes(runs: list[Path]) -> None:
@@ -205,6 +215,15 @@ def test_what_cannot_be_compared(
     error = capsys.readouterr().err
     for words in said:
         assert words in error
+
+
+def test_a_page_has_no_place_in_the_stead_of_a_folder(runs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="it is a folder"):
+        write_comparison(runs, tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="has no place"):
+        write_comparison(runs, tmp_path / "file" / "page.html")
+    assert [path.name for path in tmp_path.parent.glob(f"{tmp_path.name}*")] == [tmp_path.name]
 
 
 def test_a_sweep_is_no_run(tmp_path: Path) -> None:

@@ -145,6 +145,40 @@ def test_wrong_input_leaves_nothing(handed: InMemory, tmp_path: Path) -> None:
     assert not output.exists() or not any(output.iterdir())
 
 
+def test_files_of_the_users_own_stay(handed: InMemory, tmp_path: Path) -> None:
+    """A folder with a recipe and data of these names looks like a run that a kill ended early."""
+    folder = tmp_path / "run"
+    (folder / "data").mkdir(parents=True)
+    own = {
+        folder / "recipe.yaml": "# mine\nseed: 7\n",
+        folder / "data" / "forget.jsonl": '{"question": "a", "answer": "b"}\n',
+        folder / "data" / "notes.txt": "mine",
+    }
+    for file, text in own.items():
+        file.write_text(text)
+    arguments = {**handed.arguments, "output": folder}
+    with pytest.raises(InputError, match="other rows than forget has now"):
+        unlearn(handed.recipe, **arguments)
+    assert {file: file.read_text() for file in folder.rglob("*") if file.is_file()} == own
+    (folder / "data" / "forget.jsonl").unlink()
+    del own[folder / "data" / "forget.jsonl"]
+    with pytest.raises(InputError, match=r"recipe\.yaml: it is another recipe than the run's"):
+        unlearn(handed.recipe, **arguments)
+    assert {
+        file: file.read_text() for file in folder.rglob("*") if file.is_file() and file.name != ".lock"
+    } == own
+
+
+def test_rows_with_the_line_ends_of_unicode_are_gone_on_with(handed: InMemory, tmp_path: Path) -> None:
+    rows = [{**row, "answer": f"{row['answer']}\u2028\x85 and on."} for row in handed.forget]
+    arguments = {**handed.arguments, "forget": rows, "output": tmp_path / "run"}
+    run = unlearn(handed.recipe, **arguments)
+    wanted = adapter(run)
+    (run.path / "run.json").write_text(_without_export(run))
+    found = adapter(unlearn(handed.recipe, **arguments, resume=True))
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
 def test_what_another_process_keeps_there_stays(handed: InMemory, tmp_path: Path) -> None:
     """It has begun with rows of its own, and has no state yet."""
     folder = tmp_path / "run"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +150,21 @@ def test_listed_trials_are_those_of_the_list() -> None:
     space = read_space(listed)
     assert list(space.corners()) == listed
     assert [space.drawn(space.parameters(number)) for number in range(2)] == listed
+
+
+def test_a_section_is_set_before_a_key_within_it() -> None:
+    """Whichever the space names first."""
+    content = {"model": {"path": "m"}, "data": {"format": "tofu", "path": "d"}}
+    space = read_space({"objective.beta": [0.25, 0.5], "objective": ["npo", "dpo"]})
+    objective = (
+        Searched("recipe", content, space).recipe({"objective.beta": 0.25, "objective": "npo"}).objective
+    )
+    assert (objective.forget, objective.hyperparameters["beta"]) == ("npo", 0.25)
+
+
+def test_a_value_that_json_does_not_know_is_drawn_by_its_words() -> None:
+    space = read_space({"data.forget": [date(2026, 1, 1), ["b"]]})
+    study = optuna.create_study(sampler=ByNumber("random", 1))
+    trial = study.ask()
+    space.keys["data.forget"].draw("data.forget", trial)
+    assert space.drawn(trial.params)["data.forget"] in (date(2026, 1, 1), ["b"])

@@ -24,13 +24,14 @@ import torch
 import yaml
 from optuna.trial import TrialState, create_trial
 
-from expunge.errors import InputError, Problem
+from expunge.errors import InputError, Problem, RunFailed
 from expunge.folder.sweep import SweepFolder, TrialResult
 from expunge.report.rewrite import report_run
 from expunge.run.result import Run
 from expunge.storage import read_json
 from expunge.sweep import search
 from expunge.sweep.search import RESULT, sweep
+from expunge.sweep.study import open_study
 from small_recipe import small_recipe
 
 SPACE = {
@@ -154,6 +155,8 @@ def test_what_is_there_is_gone_on_with_by_resume_alone_and_only_as_it_was(
         sweep(*arguments, trials=TRIALS)
     with pytest.raises(InputError, match=r"the recipe has changed in: adapter\."):
         sweep(*arguments, ["adapter.rank=1"], trials=TRIALS, resume=True)
+    with pytest.raises(InputError, match=r"the recipe has changed in: stopping\."):  # which it did not name
+        sweep(*arguments, ["stopping.utility_floor=0.1"], trials=TRIALS, resume=True)
     with pytest.raises(InputError, match=r"the sweep has changed in: space, prune\."):
         sweep(
             files / "recipe.yaml",
@@ -258,6 +261,54 @@ def test_a_trial_that_fails_does_not_end_the_sweep(
     assert (folder.state.state, folder.state.chosen) == ("done", 1)
 
 
+def test_a_sweep_of_failures_is_a_failure(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*given: Any, **keywords: Any) -> Any:
+        raise MemoryError("there is no more")
+
+    monkeypatch.setattr(search, "run_recipe", failing)
+    with pytest.raises(RunFailed, match="None of the 2 trials could be run; the last one: there is no more"):
+        sweep(
+            files / "recipe.yaml", [{"training.learning_rate": rate} for rate in (1e-2, 2e-3)],
+            ["adapter.initialization=default"], trials=2, output=tmp_path / "failed",
+        )  # fmt: skip
+
+
+def test_another_model_than_the_baselines_ends_the_sweep_and_not_its_trials(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(recipe: Any, **keywords: Any) -> Any:
+        raise InputError(
+            Problem(f"evaluation.before: {recipe.evaluation.before}", "its model is another.", "No.")
+        )
+
+    monkeypatch.setattr(search, "run_recipe", failing)
+    folder = tmp_path / "changed"
+    arguments = (
+        files / "recipe.yaml", [{"training.learning_rate": rate} for rate in (1e-2, 2e-3)],
+        ["adapter.initialization=default"],
+    )  # fmt: skip
+    with pytest.raises(InputError, match="its model is another"):
+        sweep(*arguments, trials=2, output=folder)
+    monkeypatch.undo()
+    # Once the model is the old one again, every trial is gone on with.
+    again = sweep(*arguments, trials=2, output=folder, resume=True)
+    assert [trial.result and trial.result.state for trial in again.state.begun] == ["done", "done"]
+
+
+def test_a_torn_line_at_the_end_of_the_journal_is_left_out(whole: SweepFolder, tmp_path: Path) -> None:
+    """As a full disk or a loss of power leaves it: what is appended later would be joined to it."""
+    folder = SweepFolder(shutil.copytree(whole.path, tmp_path / "torn"))
+    lines = folder.journal.read_bytes()
+    folder.journal.write_bytes(lines + b'{"op_code": 4, "wor')
+    for _ in range(2):
+        study = open_study(folder)
+        assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * TRIALS
+        study.set_user_attr("said", "more")
+    assert folder.journal.read_bytes().startswith(lines + b'{"op_code"')
+
+
 @pytest.fixture
 def postgresql() -> Iterator[str]:
     """The address of a database on a server of the test's own, which listens on a socket alone."""
@@ -310,6 +361,10 @@ def test_a_database_on_a_server_keeps_the_same_trials(
         ({"sampler": "grid"}, "--sampler: there is no sampler 'grid'."),
         ({"storage": "trials.db"}, "--storage: this is no address of a database."),
         ({"storage": "postgresql://me:secret@host/trials"}, "--storage: the address holds a password"),
+        (
+            {"storage": "postgresql://me@host/trials?password=secret"},
+            "--storage: the address holds a password",
+        ),
         ({"space": "no.yaml"}, "no.yaml: there is no such file."),
         ({"space": [{"seed": 1}], "trials": 2}, "--trials: the space lists 1 trials, not 2."),
         ({"overrides": ["data.forget=[a.jsonl, b.jsonl]"]}, "data.forget: it is a list of requests"),
@@ -322,6 +377,8 @@ def test_what_cannot_be_is_said(files: Path, tmp_path: Path, arguments: dict, sa
         sweep(files / "recipe.yaml", **chosen)
     assert said in str(caught.value)
     assert "secret" not in str(caught.value)
+    assert not (tmp_path / "sweep" / "sweep.json").exists()  # a corrected command may begin anew
+    assert not (tmp_path / "sweep" / "recipe.yaml").exists()
 
 
 def test_without_optuna_it_says_what_to_install(files: Path) -> None:

@@ -157,12 +157,12 @@ def _moment(given: str | None) -> str | None:
     if given is None:
         return None
     try:
-        moment = datetime.fromisoformat(given)
-    except ValueError:
+        # Of a year outside 1 to 9999 in UTC there is no moment either.
+        return datetime.fromisoformat(given).astimezone(timezone.utc).isoformat(timespec="seconds")
+    except (ValueError, OverflowError):
         raise InputError(
             Problem("--received", f"{given!r} is no date.", "Write it as 2026-11-26T09:00.")
         ) from None
-    return moment.astimezone(timezone.utc).isoformat(timespec="seconds")
 
 
 def _outcome(entry: Entry, entries: list[Entry]) -> str:

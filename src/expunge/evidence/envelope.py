@@ -68,6 +68,7 @@ def read_envelope(content: bytes) -> Envelope:
     """
     try:
         given = json.loads(content.decode(), object_pairs_hook=_once)
+        json.dumps(given, ensure_ascii=False).encode()  # \\ud800, a half of a character, is none
     except (ValueError, RecursionError):
         raise NoEnvelope("it is no JSON") from None
     if not isinstance(given, dict) or given.keys() != {"payload", "payloadType", "signatures"}:

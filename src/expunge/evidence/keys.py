@@ -64,12 +64,13 @@ def make_key(file: Path) -> Path:
 def read_private_key(file: Path) -> Ed25519PrivateKey:
     """Raises `InputError` where `file` holds no private Ed25519 key."""
     need_cryptography()
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
         key = load_pem_private_key(_content(file), password=None)
-    except (ValueError, TypeError):  # TypeError: it asks for a password
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it asks for a password
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise InputError(
@@ -82,12 +83,13 @@ def read_private_key(file: Path) -> Ed25519PrivateKey:
 def read_public_key(file: Path) -> Ed25519PublicKey:
     """Raises `InputError` where `file` holds no public Ed25519 key."""
     need_cryptography()
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     try:
         key = load_pem_public_key(_content(file))
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PublicKey):
         raise InputError(

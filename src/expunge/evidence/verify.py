@@ -65,7 +65,8 @@ def verify_statement(file: Path, key: Path, deliverable: Path | None = None) -> 
     except NoEnvelope as error:
         return Verified([Check(False, f"The file is no DSSE envelope: {error}.")], None)
     if not is_signed_by(envelope, public):
-        signers = ", ".join(keyid[:16] or "unnamed" for keyid, _ in envelope.signatures)
+        # Unsigned words: as they are they could look like a line of this answer.
+        signers = ", ".join(ascii(keyid[:16])[1:-1] or "unnamed" for keyid, _ in envelope.signatures)
         said = (
             f"No signature is valid under the key {key_id(public)[:16]}: the statement has changed, or another key "
             f"signed it (named: {signers})."

@@ -7,7 +7,6 @@ from typing import Any
 from ..errors import Problem
 from ..intact import broken
 from ..recipe.requests import Requests, load_requests
-from ..storage import write_text
 from .agreement import INPUTS, REQUESTS, check_agreement, recipe_facts
 from .run import RunFolder, unfinished
 from .state import ContinualState
@@ -53,7 +52,7 @@ class ContinualFolder(StateFolder[ContinualState]):
 
     def create(self, requests: Requests, facts: dict[str, Any]) -> None:
         """Start. facts: what is known of the forget sets, the retain set, and what else each result depends on."""
-        write_text(self.recipe_file, requests.dump())
+        self._write_recipe(requests.dump())
         self._begin(
             requests.whole.run_name,
             requests.whole.seed,

@@ -19,7 +19,7 @@ from ..evaluation.metric import Metric
 from ..intact import RESTORE, broken, read_intact, read_object
 from ..recipe import Recipe, dump_recipe, load_recipe
 from ..recipe.loading import load_written_recipe
-from ..storage import read_json, write_text
+from ..storage import read_json
 from .agreement import MODEL_BENEATH, RUN, START, check_agreement, recipe_facts
 from .attacks import AttackFolder
 from .epochs import EpochsFolder
@@ -123,8 +123,11 @@ class RunFolder(StateFolder[RunState], EpochsFolder):
         return None
 
     def create(self, recipe: Recipe, facts: dict[str, Any]) -> None:
-        """Start a new run. facts: what is known about model, data and machine before any work."""
-        write_text(self.recipe_file, dump_recipe(recipe))
+        """Start a new run. facts: what is known about model, data and machine before any work.
+
+        Raises `InputError` where another recipe lies there.
+        """
+        self._write_recipe(dump_recipe(recipe))
         metrics = dict.fromkeys(STAGES)
         self._begin(recipe.run_name, recipe.seed, {"phases": {}, **facts, "metrics": metrics})
 

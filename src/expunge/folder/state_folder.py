@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from ..errors import InputError, Problem, RunFailed, described
 from ..evaluation.checked import checked
 from ..intact import RESTORE, read_intact, read_object
-from ..storage import PARTIAL, no_room, write_record
+from ..storage import PARTIAL, no_room, write_record, write_text
 from .machine import command, now, versions
 from .state import Origin
 
@@ -62,6 +62,15 @@ class StateFolder(Generic[State]):
     @cached_property
     def state(self) -> State:
         return self._checked(self.document)
+
+    def _write_recipe(self, text: str) -> None:
+        """Raises `InputError` where another recipe lies there: the user's own, which is not to be lost."""
+        if self.recipe_file.exists() and self.recipe_file.read_text(encoding="utf-8") != text:
+            raise InputError(
+                Problem(str(self.recipe_file), "it is another recipe than the run's, which would take its place.",
+                        "Choose another --output.")
+            )  # fmt: skip
+        write_text(self.recipe_file, text)
 
     @cached_property
     def recipe_text(self) -> str:

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
 
-from ..storage import write_text
-from .agreement import INPUTS, check_agreement
+from .agreement import INPUTS, NAMES, check_agreement
 from .run import RunFolder
 from .state import Count, Ended, InputFacts, Judgement, Origin, Record
 from .state_folder import StateFolder
@@ -84,7 +83,7 @@ class SweepState(Origin):
     trials: Annotated[StrictInt, Field(ge=1)]
     begun: list[SweepTrial] = Field(default_factory=list)
     chosen: Count | None = None
-    deliverable: str | None = None
+    deliverable: Literal["adapter", "merged", "assistant"] | None = None
     verdict: Judgement | None = None
 
     @model_validator(mode="after")
@@ -136,15 +135,19 @@ class SweepFolder(StateFolder[SweepState]):
         return self.path / "baselines" / f"{key}.lock"
 
     def create(self, name: str, seed: int, recipe: dict[str, Any], facts: dict[str, Any]) -> None:
-        """Start. recipe: the content that the values of a trial are put into; facts: keys of `sweep.json`"""
-        write_text(self.recipe_file, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
+        """Start. recipe: the content that the values of a trial are put into; facts: keys of `sweep.json`
+
+        Raises `InputError` where another recipe lies there.
+        """
+        self._write_recipe(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
         self._begin(name, seed, facts)
 
     def check_same(self, recipe: dict[str, Any], facts: dict[str, Any]) -> None:
         """Raise `InputError` where the sweep cannot be gone on with because something else is asked for now."""
-        then, now = ({**content, "output": None, "name": None} for content in (self._recipe, recipe))
+        keys = {*self._recipe, *recipe} - set(NAMES)
+        then, now = ({key: content.get(key) for key in keys} for content in (self._recipe, recipe))
         check_agreement(
-            (self.recipe_file, "the recipe", sorted({*then, *now}), then, now),
+            (self.recipe_file, "the recipe", sorted(keys), then, now),
             (self.state_file, "the sweep", SWEEP, self.document, facts),
             (self.state_file, "the input", INPUTS, self.document["inputs"], facts["inputs"]),
         )

@@ -10,6 +10,7 @@ import yaml
 
 from ..progress import say
 from ..run.unlearn import Run, unlearn
+from ..storage import atomic_folder
 from . import artifact_path, write_people
 
 
@@ -25,7 +26,8 @@ def run_quickstart(output: str | Path) -> Run:
     output = Path(output)
     data = output.with_name(f"{output.name}-data")
     if not data.exists():
-        write_people(data)
+        with atomic_folder(data) as partial:  # whole, or not there
+            write_people(partial)
     recipe = yaml.safe_load((files(__package__) / "recipe.yaml").read_text(encoding="utf-8"))
     recipe["model"]["path"] = str(artifact_path("models/full"))
     recipe["data"]["path"] = str(data)

@@ -131,6 +131,9 @@ def read_yaml(path: Path) -> Any:
     """What a YAML file says. Raises `InputError` where it is none, or says two things."""
     try:
         return _yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = f"it cannot be read: {error.strerror}."
+        raise InputError(Problem(str(path), reason, "Name a file that you may read.")) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(
             Problem(str(path), f"it is not valid YAML: {_yaml_reason(error)}.", "Correct it there.")

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from ..errors import InputError, Problem, nearest
+from ..intact import check_writable
 from ..storage import write_text
 
 FOLDER = Path(__file__).parents[1] / "recipes"
@@ -83,5 +84,6 @@ def copy_recipe(name: str, target: Path) -> Path:
     file = target / f"{name.replace('/', '-')}.yaml" if target.is_dir() else target
     if file.exists():
         raise InputError(Problem(str(file), "there is a file already.", "Choose another path, or remove it."))
+    check_writable(file, "PATH")
     write_text(file, recipe.text)
     return file

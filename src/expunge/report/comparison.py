@@ -24,7 +24,10 @@ FIGURES = ("utility_share", "epochs", "trainable_share", "seconds", "peak_memory
 #: The outcomes that count as forgotten: no attack that was made says otherwise.
 FORGOTTEN = (Forgetting.FORGOTTEN, Forgetting.AS_ASKED, Forgetting.UNRESOLVED)
 #: Keys of the recipe in which runs of a group may differ: where things lie, and what the model is compared with.
-FREE = ("seed", "name", "output", "model.path", "model.revision", "evaluation.reference", "evaluation.before")
+FREE = (
+    *("seed", "name", "output", "model.path", "model.revision", "evaluation.reference", "evaluation.before"),
+    *(f"data.{key}" for key in ("forget", "holdout", "path", "self_folder")),
+)
 
 
 @dataclass(frozen=True)
@@ -198,8 +201,9 @@ def _settings(folder: RunFolder, across_sets: bool) -> dict[str, Any]:
     recipe = folder.written_recipe
     if recipe is None:
         return {}
-    flat = _flat(recipe.model_dump(mode="json", exclude={"data"}))
+    flat = _flat(recipe.model_dump(mode="json"))
     retain = folder.state.data.retain
+    flat.pop("data.retain", None)
     if retain and not across_sets:
         flat["data.retain"] = retain.hash[:12]  # what it holds, not where it lies
     return {key: value for key, value in flat.items() if key not in FREE}

@@ -12,7 +12,9 @@ from matplotlib.figure import Figure
 
 from .._version import __version__
 from ..benchmarks.measures import declared, phrase, preferred
+from ..errors import InputError, Problem
 from ..evaluation.metric import Metric
+from ..intact import check_writable
 from ..storage import write_text
 from .comparison import Group, RunFacts, compare
 from .comparison_table import headings, rows, told
@@ -24,8 +26,11 @@ from .svg import COLOURS, WIDTH, render, style
 def write_comparison(paths: Sequence[Path], output: Path, across_sets: bool = False) -> Path:
     """Write the page to `output`, and return it. The same runs give the same bytes.
 
-    Raises `InputError` as `compare` does.
+    Raises `InputError` as `compare` does, and where `output` cannot be written.
     """
+    check_writable(output, "--output")
+    if output.is_dir():
+        raise InputError(Problem(f"--output: {output}", "it is a folder.", "Name a file for the page."))
     groups = compare(paths, across_sets)
     runs = [(number, run) for number, group in enumerate(groups, start=1) for run in group.runs]
     text = (

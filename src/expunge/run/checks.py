@@ -102,6 +102,18 @@ def procedure_of(recipe: Recipe) -> Procedure:
     )
 
 
+def idle_keys(recipe: Recipe) -> dict[str, str]:
+    """{key that the recipe gives: why nothing asks for it}"""
+    idle = {}
+    start = recipe.adapter.initialization
+    if start not in estimators:
+        for key in sorted({"official", "passes", "perturb"} & recipe.importance.model_fields_set):
+            idle[f"importance.{key}"] = f"the initialisation {start!r} measures no importance of a paper"
+    if "trials" in recipe.tuning.model_fields_set and recipe.training.learning_rate != "auto":
+        idle["tuning.trials"] = "training.learning_rate is given"
+    return idle
+
+
 def _check_reference(recipe: Recipe, reference: Model) -> None:
     """That it will load, and reads the original's tokens: it is measured on the same ids."""
     check_loadable(reference, "evaluation.reference")

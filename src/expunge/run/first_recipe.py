@@ -19,6 +19,7 @@ from ..data.samples import recognise
 from ..data.settings import OwnData
 from ..data.templates import ChatTemplate
 from ..errors import InputError, Problem
+from ..intact import check_writable
 from ..models.loading import empty_model, load_config
 from ..models.processes import device
 from ..models.window import window_of
@@ -81,11 +82,12 @@ def write_recipe(file: Path, content: Mapping[str, Any], seen: Look) -> None:
 
 
 def refuse_existing(file: Path) -> None:
-    """Raises `InputError` where there is something of that name."""
+    """Raises `InputError` where there is something of that name, or no place for it."""
     if file.exists():
         raise InputError(
             Problem(str(file), "there is a file already.", "Choose another --output, or remove it.")
         )
+    check_writable(file, "--output")
 
 
 def recipe_text(file: Path, content: Mapping[str, Any], seen: Look) -> str:

@@ -21,6 +21,7 @@ from ..errors import InputError, Problem
 from ..folder.begun import is_begun
 from ..folder.requests import ContinualFolder
 from ..folder.run import RunFolder
+from ..intact import read_intact
 from ..models.comparison import difference
 from ..models.fingerprint import fingerprint
 from ..models.loading import load_base
@@ -89,17 +90,21 @@ class Given:
         if self.model is None and not self.rows:
             yield
             return
+        written: list[Path] = []
         if is_begun(folder.path, folder.state_file, resume):
             self._check_same(folder)
         elif processes().is_main_process:
-            self._write(folder)
+            self._check_same(folder)  # a kill may have left them; what is the user's own is not written over
+            written = self._write(folder)
         processes().wait_for_everyone()
         try:
             yield
         except InputError:
-            if processes().is_main_process and not folder.state_file.exists():
-                for place in (folder.data, folder.base):
-                    shutil.rmtree(place, ignore_errors=True)
+            if not folder.state_file.exists():
+                for place in written:
+                    shutil.rmtree(place) if place.is_dir() else place.unlink()
+                if written and not any(folder.data.iterdir() if folder.data.is_dir() else ()):
+                    shutil.rmtree(folder.data, ignore_errors=True)
             raise
 
     def _named(self, content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -115,15 +120,22 @@ class Given:
             },
         }
 
-    def _write(self, folder: RunFolder | ContinualFolder) -> None:
+    def _write(self, folder: RunFolder | ContinualFolder) -> list[Path]:
+        """What was written: all that is not there already."""
+        written = []
         for side, rows in self.rows.items():
-            write_json_lines(_file(folder.data, side), rows, private=True)
-        if self.model is not None:
+            if not (file := _file(folder.data, side)).exists():
+                write_json_lines(file, rows, private=True)
+                written.append(file)
+        if self.model is not None and not folder.base.exists():
             with atomic_folder(folder.base) as partial:
                 self.model.save_pretrained(str(partial))
                 self.tokenizer.save_pretrained(str(partial))
+            written.append(folder.base)
+        return written
 
     def _check_same(self, folder: RunFolder | ContinualFolder) -> None:
+        """Raise `InputError` where what is there already is something else."""
         remedy = "Resume with what it was started with, or choose another output."
         problems = [
             Problem(
@@ -132,9 +144,10 @@ class Given:
                 remedy,
             )
             for side, rows in self.rows.items()
-            if hash_rows(read_json_lines(_file(folder.data, side))) != hash_rows(rows)
+            if _file(folder.data, side).exists()
+            and hash_rows(read_intact(read_json_lines, _file(folder.data, side))) != hash_rows(rows)
         ]
-        if self.model is not None:
+        if self.model is not None and folder.base.exists():
             kept = fingerprint(load_base(Model(path=str(folder.base))))
             if differs := difference(kept, fingerprint(self.model)):
                 problems.append(

@@ -33,7 +33,7 @@ from ..report.evidence import LEAST_FOR_UTILITY
 from ..training.objective import paired_dataset
 from ..training.settings import TrainingPlan
 from ..training.stopping import read_thresholds
-from .checks import check_inputs, check_window, procedure_of
+from .checks import check_inputs, check_window, idle_keys, procedure_of
 from .given_logs import given_hash, read_given_log
 
 #: Retain samples that are kept out of training to measure utility on, at most, and as a share of the set.
@@ -53,6 +53,8 @@ class Inputs:
         self.encoder = make_encoder(self.tokenizer, recipe.data, load_config(recipe.model))
         self.held_out, self.forget, self.retain = encode_sets(self.data, self.encoder, recipe)
         say_what_is_cut([*self.forget, *self.retain], self.encoder.max_length, "data.max_length")
+        for key, why in idle_keys(recipe).items():
+            say(f"{key} has no use: {why}.")
         check_window(recipe, [*self.forget, *self.retain])
         self.method = method_of(recipe)
         self.objective = self.method.objective()

@@ -35,8 +35,8 @@ class Searched:
         Raises `InputError` where the values do not fit; of a searched key it names the space.
         """
         content = copy.deepcopy(dict(self.content))
-        for key, value in values.items():
-            set_key(content, key, value)
+        for key in sorted(values, key=lambda name: name.count(".")):  # a section before what is in it
+            set_key(content, key, values[key])
         for section, keys in sections.items():
             content[section] = {**content.get(section, {}), **keys} if isinstance(keys, Mapping) else keys
         try:

@@ -21,7 +21,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from ..benchmarks.registry import benchmarks
-from ..errors import Diverged, InputError, Problem
+from ..errors import Diverged, InputError, Problem, RunFailed
 from ..folder.begun import is_begun
 from ..folder.machine import now
 from ..folder.run import RunFolder
@@ -41,7 +41,7 @@ from .choice import Scores, best, result_of, with_front, worth
 from .locks import held, take
 from .pruning import LEFT, MedianPruning
 from .space import Space, read_space
-from .study import check_address, check_sampler, open_study
+from .study import check_address, check_sampler, check_storage, open_study
 
 RESULT = "result"
 
@@ -95,8 +95,18 @@ def sweep(
                 worker.run(trial)
             gc.collect()  # the trainer's cycles hold its optimiser
             worker.record()
+    results = [trial.result for trial in folder.state.begun if trial.result]
+    if results and all(result.state == "failed" for result in results):
+        raise RunFailed(
+            f"None of the {len(results)} trials could be run; the last one: {results[-1].stopped}"
+        )
     say(f"Report: {folder.report_file}")
     return folder
+
+
+def _is_of_baseline(problem: Problem) -> bool:
+    """Whether it is about a log that the sweep itself has measured: the model is another one by now."""
+    return problem.where.startswith(("evaluation.before", "evaluation.reference"))
 
 
 def _read(
@@ -157,6 +167,7 @@ def _open(
             folder.check_same(content, same)
             folder.update(trials=max(facts["trials"], folder.state.trials))
         else:
+            check_storage(facts["storage"])
             folder.create(first.run_name, first.seed, content, facts)
         study = open_study(folder)
         if searched.space.listed is not None:
@@ -221,6 +232,8 @@ class _Worker:
         except Diverged as error:
             result = TrialResult(state="diverged", score=None, utility=None, stopped=str(error))
         except (InputError, torch.OutOfMemoryError, MemoryError) as error:
+            if isinstance(error, InputError) and any(_is_of_baseline(each) for each in error.problems):
+                raise  # it is no fault of the values, and every further trial would fail alike
             say(f"Trial {trial.number} failed, and the sweep goes on without it: {error}")
             result = TrialResult(state="failed", score=None, utility=None, stopped=str(error))
         shutil.rmtree(run.checkpoints, ignore_errors=True)  # its model has been handed over

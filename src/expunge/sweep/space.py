@@ -53,7 +53,7 @@ class Choices(Values):
     def __init__(self, values: Sequence[Any]):
         self.values = list(values)
         self._labels = [
-            value if isinstance(value, bool | int | float | str) else json.dumps(value)
+            value if isinstance(value, bool | int | float | str) else json.dumps(value, default=str)
             for value in self.values
         ]
 

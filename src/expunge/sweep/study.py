@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -11,7 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, get_storage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
@@ -63,13 +64,13 @@ def check_address(storage: str | None) -> None:
     if storage is None:
         return
     try:
-        password = sqlalchemy.make_url(storage).password
+        url = sqlalchemy.make_url(storage)
     except sqlalchemy.exc.ArgumentError:
         raise InputError(
             Problem("--storage", "this is no address of a database.",
                     "Write sqlite:///FILE or postgresql://USER@HOST/DATABASE, or leave it out.")
         ) from None  # fmt: skip
-    if password is not None:
+    if url.password is not None or any("pass" in key.lower() for key in url.query):
         raise InputError(
             Problem("--storage", "the address holds a password, and the folder of a sweep is made to be shown.",
                     "Leave it out there; PGPASSWORD or ~/.pgpass has it for PostgreSQL.")
@@ -91,9 +92,33 @@ def open_study(folder: SweepFolder) -> Study:
     )
 
 
+def check_storage(address: str | None) -> None:
+    """Raise `InputError` where the database cannot be reached."""
+    if address is not None:
+        _database(address)
+
+
 def _storage(folder: SweepFolder, address: str | None) -> BaseStorage:
-    if address is None:
-        return JournalStorage(JournalFileBackend(str(folder.journal)))
+    if address is not None:
+        return _database(address)
+    lock = JournalFileSymlinkLock(str(folder.journal))
+    lock.acquire()
+    try:
+        _cut_torn_line(folder.journal)
+    finally:
+        lock.release()
+    return JournalStorage(JournalFileBackend(str(folder.journal), lock_obj=lock))
+
+
+def _cut_torn_line(journal: Path) -> None:
+    """Leave out the line at the end that a full disk or a loss of power has torn: the next one would be joined to it,
+    and nothing after it could be read. What it said is done again."""
+    if journal.is_file() and not (content := journal.read_bytes()).endswith(b"\n"):
+        with journal.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
+
+
+def _database(address: str) -> BaseStorage:
     try:
         return get_storage(address)
     except (ImportError, sqlalchemy.exc.NoSuchModuleError):
