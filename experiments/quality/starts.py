@@ -86,7 +86,12 @@ def recipe(
     return {
         "name": row.name,
         "model": {"path": str(original)},
-        "data": {"format": "tofu", "path": str(data), "forget": row.forget, "template": "question-answer"},
+        "data": {
+            "format": "tofu",
+            "path": str(data),
+            "forget": row.forget,
+            "template": "question-answer" if tiny else "auto",  # the chat template, by which make.py has taught
+        },
         "adapter": {"initialization": row.start, "rank": row.rank, "alpha": 2 * row.rank},
         "objective": {
             "forget": "ga" if row.objective == "gd" else row.objective,
