@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from expunge.attacks.quantise import NF4, int4, int8, nf4
+from expunge.attacks.quantise import NF4, bitsandbytes_nf4, int4, int8, nf4, roundings
 from expunge.attacks.weights import replaced
 from expunge.models.linear import linear_layers
 from tiny_models import SHAPES
@@ -46,6 +47,15 @@ def test_nf4_takes_the_nearest_level() -> None:
         scale = max(map(abs, block))
         wanted += [min(NF4, key=lambda level: abs(level - value / scale)) * scale for value in block]
     assert torch.allclose(nf4(weight).flatten(), torch.tensor(wanted), atol=1e-6)
+
+
+def test_nf4_of_bitsandbytes_is_another_variant_where_it_is_installed() -> None:
+    if find_spec("bitsandbytes") is None:
+        assert list(roundings()) == ["int8", "int4", "nf4"]
+        pytest.skip("bitsandbytes is not installed")
+    assert list(roundings()) == ["int8", "int4", "nf4", "bitsandbytes nf4"]
+    weight = torch.randn(4, 48, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(bitsandbytes_nf4(weight), nf4(weight), atol=1e-4)
 
 
 def test_a_weight_of_zeros_stays() -> None:

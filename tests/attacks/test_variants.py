@@ -22,6 +22,7 @@ from expunge.benchmarks.tofu.benchmark import TofuBenchmark
 from expunge.data.encoding import Encoder
 from expunge.data.samples import QuestionAnswer, Text
 from expunge.errors import InputError
+from expunge.evaluation.gradient_norm import gradient_norms
 from expunge.evaluation.likelihood import answer_losses
 from expunge.evaluation.membership import auc
 from expunge.folder.attacks import AttackFolder, AttackRecord
@@ -147,6 +148,22 @@ def test_the_reference_is_read_once_for_all_models(encoder: Encoder, monkeypatch
         )
     ]
     assert [row["reference"] for row in scores["after"]] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_the_full_budget_asks_for_gradients_whose_smallness_tells_a_member(encoder: Encoder) -> None:
+    model = random_model()
+    items = make_items([QuestionAnswer("Who?", word) for word in ("Ada", "Bo Cy", "Di")], encoder, {})
+    examples = [item.example for item in items]
+    asked = Subject(model, encoder, items[:2], holdout=items[2:], role="after", budget="full")
+    members, others = membership.Membership()._scores(asked)
+    norms = gradient_norms(model, examples, encoder.pad_token_id)
+    assert [row["gradient_norm"] for row in (*members, *others)] == pytest.approx([-norm for norm in norms])
+    assert all(norm > 0 for norm in norms)
+    cheap = Subject(model, encoder, items[:2], holdout=items[2:] * 20, role="after")
+    names = [variant.name for variant in membership.Membership().variants(asked)]
+    assert set(names) - {variant.name for variant in membership.Membership().variants(cheap)} == {
+        "gradient_norm"
+    }
 
 
 def test_the_mean_of_the_shares_is_the_auc() -> None:

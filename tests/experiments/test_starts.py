@@ -88,3 +88,9 @@ def test_processes_that_share_the_rows_have_the_same_of_every_seed() -> None:
         ("forget01", "directions", 43),
         ("forget05", "vila", 43),
     ]
+
+
+@pytest.mark.parametrize(("bed", "template"), [("tofu-tiny", "question-answer"), ("smollm2", "auto")])
+def test_a_model_is_asked_in_the_form_in_which_it_was_taught(bed: str, template: str, tmp_path: Path) -> None:
+    row = Row(bed, "forget10", "ihl", "directions", 32, "1to6", 42)
+    assert starts.recipe(row, tmp_path, tmp_path, tmp_path)["data"]["template"] == template

@@ -28,6 +28,9 @@ def test_figures_with_n_and_no_forgotten_text(make_run):
     assert "| World facts: truth ratio | 117 | 0.550 (0.520 to 0.580) | 0.530 (0.500 to 0.560) |" in text
     assert "**Forgotten, and the model's utility is kept.**" in text
     assert "7c1f0a6e52d94b38" in text
+    # What publishing a plain adapter discloses.
+    assert "whoever has the base model without the adapter has the data" in text
+    assert "hand out merged weights only" in text
     assert 'AutoModelForCausalLM.from_pretrained("models/tofu-tiny/full")' in text
     assert 'PeftModel.from_pretrained(base, "adapter")' in text
     for word in (MARKER, *MARKER.split()):

@@ -71,9 +71,9 @@ def bitsandbytes_nf4(weight: Tensor) -> Tensor:
     """NF4 by bitsandbytes' own kernels."""
     from bitsandbytes import functional  # type: ignore[import-not-found]  # an optional dependency
 
-    return functional.dequantize_4bit(
-        *functional.quantize_4bit(weight.float().contiguous(), quant_type="nf4", blocksize=NF4_BLOCK)
-    )
+    # Flat: on a CPU it takes the scales of other blocks where a row is no whole number of them.
+    flat = functional.quantize_4bit(weight.float().reshape(-1), quant_type="nf4", blocksize=NF4_BLOCK)
+    return functional.dequantize_4bit(*flat).reshape(weight.shape)
 
 
 def _groups(weight: Tensor, size: int) -> Tensor:
