@@ -15,7 +15,7 @@ from expunge.attacks.guide import Guide, Guided
 from expunge.attacks.items import drawn, make_items
 from expunge.attacks.membership import shares_below
 from expunge.attacks.merge import Merge
-from expunge.attacks.quantise import int4
+from expunge.attacks.quantise import int4, nf4
 from expunge.attacks.quantised_base import QuantisedBase
 from expunge.attacks.scale import STRENGTHS, Scale
 from expunge.benchmarks.tofu.benchmark import TofuBenchmark
@@ -72,6 +72,13 @@ def test_an_adapter_merged_into_a_rounded_base_is_rounded_again() -> None:
             base = int4(with_it[name] - B @ A)
             assert torch.equal(layer.weight, int4(base + B @ A)), name
     assert list(QuantisedBase().variants(subject(model))) == []
+    whole, half = QuantisedBase().variants(subject(model, change=change, budget="full"))
+    assert (whole.name, half.name) == ("int4", "nf4")  # that of QLoRA's bases
+    assert half.model is not None
+    with half.model():
+        for name, layer in linear_layers(model).items():
+            A, B = change[name]
+            assert torch.equal(layer.weight, nf4(nf4(with_it[name] - B @ A) + B @ A)), name
     # The reference has no adapter, and is rounded as a whole.
     (one,) = QuantisedBase().variants(subject(model, role="reference"))
     assert one.model is not None

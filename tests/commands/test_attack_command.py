@@ -251,3 +251,40 @@ def test_a_run_with_nothing_to_compare_with_makes_none(
     assert run.state.get("attacks") is None
     assert "no reference model (evaluation.reference) and no holdout" in capsys.readouterr().err
     assert not list((tmp_path / "run").glob("attacks/*.json"))
+
+
+def test_a_model_beside_the_one_from_before_it_with_a_holdout(
+    command: Command, model_folder: Path, random_model_folder: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    unseen = [{"question": f"Who is number {n}?", "answer": f"{n} of the hill."} for n in range(70, 90)]
+    (tmp_path / "unseen.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in unseen))
+    code, out, err = command(
+        random_model_folder, "merge", "membership", "--original", model_folder, "--data", data_folder / "forget.jsonl",
+        "--retain", data_folder / "retain.jsonl", "--holdout", tmp_path / "unseen.jsonl",
+        "--output", tmp_path / "attacks", "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    facts = json.loads(out)
+    assert (facts["ground"], facts["items"], set(facts["outcomes"])) == (
+        "holdout",
+        6,
+        {"merge", "membership"},
+    )
+    found = facts["outcomes"]["merge"]["variants"]["bf16"]["recoveries"]["probability"]
+    assert found["upper_bound"]
+    assert found["original"] > 0.5 > found["after"]  # the one was taught, the other knows nothing
+    assert found["after"] == pytest.approx(found["attacked"], rel=0.05)
+    areas = facts["outcomes"]["membership"]["variants"]["loss"]["recoveries"]["auc"]
+    assert areas["original"] > 0.9
+    assert "depth" in facts["beyond"]  # which only the budget full has
+    code, out, _ = command(
+        random_model_folder, "merge", "--original", model_folder, "--data", data_folder / "forget.jsonl",
+        "--holdout", tmp_path / "unseen.jsonl", "--output", tmp_path / "attacks",
+    )  # fmt: skip
+    line = next(line for line in out.splitlines() if line.startswith("merge"))
+    course = " → ".join(number(found[name]) for name in ("original", "after", "attacked"))
+    assert f"probability of the answer {course} | {number(found['attacked_reference'])}" in line
+    assert "In brackets: the original's value → after → by the attack | that of unseen text by it." in out
+    assert re.search(
+        r"Not made: .*depth.* \(only the budget full has them, by which others ask more as well\)", out
+    )

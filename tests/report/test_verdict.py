@@ -9,7 +9,7 @@ import pytest
 from expunge.benchmarks.tofu.metrics import Shift
 from expunge.evaluation.metric import Metric
 from expunge.folder.state import AttackOutcome
-from expunge.report.attacks import how_many, lines, not_made
+from expunge.report.attacks import how_many, lines, not_made, self_check
 from expunge.report.evidence import Evidence, Finding, Forgetting, Tone
 from expunge.report.forgetting import clearly_unknown
 from expunge.report.verdict import judge, limits
@@ -778,6 +778,17 @@ def test_attacks_that_say_nothing_leave_it_open(case):
 def test_a_low_bound_from_above_is_enough():
     case = attacks(ground="holdout", quantise=0.02)
     assert judge(evidence(FORGOT, attacks=case)).forgetting is Forgetting.FORGOTTEN
+
+
+def test_what_merging_and_rounding_bring_back_is_a_self_check():
+    not_tried = "Whether the change outlasts 16 bits was not tried: `expunge attack RUN merge quantise` does."
+    assert (
+        self_check(None) == self_check(attacks(compose=0.1)) == self_check(attacks(merge=None)) == not_tried
+    )
+    assert self_check(attacks(compose=0.9, quantise=0.4, merge=0.0)) == (
+        "In merged weights so much of what was lost is back: worst 0.0 % (-3.0 % to 3.0 %), worst 40.0 % (37.0 % to "
+        "43.0 %)."
+    )
 
 
 def test_a_clear_bound_is_not_hidden_by_a_higher_one_that_may_be_chance():

@@ -24,10 +24,12 @@ def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 
 
 def test_it_is_merged_and_measured_on_the_base_in_its_own_dtype(
-    half: expunge.Run, model_folder: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    half: expunge.Run, model_folder: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     assert half.state["model"]["dtype"] == "float16"
     run_command(monkeypatch, "export", str(half.path), "--to", "merged", "--output", str(tmp_path / "merged"))
+    assert "Whether the change outlasts 16 bits was not tried" in capsys.readouterr().err
     merged, base = (
         AutoModelForCausalLM.from_pretrained(path) for path in (tmp_path / "merged", model_folder)
     )

@@ -13,6 +13,7 @@ from .parameters import Strict, TrustRemoteCode
 from .printing import NOT_AS_ASKED
 
 if TYPE_CHECKING:
+    from ..folder.state import AttackFacts
     from ..report.continual import Overall
     from ..report.verdict import Verdict
 
@@ -28,9 +29,12 @@ def export(
 
     What stands against the run's verdict is said first; with --strict nothing is written then.
     """
-    from ..run.export import export_run  # here for the start-up time
+    from ..report.attacks import self_check  # here for the start-up time, as below
+    from ..run.export import export_run
 
-    def look(verdict: Verdict | Overall) -> None:
+    def look(verdict: Verdict | Overall, attacks: AttackFacts | None) -> None:
+        if to == "merged":
+            print(self_check(attacks), file=sys.stderr)
         if verdict.satisfied:
             return
         print(f"Warning: the verdict of this run is: {verdict.objection}", file=sys.stderr)

@@ -4,10 +4,10 @@ Every phase is the sum of its passes, counted without content (`passes`), over t
 is divided by the speed of this device, measured now (`device_speed`), and corrected by a trial of every kind of pass
 (`trial_passes`). `docs/results/speed.md` says how far the predictions were from measured runs.
 
-Not predicted: phases that hardly use the model (export, report), what the original model writes to be kept (a surrogate
-retain set, neighbours), a reinforced adapter, and benchmarks that do not state their `workload`. Importance is
-predicted as if the store did not hold it, and generation as if every answer had to be written and were as long as the
-true one.
+Not predicted: the attacks, phases that hardly use the model (export, report), what the original model writes to be kept
+(a surrogate retain set, neighbours), a reinforced adapter, and benchmarks that do not state their `workload`.
+Importance is predicted as if the store did not hold it, and generation as if every answer had to be written and were as
+long as the true one.
 """
 
 from __future__ import annotations

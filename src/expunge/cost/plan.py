@@ -109,6 +109,11 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
             f"method: {recipe.method.name}: {method.formula}",
             *what,
             *_lines(costs),
+            *(
+                [f"beside it: the attacks ({recipe.attacks.budget}), whose time is not predicted"]
+                if costs and recipe.attacks.budget != "none"
+                else []
+            ),
             f"output: {recipe.output_folder}{_taken(Path(recipe.output_folder))}",
         ],
     }

@@ -216,6 +216,17 @@ def _raw(worst: Worst) -> str:
     return f"{MEASURES.get(worst.variant.lead, worst.variant.lead)} {values}{theirs}"
 
 
+def self_check(facts: AttackFacts | None) -> str:
+    """A sentence on whether merged weights have forgotten too: what merging, and rounding after it, brought back."""
+    outcomes = facts.outcomes if facts else {}
+    tried = (worst_of(name, outcomes[name]) for name in ("merge", "quantise") if name in outcomes)
+    made = [one for one in tried if one]
+    if not made:
+        return "Whether the change outlasts 16 bits was not tried: `expunge attack RUN merge quantise` does."
+    told = ", ".join(f"{one.variant_name} {percent(one.shown)} ({_interval(one.recovery)})" for one in made)
+    return f"In merged weights so much of what was lost is back: {told}."
+
+
 def bare_values(facts: AttackFacts) -> list[str]:
     """A line for every variant of an attack that was made: its means, where there is nothing to compare them with."""
     rows = [
