@@ -90,7 +90,9 @@ def recipe(
             "format": "tofu",
             "path": str(data),
             "forget": row.forget,
-            "template": "question-answer" if tiny else "auto",  # the chat template, by which make.py has taught
+            "template": "question-answer"
+            if tiny
+            else "auto",  # the chat template, by which make.py has taught
         },
         "adapter": {"initialization": row.start, "rank": row.rank, "alpha": 2 * row.rank},
         "objective": {
