@@ -97,6 +97,7 @@ def test_further_attacks_leave_those_that_were_made(
     assert after["outcomes"]["quantise"] != before["outcomes"]["quantise"]  # made anew, with answers
     assert (after["budget"], after["missing"]) == ("cheap", before["missing"])
     assert (run.path / "attacks" / "full" / "guide.json").is_file()
+    assert set(after["beyond"]) == {"depth", "relearn-published"}  # what the full budget has and nobody made
     code, _, err = command(run.path, "merge")
     assert code == 0
     assert "bf16" not in err  # of the cheap budget it is there
@@ -284,7 +285,7 @@ def test_a_model_beside_the_one_from_before_it_with_a_holdout(
     line = next(line for line in out.splitlines() if line.startswith("merge"))
     course = " → ".join(number(found[name]) for name in ("original", "after", "attacked"))
     assert f"probability of the answer {course} | {number(found['attacked_reference'])}" in line
-    assert "In brackets: the original's value → after → by the attack | that of unseen text by it." in out
+    assert "In parentheses: the original's value → after → by the attack | that of unseen text by it." in out
     assert re.search(
         r"Not made: .*depth.* \(only the budget full has them, by which others ask more as well\)", out
     )

@@ -295,7 +295,7 @@ def test_a_reference_of_something_else_is_refused_before_anything_is_measured(
     assert "its template is 'Question: {question}\\nAnswer: {answer}', and the one here is '[INST]" in said
     changes = {
         "its metric version is 0, and the one here is": {"metric_version": "0"},
-        "its questions of the forget set are others than those here.": {
+        "its questions or answers of the forget set are others than those here.": {
             "data": {**written["data"], "hash": "0", "hashes": {**written["data"]["hashes"], "forget": "0"}},
         },
         "of its 3 answers of the forget set 3 are not those here": {

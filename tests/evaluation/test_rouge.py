@@ -47,4 +47,4 @@ def test_a_truth_without_words_has_no_recall() -> None:
 
     assert rouge_recall("forget", [record(""), record("…"), record("Ada Cy")])["forget_rouge"].value == 0.5
     assert rouge_recall("forget", [record(""), record("Ada Cy")])["forget_rouge"].n == 1
-    assert rouge_recall("forget", [record("")]) == {}
+    assert rouge_recall("forget", [record(""), record("½")]) == {}

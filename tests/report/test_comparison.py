@@ -86,6 +86,10 @@ def test_questions_asked_otherwise_are_another_group(runs: list[Path], tmp_path:
     groups = compare([runs[0], runs[2], other])
     assert [len(group.runs) for group in groups] == [2, 1]
     assert groups[1].settings == {"data.template": "chat", "data.max_length": 64}
+    # Where the same samples lie makes no other group.
+    recipe["data"] = yaml.safe_load((runs[0] / "recipe.yaml").read_text())["data"] | {"path": "elsewhere"}
+    (other / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert [len(group.runs) for group in compare([runs[0], other])] == [2]
 
 
 def test_means_deviations_and_successes(runs: list[Path]) -> None:

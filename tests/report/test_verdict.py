@@ -782,9 +782,12 @@ def test_a_low_bound_from_above_is_enough():
 
 def test_what_merging_and_rounding_bring_back_is_a_self_check():
     not_tried = "Whether the change outlasts 16 bits was not tried: `expunge attack RUN merge quantise` does."
+    assert self_check(None) == self_check(attacks(compose=0.1)) == not_tried
     assert (
-        self_check(None) == self_check(attacks(compose=0.1)) == self_check(attacks(merge=None)) == not_tried
+        self_check(attacks(merge=None))
+        == "Whether the change outlasts 16 bits was tried, and cannot be said."
     )
+    assert "back: worst at most 40.0 % (" in self_check(attacks(ground="holdout", merge=0.4))
     assert self_check(attacks(compose=0.9, quantise=0.4, merge=0.0)) == (
         "In merged weights so much of what was lost is back: worst 0.0 % (-3.0 % to 3.0 %), worst 40.0 % (37.0 % to "
         "43.0 %)."

@@ -157,7 +157,7 @@ def test_files_of_the_users_own_stay(handed: InMemory, tmp_path: Path) -> None:
     for file, text in own.items():
         file.write_text(text)
     arguments = {**handed.arguments, "output": folder}
-    with pytest.raises(InputError, match="other rows than forget has now"):
+    with pytest.raises(InputError, match="there is already what holds other rows than forget has now"):
         unlearn(handed.recipe, **arguments)
     assert {file: file.read_text() for file in folder.rglob("*") if file.is_file()} == own
     (folder / "data" / "forget.jsonl").unlink()

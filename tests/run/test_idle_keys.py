@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
-from expunge.recipe import load_recipe
+from expunge.recipe import dump_recipe, load_recipe
 from expunge.run.checks import idle_keys
 from expunge.run.inputs import Inputs
 
@@ -25,7 +26,11 @@ TOFU = {"model": {"path": "m"}, "data": {"format": "tofu", "path": "d"}}
     ],
 )
 def test_what_nothing_asks_for(sections: dict[str, Any], idle: list[str]) -> None:
-    assert list(idle_keys(load_recipe({**TOFU, **sections}))) == idle
+    recipe = load_recipe({**TOFU, **sections})
+    assert list(idle_keys(recipe)) == idle
+    assert (
+        list(idle_keys(load_recipe(yaml.safe_load(dump_recipe(recipe))))) == idle
+    )  # as a run has written it
 
 
 def test_a_run_says_it(recipe: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ def load_model(model: Model, key: str = "model.path") -> Any:
     add_adapters(loaded if own is None else own, model.adapters)
     if own is not None:
         if model.adapters:
-            loaded.load_state_dict(own.state_dict())  # fp16, of the sum in fp32
+            loaded.load_state_dict(own.state_dict())  # rounded, of the sum in fp32
         remember_checkpoint(loaded, own)
     if shards():
         remember_fingerprint(loaded)

@@ -98,7 +98,7 @@ def _other_data(log: EvaluationLog, here: Measured, whole: bool) -> Iterator[str
     if counts:
         yield from counts
     elif other:
-        yield f"its questions of the {' and the '.join(other)} set are others than those here."
+        yield f"its questions or answers of the {' and the '.join(other)} set are others than those here."
     elif known and (whole or not any(truth for name in compared for truth in here.truths[name])):
         yield f"it is of other data: their hash is {str(theirs)[:12]}…, and that of those here {str(here.hash)[:12]}…."
     else:

@@ -111,12 +111,19 @@ def _plan(inputs: Inputs) -> dict[str, Any]:
             *_lines(costs),
             *(
                 [f"beside it: the attacks ({recipe.attacks.budget}), whose time is not predicted"]
-                if costs and recipe.attacks.budget != "none"
+                if costs and recipe.attacks.budget != "none" and _can_be_attacked(inputs)
                 else []
             ),
             f"output: {recipe.output_folder}{_taken(Path(recipe.output_folder))}",
         ],
     }
+
+
+def _can_be_attacked(inputs: Inputs) -> bool:
+    """Whether there is something to compare with: a reference that is a model, or a holdout."""
+    return bool(
+        inputs.data.holdout or (inputs.recipe.evaluation.reference and not inputs.given_reference_log)
+    )
 
 
 def predicted_costs(inputs: Inputs, model: Any) -> dict[str, Cost]:

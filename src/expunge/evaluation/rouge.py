@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .log import QuestionRecord
 
@@ -36,7 +36,14 @@ def rouge_scores(pairs: Iterable[tuple[str, str]]) -> list[Rouge]:
 def _scorer(any_script: bool) -> RougeScorer:
     from rouge_score.rouge_scorer import RougeScorer  # here for the start-up time: it loads nltk
 
-    return RougeScorer(["rouge1", "rougeL"], use_stemmer=True, tokenizer=AnyScript() if any_script else None)
+    return RougeScorer(["rouge1", "rougeL"], tokenizer=_tokenizer(any_script))
+
+
+@cache
+def _tokenizer(any_script: bool) -> Any:
+    from rouge_score.tokenizers import DefaultTokenizer
+
+    return AnyScript() if any_script else DefaultTokenizer(use_stemmer=True)
 
 
 class AnyScript:
@@ -61,9 +68,9 @@ def _stands_alone(sign: str) -> bool:
     return unicodedata.category(sign) == "Lo" and unicodedata.name(sign, "").startswith(WITHOUT_SPACES)
 
 
-def has_words(text: str) -> bool:
+def has_words(truth: str) -> bool:
     """Whether there is anything in it that could be recalled."""
-    return any(unicodedata.category(sign)[0] in "LN" for sign in text)
+    return bool(_tokenizer(_of_another_script(truth)).tokenize(truth))
 
 
 def _of_another_script(text: str) -> bool:

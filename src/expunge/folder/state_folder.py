@@ -65,7 +65,8 @@ class StateFolder(Generic[State]):
 
     def _write_recipe(self, text: str) -> None:
         """Raises `InputError` where another recipe lies there: the user's own, which is not to be lost."""
-        if self.recipe_file.exists() and self.recipe_file.read_text(encoding="utf-8") != text:
+        there = self.recipe_file
+        if there.exists() and not (there.is_file() and there.read_bytes() == text.encode()):
             raise InputError(
                 Problem(str(self.recipe_file), "it is another recipe than the run's, which would take its place.",
                         "Choose another --output.")

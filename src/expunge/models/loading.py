@@ -63,11 +63,13 @@ def load_base(model: Model, key: str = "model.path") -> Any:
 
     Raises `InputError` where the folder or hub id holds no such model or not all of its weights.
     """
-    options: dict[str, Any] = {"dtype": dtype(model, key)}
+    options: dict[str, Any] = {"dtype": dtype(model)}
     if model.quantization:
         options |= {"quantization_config": quantization_config(model), "device_map": {"": device()}}
     refuse_unsafe(model, key)
     loaded = load_weights(model, key, **options)
+    if options["dtype"] == "auto" and not model.quantization:
+        loaded = without_float16(loaded)
     for module in loaded.modules():
         # bitsandbytes would rewrite 4-bit weights in an order of its own at the first pass on such a CPU, which neither
         # PEFT's dequantisation nor the fingerprint knows.
@@ -150,14 +152,17 @@ def empty_model(model: Model, key: str = "model.path") -> Any:
         raise _no_model(model, key, error) from error
 
 
-def dtype(model: Model, key: str = "model.path") -> torch.dtype | str:
-    """`auto` is the checkpoint's own on an accelerator, but bf16 for fp16, in which a loss that is not scaled has
-    gradients that vanish; a CPU computes both slowly, so there it is fp32."""
+def dtype(model: Model) -> torch.dtype | str:
+    """`auto` is the checkpoint's own on an accelerator (but see `without_float16`); a CPU computes bf16 slowly, so
+    there it is fp32."""
     if model.dtype != "auto":
         return getattr(torch, model.dtype)
-    if device().type == "cpu":
-        return torch.float32
-    return torch.bfloat16 if load_config(model, key).dtype == torch.float16 else "auto"
+    return torch.float32 if device().type == "cpu" else "auto"
+
+
+def without_float16(loaded: Any) -> Any:
+    """The model in bf16 where it is in fp16: a loss that is not scaled has gradients there that vanish."""
+    return loaded.to(torch.bfloat16) if loaded.dtype == torch.float16 else loaded
 
 
 def quantization_config(model: Model) -> BitsAndBytesConfig:

@@ -188,13 +188,12 @@ def lines(facts: AttackFacts) -> list[str]:
     told = [how_many(facts)]
     if any(worst_first(facts, counting) for counting in (True, False)):
         unseen = "that of unseen text" if facts.ground == "holdout" else "the reference's"
-        told.append(f"In brackets: the original's value → after → by the attack | {unseen} by it.")
+        told.append(f"In parentheses: the original's value → after → by the attack | {unseen} by it.")
     for counting in (True, False):
         for worst in worst_first(facts, counting):
-            bound = "at most " if worst.recovery.upper_bound else ""
             notes = (worst.variant_name, by_keywords(worst.variant), _raw(worst))
             told.append(
-                f"{worst.name:<{width}}  {bound}{percent(worst.shown):>8} of what was lost is back  "
+                f"{worst.name:<{width}}  {_bound(worst)}{percent(worst.shown):>8} of what was lost is back  "
                 f"[{_interval(worst.recovery)}], N = {worst.recovery.n}  ({'; '.join(filter(None, notes))})"
                 + (
                     ""
@@ -207,11 +206,15 @@ def lines(facts: AttackFacts) -> list[str]:
     return [*told, *([_trace(stands_out)] if stands_out else []), *bare, *not_said(facts)]
 
 
+def _bound(worst: Worst) -> str:
+    return "at most " if worst.recovery.upper_bound else ""
+
+
 def _raw(worst: Worst) -> str:
     """The means that a share is made of; a score of the attack's own has none from before it."""
     found = worst.recovery
     course = (found.original, found.after, found.attacked)
-    values = " → ".join(number(value) for value in course if value is not None)
+    values = " → ".join("–" if value is None else number(value) for value in course)
     theirs = "" if found.attacked_reference is None else f" | {number(found.attacked_reference)}"
     return f"{MEASURES.get(worst.variant.lead, worst.variant.lead)} {values}{theirs}"
 
@@ -219,12 +222,17 @@ def _raw(worst: Worst) -> str:
 def self_check(facts: AttackFacts | None) -> str:
     """A sentence on whether merged weights have forgotten too: what merging, and rounding after it, brought back."""
     outcomes = facts.outcomes if facts else {}
-    tried = (worst_of(name, outcomes[name]) for name in ("merge", "quantise") if name in outcomes)
-    made = [one for one in tried if one]
-    if not made:
+    tried = [worst_of(name, outcomes[name]) for name in ("merge", "quantise") if name in outcomes]
+    if not tried:
         return "Whether the change outlasts 16 bits was not tried: `expunge attack RUN merge quantise` does."
-    told = ", ".join(f"{one.variant_name} {percent(one.shown)} ({_interval(one.recovery)})" for one in made)
-    return f"In merged weights so much of what was lost is back: {told}."
+    told = [
+        f"{one.variant_name} {_bound(one)}{percent(one.shown)} ({_interval(one.recovery)})"
+        for one in tried
+        if one
+    ]
+    if not told:
+        return "Whether the change outlasts 16 bits was tried, and cannot be said."
+    return f"In merged weights so much of what was lost is back: {', '.join(told)}."
 
 
 def bare_values(facts: AttackFacts) -> list[str]:

@@ -24,10 +24,9 @@ FIGURES = ("utility_share", "epochs", "trainable_share", "seconds", "peak_memory
 #: The outcomes that count as forgotten: no attack that was made says otherwise.
 FORGOTTEN = (Forgetting.FORGOTTEN, Forgetting.AS_ASKED, Forgetting.UNRESOLVED)
 #: Keys of the recipe in which runs of a group may differ: where things lie, and what the model is compared with.
-FREE = (
-    *("seed", "name", "output", "model.path", "model.revision", "evaluation.reference", "evaluation.before"),
-    *(f"data.{key}" for key in ("forget", "holdout", "path", "self_folder")),
-)
+FREE = ("seed", "name", "output", "model.path", "model.revision", "evaluation.reference", "evaluation.before")
+#: Keys of the data that change what a sample is; the others say where and in what form it lies.
+ASKED = ("template", "max_length", "neighbours")
 
 
 @dataclass(frozen=True)
@@ -201,9 +200,10 @@ def _settings(folder: RunFolder, across_sets: bool) -> dict[str, Any]:
     recipe = folder.written_recipe
     if recipe is None:
         return {}
-    flat = _flat(recipe.model_dump(mode="json"))
+    content = recipe.model_dump(mode="json")
+    content["data"] = {key: value for key, value in content["data"].items() if key in ASKED}
+    flat = _flat(content)
     retain = folder.state.data.retain
-    flat.pop("data.retain", None)
     if retain and not across_sets:
         flat["data.retain"] = retain.hash[:12]  # what it holds, not where it lies
     return {key: value for key, value in flat.items() if key not in FREE}

@@ -174,7 +174,11 @@ class _Attacks:
             missing=[
                 name for name, attack in self.attacks.items() if attack.budget == "cheap" and name not in over
             ],
-            beyond=[name for name in of_budget("full") if name not in self.attacks],
+            beyond=[
+                name
+                for name, attack in of_budget("full").items()
+                if attack.budget == "full" and name not in over
+            ],
         )
 
     def _is_over(self, name: str, side: Role) -> bool:

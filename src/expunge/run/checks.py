@@ -29,6 +29,7 @@ from ..models.settings import Model
 from ..models.window import window_of
 from ..objectives import Objective
 from ..recipe.schema import Recipe
+from ..settings import Section
 from ..training.trackers import check_trackers
 from .neighbours import neighbours_problems
 
@@ -103,15 +104,21 @@ def procedure_of(recipe: Recipe) -> Procedure:
 
 
 def idle_keys(recipe: Recipe) -> dict[str, str]:
-    """{key that the recipe gives: why nothing asks for it}"""
+    """{key that the recipe gives another value than its default: why nothing asks for it}"""
     idle = {}
     start = recipe.adapter.initialization
     if start not in estimators:
-        for key in sorted({"official", "passes", "perturb"} & recipe.importance.model_fields_set):
-            idle[f"importance.{key}"] = f"the initialisation {start!r} measures no importance of a paper"
-    if "trials" in recipe.tuning.model_fields_set and recipe.training.learning_rate != "auto":
+        for key in ("official", "passes", "perturb"):
+            if _is_changed(recipe.importance, key):
+                idle[f"importance.{key}"] = f"the initialisation {start!r} measures no importance of a paper"
+    if recipe.training.learning_rate != "auto" and _is_changed(recipe.tuning, "trials"):
         idle["tuning.trials"] = "training.learning_rate is given"
     return idle
+
+
+def _is_changed(section: Section, key: str) -> bool:
+    """A recipe that a run has written gives every key."""
+    return getattr(section, key) != type(section).model_fields[key].default
 
 
 def _check_reference(recipe: Recipe, reference: Model) -> None:

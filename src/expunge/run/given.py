@@ -91,10 +91,11 @@ class Given:
             yield
             return
         written: list[Path] = []
-        if is_begun(folder.path, folder.state_file, resume):
-            self._check_same(folder)
-        elif processes().is_main_process:
-            self._check_same(folder)  # a kill may have left them; what is the user's own is not written over
+        begun = is_begun(folder.path, folder.state_file, resume)
+        # Before it has begun a kill may have left them; what is the user's own is not written over.
+        self._check_same(folder, begun)
+        processes().wait_for_everyone()
+        if not begun and processes().is_main_process:
             written = self._write(folder)
         processes().wait_for_everyone()
         try:
@@ -134,13 +135,16 @@ class Given:
             written.append(folder.base)
         return written
 
-    def _check_same(self, folder: RunFolder | ContinualFolder) -> None:
+    def _check_same(self, folder: RunFolder | ContinualFolder, begun: bool) -> None:
         """Raise `InputError` where what is there already is something else."""
         remedy = "Resume with what it was started with, or choose another output."
+        started = "the run was started with"
+        if not begun:
+            started, remedy = "there is already what holds", "Choose another output, or remove it."
         problems = [
             Problem(
                 str(_file(folder.data, side)),
-                f"the run was started with other rows than {side} has now.",
+                f"{started} other rows than {side} has now.",
                 remedy,
             )
             for side, rows in self.rows.items()
@@ -150,9 +154,7 @@ class Given:
         if self.model is not None and folder.base.exists():
             kept = fingerprint(load_base(Model(path=str(folder.base))))
             if differs := difference(kept, fingerprint(self.model)):
-                problems.append(
-                    Problem(str(folder.base), f"the run was started with another model: {differs}.", remedy)
-                )
+                problems.append(Problem(str(folder.base), f"{started} another model: {differs}.", remedy))
         if problems:
             raise InputError(problems)
 

@@ -95,12 +95,12 @@ def sweep(
                 worker.run(trial)
             gc.collect()  # the trainer's cycles hold its optimiser
             worker.record()
+    say(f"Report: {folder.report_file}")
     results = [trial.result for trial in folder.state.begun if trial.result]
     if results and all(result.state == "failed" for result in results):
         raise RunFailed(
             f"None of the {len(results)} trials could be run; the last one: {results[-1].stopped}"
         )
-    say(f"Report: {folder.report_file}")
     return folder
 
 

@@ -26,6 +26,10 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 }
 
 
+#: Keys of an address behind which drivers take a password.
+PASSWORDS = {"password", "passwd", "pwd", "sslpassword"}
+
+
 class ByNumber(BaseSampler):
     """Draws every value of every trial by a sampler of its own, seeded by the trial's number and the key.
 
@@ -70,7 +74,7 @@ def check_address(storage: str | None) -> None:
             Problem("--storage", "this is no address of a database.",
                     "Write sqlite:///FILE or postgresql://USER@HOST/DATABASE, or leave it out.")
         ) from None  # fmt: skip
-    if url.password is not None or any("pass" in key.lower() for key in url.query):
+    if url.password is not None or PASSWORDS & {key.lower() for key in url.query}:
         raise InputError(
             Problem("--storage", "the address holds a password, and the folder of a sweep is made to be shown.",
                     "Leave it out there; PGPASSWORD or ~/.pgpass has it for PostgreSQL.")

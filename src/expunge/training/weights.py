@@ -68,7 +68,13 @@ def check_state(checkpoint: Path) -> None:
     random_numbers = sorted(checkpoint.glob("rng_state*.pth")) or [checkpoint / "rng_state.pth"]
     if (before := len(random_numbers)) != (now := processes().num_processes):
         reason = f"it was written by {_processes(before)}, and now there {'are' if now > 1 else 'is'} {now}."
-        raise InputError(Problem(str(checkpoint), reason, f"Launch it with {before}, as it was begun."))
+        raise InputError(
+            Problem(
+                str(checkpoint),
+                reason,
+                f"Launch it with {before}, as it was begun, or choose another --output.",
+            )
+        )
     for file in (checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *random_numbers):
         read_intact(_check_archive, file, remedy)
 
