@@ -13,7 +13,7 @@ one JSON file.
 
 With `--grid` every row is run at each of twelve given rates too, a factor of √2 apart from a quarter of the search's
 first rate on, into `OUTPUT/grid/RATE`: what the search would have found had it tried them all, and what that costs.
-With `--found-once` the rate that a row has found with the first seed is given to its other seeds.
+With `--found-once` the rate that a row has found with the first seed is given to its other seeds, which have no grid.
 """
 
 from __future__ import annotations
