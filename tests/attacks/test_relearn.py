@@ -55,6 +55,15 @@ def test_groups_stay_together_and_the_halves_are_equal() -> None:
     assert halves(groups, seed=4) == (trained, asked) != halves(groups, seed=5)
 
 
+def test_where_no_answer_is_written_the_probability_counts(subject: Subject) -> None:
+    """As where texts are asked of a model whose loss aimed at answers."""
+    curve = relearn(
+        replace(subject, lead="rouge"), ARM, [one.example for one in subject.forget[:4]], ask(subject)
+    )
+    assert "rouge" not in curve.steps[0]
+    assert mean(curve, curve.worst) >= mean(curve, 0)
+
+
 def test_without_groups_single_items_are_drawn() -> None:
     trained, asked = halves([0] * 9, seed=0)
     assert sorted(trained + asked) == list(range(9))

@@ -185,6 +185,11 @@ class TestGivenLogs:
     def test_without_the_generations_that_the_run_compares(self, refused: Any, log: Path) -> None:
         (problem,) = refused(evaluation__reference=str(log), evaluation__generate="every")
         assert f"{log}: it holds no generated answers" in problem
+        # What the loss aims at is compared even where answers are written of the chosen epoch alone.
+        (problem,) = refused(
+            evaluation__reference=str(log), evaluation__generate="chosen", objective__forget="idk"
+        )
+        assert "it holds no generated answers, which evaluation.generate: chosen compares" in problem
 
     def test_of_an_adapted_model(self, refused: Any, log: Path) -> None:
         write_json(log, {**read_json(log), "model": {"adapter": "runs/mine/adapter"}})

@@ -313,7 +313,10 @@ def test_a_test_result_of_another_entry_and_an_entry_that_no_ledger_has_do_not_h
     assert any("test-result.json is of another entry" in each for each in found(ledger.path, key))
     sums = ledger.entries_folder / "checksums.json"
     write_json(sums, {**read_json(sums), "99999999999.json": "0" * 64})
-    assert any("names an entry that no ledger has" in each for each in found(ledger.path, key))
+    assert any("names, an entry that no ledger has" in each for each in found(ledger.path, key))
+    write_json(sums, {name: value for name, value in read_json(sums).items() if not name.startswith("9")})
+    (ledger.entries_folder / "99999999999.json").write_text("")  # by whose number nobody counts
+    assert any("an entry that no ledger has" in each for each in found(ledger.path, key))
 
 
 def test_what_quotes_samples_may_be_deleted(ledger: LedgerFolder, key: Path) -> None:
@@ -567,6 +570,14 @@ def test_what_an_entry_cannot_be_is_refused(
                                       "retain": recipes[1]["data"]["forget"]}}  # fmt: skip
     with pytest.raises(InputError, match="6 of its samples are of the forget set of request 2"):
         add(ledger.path, taught_again)
+    shouted = tmp_path / "shouted.jsonl"  # case, space and punctuation make nothing else of it
+    rows = [json.loads(line) for line in Path(recipes[1]["data"]["forget"]).read_text().splitlines()]
+    shouted.write_text(
+        "".join(f"{json.dumps({key: f' {text.upper()}! ' for key, text in row.items()})}\n" for row in rows)
+    )
+    again = {**taught_again, "data": {**taught_again["data"], "retain": str(shouted)}}
+    with pytest.raises(InputError, match="6 of its samples are of the forget set of request 2"):
+        add(ledger.path, again)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="holds no ledger"):
         add(tmp_path, first)
@@ -593,6 +604,15 @@ def test_a_forget_set_that_is_gone_is_said_not_to_be_measured(
     finally:
         file.write_bytes(whole)
     assert readable(finished, [1, 2])[1] == {}
+
+
+def test_a_ledger_that_has_moved_measures_what_it_did(ledger: LedgerFolder, tmp_path: Path) -> None:
+    """The adapters beneath a request's run lie elsewhere then, and its forget set does not ask for them."""
+    recipe = ledger.run(2).recipe_file
+    moved = recipe.read_text().replace(str(ledger.run(1).adapter), str(tmp_path / "gone" / "adapter"))
+    assert moved != recipe.read_text()
+    recipe.write_text(moved)
+    assert readable(LedgerFolder(ledger.path), [1, 2])[1] == {}
 
 
 def test_what_the_docs_allow_to_delete_ends_no_later_request(ledger: LedgerFolder) -> None:

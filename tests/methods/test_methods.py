@@ -298,6 +298,8 @@ class TestRetrain:
         assert method.choose(candidates, 0.9, 0.02) == Choice(3, qualified=False)
         without = [Candidate(1, 9.0, math.nan), Candidate(2, 1.0, math.nan)]
         assert method.choose(without, math.nan, 0.02) == Choice(2, qualified=True)
+        last = method_of(load_recipe(retrain.path / "recipe.yaml", ["stopping.choose=last"]))
+        assert last.choose(candidates, 0.8, 0.02) == Choice(4, qualified=False)
 
     def test_the_card_claims_no_adapter(self, retrain: expunge.Run, beginning: Path) -> None:
         card = (retrain.path / "README.md").read_text()

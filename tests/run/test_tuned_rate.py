@@ -264,6 +264,16 @@ def test_the_search_ends_with_the_trial_that_is_handed_over() -> None:
     assert not _suffices(tried((None, 0.2)), 0.98, 0.02)
 
 
+def test_what_has_reached_the_thresholds_is_handed_over_and_ends_the_search() -> None:
+    """A score that cannot be told from it, and more utility, are not what the recipe asks for."""
+    short, reached = tried((0.885, 0.62), (0.902, 0.60))
+    assert _best([short, reached], 0.02) == 1
+    reached = reached.model_copy(update={"reached": True})
+    assert (_best([short, reached], 0.02), _may_be_chosen([short, reached], 0.02)) == (2, {2})
+    assert not _suffices([short], 0.98, 0.02)
+    assert _suffices([short, reached], 0.98, 0.02)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_comes_the_best_trial_has_been_kept_all_along(seed: int) -> None:
     generator = random.Random(seed)

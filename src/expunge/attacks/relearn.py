@@ -206,7 +206,8 @@ class _Point:
         kept = Random(subject.seed).sample(list(subject.retain), questions)
         losses = answer_losses(model, [item.example for item in kept], subject.encoder.pad_token_id)
         measured = measure(model)
-        return cls(measured, _mean(measured[subject.lead]), _mean([loss.probability for loss in losses]))
+        lead = measured.get(subject.lead, measured["probability"])  # what is a text has no answer
+        return cls(measured, _mean(lead), _mean([loss.probability for loss in losses]))
 
 
 def _mean(values: Sequence[float]) -> float:

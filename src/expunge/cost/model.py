@@ -184,7 +184,7 @@ class CostModel:
         if (
             workload
             and recipe.evaluation.generate != "never"
-            and not self._generates_between_epochs(workload)
+            and not self.inputs.writes_between_epochs(workload)
         ):
             costs["evaluation"] = self._generation(workload)
         if device().type == "cpu":  # what is freed stays with the process
@@ -273,15 +273,10 @@ class CostModel:
         cost = self._cost(work, self.in_training)
         if workload is None:
             return cost
-        between = self.recipe.epochs_between_evaluations(settings.epochs)
-        evaluations = math.ceil(settings.epochs / between)
-        return cost + self._evaluation(workload, self._generates_between_epochs(workload)).times(evaluations)
-
-    def _generates_between_epochs(self, workload: Workload) -> bool:
-        """As `Job.generates_between_epochs`, before a log shows what the utility is."""
-        looked_at = self.inputs.thresholds or self.inputs.objective.aims == "answers"
-        needed = not self.method.finds_rate or looked_at or workload.utility_generated
-        return self.recipe.evaluation.generate == "every" and bool(needed)
+        evaluations = math.ceil(settings.epochs / self.inputs.epochs_between_evaluations)
+        return cost + self._evaluation(workload, self.inputs.writes_between_epochs(workload)).times(
+            evaluations
+        )
 
     def _tuning(self, workload: Workload | None) -> Cost:
         """The trials of learning rates: one in `TRIALS_PER_WHOLE` goes on to its last epoch, at least one, at most all;

@@ -165,6 +165,7 @@ class Trial(Record):
     beyond:       whether that epoch has forgotten more than what was never seen; false where the last one, and so the
                   trial, has not; None where nothing says so
     near_enough:  whether those questions cannot tell that epoch from what it aims at
+    reached:      whether the chosen epoch is at the recipe's thresholds, with the utility kept
     """
 
     learning_rate: Annotated[StrictFloat, Field(gt=0)]
@@ -179,6 +180,7 @@ class Trial(Record):
     best_score: StrictFloat | None = None
     beyond: StrictBool | None = None
     near_enough: StrictBool = False
+    reached: StrictBool = False
 
 
 class TuningFacts(Record):

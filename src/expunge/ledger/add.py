@@ -96,6 +96,8 @@ def add(
             )  # fmt: skip
         else:
             check_same(ledger, pending, digest, identifier, received, fields, anew)
+            if not ledger.run(pending.number).state_file.exists():  # its data may be others by now
+                pending = begin(ledger, entries, wanted, pending.model_copy(update={"replaces": []}), anew)
         instead = f", in the place of {_numbers(pending.replaces)}" if pending.replaces else ""
         say(f"Request {pending.number} ({pending.id}){instead}")
         _add(ledger, entries, wanted, pending)

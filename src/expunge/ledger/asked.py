@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..adapters.loading import load_model
+from ..data.likeness import content
 from ..data.sample_set import SampleSet
 from ..errors import InputError, Problem
 from ..evidence.merkle import make_salt
@@ -125,15 +126,16 @@ def _contained(ledger: LedgerFolder, active: Sequence[int], forget: SampleSet) -
 
 
 def _check_retain(ledger: LedgerFolder, active: Sequence[int], retain: SampleSet) -> None:
-    """Raise `InputError` where the retain set would teach again what an earlier request has forgotten.
+    """Raise `InputError` where the retain set would teach again what an earlier request has forgotten, regardless of
+    case, space and punctuation.
 
     Requests whose forget set can no longer be read cannot be compared.
     """
-    kept = set(retain.samples)
+    kept = set(map(content, retain.samples))
     problems = []
     for number in active:
         try:
-            shared = sum(sample in kept for sample in forget_samples(ledger.run(number)))
+            shared = sum(content(sample) in kept for sample in forget_samples(ledger.run(number)))
         except InputError:
             continue
         if shared:

@@ -19,6 +19,7 @@ from ..folder.ledger import LedgerFolder
 from ..models.fingerprint import fingerprint
 from ..models.settings import Model
 from ..progress import say
+from ..recipe import Recipe
 from ..run.attest import measured
 from ..run.earlier import forget_log
 from ..run.inputs import Inputs
@@ -40,7 +41,7 @@ def readable(ledger: LedgerFolder, numbers: Sequence[int]) -> tuple[list[Readabl
     for number in numbers:
         run = ledger.run(number)
         try:
-            inputs = Inputs(run.recipe)
+            inputs = Inputs(_without_adapters(run.recipe))
             then, now = run.state.data.forget.hash, inputs.data.forget.describe()["hash"]
         except InputError as error:
             reasons[number] = f"what it was measured with can no longer be read ({error.problems[0].where})"
@@ -55,6 +56,11 @@ def readable(ledger: LedgerFolder, numbers: Sequence[int]) -> tuple[list[Readabl
     for number, reason in reasons.items():
         say(f"  the forget set of request {number} is not measured: {reason}")
     return found, reasons
+
+
+def _without_adapters(recipe: Recipe) -> Recipe:
+    """Those beneath it lie where the ledger lay then, and nothing here asks for them."""
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"adapters": []})})
 
 
 @dataclass

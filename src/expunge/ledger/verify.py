@@ -44,11 +44,9 @@ def verify_ledger(folder: str | Path, key: Path | None = None) -> list[Check]:
         checks.append(Check(False, said))
     recorded = _recorded(ledger)
     named = [name[:-5] for name in recorded if name[:-5].isdecimal()]
-    if any(len(number) > LONGEST_NUMBER for number in named):
-        return [
-            *checks,
-            Check(False, f"{ledger.entries_folder / CHECKSUMS}: it names an entry that no ledger has."),
-        ]
+    if any(len(number) > LONGEST_NUMBER for number in (*named, str(ledger.count))):
+        return [*checks, Check(False, f"{ledger.entries_folder}: there is, or its {CHECKSUMS} names, an entry that no "
+                                      "ledger has.")]  # fmt: skip
     count = max(ledger.count, *map(int, named), 0)
     for number in range(1, count + 1):
         checks += _entry(ledger, number, recorded, key, last=number == count)

@@ -60,7 +60,11 @@ class Retrain(Method):
         return Objective([Term(retain_losses["nll"], "retain")])
 
     def choose(self, candidates: Sequence[Candidate], original_utility: float, resolution: float) -> Choice:
-        """The epoch with the highest utility, the last of equals: none of them has seen the forget set."""
+        """The epoch with the highest utility, the last of equals, unless the recipe asks for the last: none of them
+        has seen the forget set."""
+        if self.recipe.stopping.choose == "last":
+            last = candidates[-1]
+            return Choice(last.epoch, qualified=last.qualifies(original_utility))
         if math.isnan(candidates[-1].utility):
             return Choice(candidates[-1].epoch, qualified=True)
         best = max(candidates, key=lambda candidate: (candidate.utility, candidate.epoch))

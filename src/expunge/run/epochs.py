@@ -45,7 +45,7 @@ def train_epochs(
         original_utility(job),
         job.recipe.stopping.utility_floor if job.method.starts_from_original else 0.0,
         plan.epochs,
-        job.recipe.epochs_between_evaluations(plan.epochs),
+        job.epochs_between_evaluations,
         leave=leave,
     )
     trainer = build_trainer(

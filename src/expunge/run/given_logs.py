@@ -23,12 +23,13 @@ def given_hash(recipe: Recipe, side: str) -> str | None:
 
 
 def read_given_log(
-    recipe: Recipe, side: str, benchmark: Benchmark, encoder: Encoder, complete: bool
+    recipe: Recipe, side: str, benchmark: Benchmark, encoder: Encoder, complete: bool, answers: bool
 ) -> EvaluationLog | None:
     """The log that `evaluation.{side}` names; None where it names a model or nothing.
 
     side:     before or reference
     complete: whether the benchmark has all its sets; while a retain set is to be sampled its hash is not known
+    answers:  whether the loss aims at answers, by which the result is judged then
 
     Raises `InputError` where the log is not of what `benchmark` measures.
     """
@@ -42,8 +43,9 @@ def read_given_log(
     reasons = list(differences(log, here, whole=True))
     if side == "before" and log.model.get("adapter"):
         reasons.append(f"it is of the model with the adapter {log.model['adapter']}, not of the original.")
-    if recipe.evaluation.generate == "every" and not log.generated:
-        reasons.append("it holds no generated answers, which evaluation.generate: every compares.")
+    generate = recipe.evaluation.generate
+    if not log.generated and (generate == "every" or (answers and generate == "chosen")):
+        reasons.append(f"it holds no generated answers, which evaluation.generate: {generate} compares.")
     if reasons:
         raise InputError([Problem(f"evaluation.{side}: {given}", reason, REMEDY) for reason in reasons])
     benchmark.metrics(log, log)  # raises where it cannot be a reference

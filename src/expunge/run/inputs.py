@@ -7,7 +7,7 @@ import sys
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from ..benchmarks.benchmark import Benchmark
+from ..benchmarks.benchmark import Benchmark, Workload
 from ..benchmarks.declaration import RunData
 from ..benchmarks.registry import benchmarks
 from ..benchmarks.settings import Evaluation
@@ -38,6 +38,8 @@ from .given_logs import given_hash, read_given_log
 
 #: Retain samples that are kept out of training to measure utility on, at most, and as a share of the set.
 HELD_OUT, HELD_OUT_SHARE = 400, 5
+#: A training step's time in forward passes: its backward pass takes about two.
+PASSES_OF_TRAINING = 3
 
 
 class Inputs:
@@ -67,7 +69,9 @@ class Inputs:
     def read_given_logs(self) -> None:
         complete = self.data.retain is not None or not self.recipe.data.retains_itself
         self.before_log, self.given_reference_log = (
-            read_given_log(self.recipe, side, self.benchmark, self.encoder, complete)
+            read_given_log(
+                self.recipe, side, self.benchmark, self.encoder, complete, self.objective.aims == "answers"
+            )
             for side in ("before", "reference")
         )
 
@@ -100,6 +104,27 @@ class Inputs:
         """The settings of the training, every `auto` as the number that follows from the samples."""
         walked = paired_dataset(self.objective, self.forget, self.retain, self.substitutes)
         return self.method.training.plan(len(walked), processes().num_processes)
+
+    @property
+    def epochs_between_evaluations(self) -> int:
+        """As the recipe has it; where it leaves that and the epochs open every one is measured that is measured in at
+        most half the time that it is trained in: of an epoch in between the nearest to the aim may be missed, and a
+        whole trial made for it."""
+        recipe, plan = self.recipe, self.training
+        is_open = recipe.evaluation.every == recipe.training.epochs == "auto"
+        if is_open and (workload := self.benchmark.workload(self.encoder)) is not None:
+            pairs = paired_dataset(self.objective, self.forget, self.retain, self.substitutes)
+            trained = PASSES_OF_TRAINING * pairs.parts * sum(map(len, pairs.forget))
+            measured = sum(map(len, workload.scored))
+            if measured <= trained / 2 and not self.writes_between_epochs(workload):
+                return 1
+        return recipe.epochs_between_evaluations(plan.epochs)
+
+    def writes_between_epochs(self, workload: Workload) -> bool:
+        """As `Job.generates_between_epochs`, before a log shows what the utility is."""
+        looked_at = self.thresholds or self.objective.aims == "answers"
+        needed = not self.method.finds_rate or looked_at or workload.utility_generated
+        return self.recipe.evaluation.generate == "every" and bool(needed)
 
     @property
     def neighbours_wanted(self) -> int:

@@ -216,7 +216,9 @@ class Job(Inputs):
     def release(self) -> None:
         """Give back the memory of the models, which are on the disk by now."""
         self._trained = None
+        self.__dict__.pop("start", None)  # a method may start from another model than the base
         self.base.to("meta")
+        gc.collect()  # the trainer's cycles hold its optimiser
 
     @property
     def generates_every_time(self) -> bool:

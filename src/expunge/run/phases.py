@@ -33,6 +33,7 @@ from ..storage import atomic_file, atomic_folder, recorded
 from ..training.selection import UTILITY_SHARE
 from ..training.stopping import all_reached, check_thresholds
 from ..training.train import build_trainer
+from ..training.tuning import FIRST_RATE
 from ..training.weights import load_trained
 from .attack import run_attacks
 from .epochs import candidates, original_utility, train_epochs
@@ -184,8 +185,11 @@ def adapter(job: Job) -> None:
 
 
 def reinforcement(job: Job) -> None:
-    """Train a further adapter *on* the forget set: some losses ask what learning more of it would change."""
+    """Train a further adapter *on* the forget set: some losses ask what learning more of it would change. Where the
+    rate is to be found it is the search's first one."""
     model = job.trained
+    found = job.recipe.training.learning_rate == "auto"
+    plan = job.training.model_copy(update={"learning_rate": FIRST_RATE}) if found else job.training
     model.add_adapter(REINFORCED, reinforced_config(model))
     model.set_adapter(REINFORCED)
     trainer = build_trainer(
@@ -193,7 +197,7 @@ def reinforcement(job: Job) -> None:
         job.forget,
         [],
         objective=Objective([Term(retain_losses["nll"], "forget")]),
-        training=job.training,
+        training=plan,
         seed=job.recipe.seed,
         pad_token_id=job.encoder.pad_token_id,
         checkpoints=job.folder.checkpoints,

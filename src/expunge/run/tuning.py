@@ -145,6 +145,7 @@ def _try(job: Job, number: int, rate: float) -> Trial:
         best_score=nearest.forget_score if strict.qualified else None,
         beyond=_beyond(job, folder, nearest, is_last=nearest is compared[-1]),
         near_enough=strict.qualified and _near_enough(job, folder, nearest),
+        reached=choice.qualified and best.reached,
     )
 
 
@@ -230,7 +231,7 @@ def _suffices(trials: list[Trial], enough: float, resolution: float) -> bool:
         return False
     best = trials[_best(trials, resolution) - 1]
     score = _score(best)
-    return score is not None and (score >= enough or best.near_enough)
+    return best.reached or (score is not None and (score >= enough or best.near_enough))
 
 
 def _best(trials: list[Trial], resolution: float) -> int:
@@ -238,8 +239,11 @@ def _best(trials: list[Trial], resolution: float) -> int:
     keeps most.
 
     An epoch that keeps it counts whatever became of its trial afterwards. Where none does, the one that keeps most.
+    What has reached the recipe's thresholds is what it asks for, and goes before all.
     """
     numbers = range(1, len(trials) + 1)
+    if reached := [number for number in numbers if trials[number - 1].reached]:
+        return max(reached, key=lambda number: _kept(trials[number - 1]))
     scores = {number: score for number in numbers if (score := _score(trials[number - 1])) is not None}
     equals = [number for number, score in scores.items() if score >= max(scores.values()) - resolution]
     return max(equals or numbers, key=lambda number: _kept(trials[number - 1]))
@@ -254,7 +258,7 @@ def _may_be_chosen(trials: list[Trial], resolution: float) -> set[int]:
     """
     numbers = range(1, len(trials) + 1)
     scores = {number: score for number in numbers if (score := _score(trials[number - 1])) is not None}
-    if not scores:
+    if not scores or any(trial.reached for trial in trials):  # with one the search is over
         return {_best(trials, resolution)}
     near = {number for number, score in scores.items() if score >= max(scores.values()) - resolution}
 

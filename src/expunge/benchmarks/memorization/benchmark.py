@@ -86,7 +86,8 @@ class MemorizationBenchmark(Benchmark):
 
     def forget_part(self) -> MemorizationBenchmark:
         part = copy.copy(self)
-        part.sets = {name: items if name == MEMBERS else [] for name, items in self.sets.items()}
+        # The holdout is what the forget set is compared with, by the same model.
+        part.sets = {name: items if name in (MEMBERS, HOLDOUT) else [] for name, items in self.sets.items()}
         return part
 
     def measure(self, model: Any, encoder: Encoder) -> EvaluationLog:
