@@ -162,8 +162,8 @@ class Trial(Record):
     best_epoch, forget_score, utility, qualified: of the epoch that would be chosen; no epoch where the first one
                   diverged. The forget score is that of the questions by which trials are compared
     best_score:   the highest forget score of an epoch that keeps the utility: what the search goes by
-    beyond:       whether that epoch has forgotten more than what was never seen; false where the last one, and so the
-                  trial, has not; None where nothing says so
+    beyond:       whether that epoch has forgotten more than what was never seen, or the trial went on past that from
+                  it; false where the last one, and so the trial, has not; None where nothing says so
     near_enough:  whether those questions cannot tell that epoch from what it aims at
     reached:      whether the chosen epoch is at the recipe's thresholds, with the utility kept
     """

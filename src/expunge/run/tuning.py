@@ -143,7 +143,7 @@ def _try(job: Job, number: int, rate: float) -> Trial:
         utility=None if math.isnan(best.utility) else best.utility,
         qualified=choice.qualified,
         best_score=nearest.forget_score if strict.qualified else None,
-        beyond=_beyond(job, folder, nearest, is_last=nearest is compared[-1]),
+        beyond=_beyond(job, folder, nearest, compared[-1]),
         near_enough=strict.qualified and _near_enough(job, folder, nearest),
         reached=choice.qualified and best.reached,
     )
@@ -175,13 +175,15 @@ def _compared_score(job: Job, folder: EpochsFolder, epoch: Candidate) -> float:
     return score_of(job.benchmark, part, reference, job.original_log, job.objective.aims)
 
 
-def _beyond(job: Job, folder: EpochsFolder, epoch: Candidate, is_last: bool) -> bool | None:
-    """Whether the epoch that is nearest to the aim went too far. What did not go far enough says so of the rate only
-    where it is the last: else the trial went on, and may have gone too far."""
+def _beyond(job: Job, folder: EpochsFolder, nearest: Candidate, last: Candidate) -> bool | None:
+    """Whether the trial went too far: its epoch that is nearest to the aim did, or it went on past the aim from there,
+    so that smaller steps come nearer. Not far enough it went where the last epoch is short; else nobody knows."""
     if job.objective.aims == "answers":
         return None
-    beyond = job.benchmark.beyond(*_compared_logs(job, folder, epoch), job.original_log)
-    return beyond if beyond or is_last else None
+    beyond = job.benchmark.beyond(*_compared_logs(job, folder, nearest), job.original_log)
+    if beyond or nearest is last:
+        return beyond
+    return True if _past_its_aim(job, folder, last) else None
 
 
 def _near_enough(job: Job, folder: EpochsFolder, epoch: Candidate) -> bool:
