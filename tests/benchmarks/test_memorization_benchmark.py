@@ -192,6 +192,12 @@ def test_to_go_beyond_what_was_never_seen_is_no_better():
             True,
         ),  # 0.028 short; the error is √(0.00245/2 + 0.0000333/3) = 0.035
         ((0.44,), (0.4, 0.4, 0.4), True),
+        # The holdout is spoilt by 0.06: in the middle it is 0.03 past the one side, and 0.03 short of the other.
+        ((0.37, 0.37), (0.34, 0.34, 0.34), True),
+        ((0.385, 0.385), (0.34, 0.34, 0.34), True),
+        ((0.395, 0.395), (0.34, 0.34, 0.34), False),
+        ((0.345, 0.345), (0.34, 0.34, 0.34), False),
+        ((0.25, 0.25), (0.1, 0.1, 0.1), False),  # spoilt by so much that another rate has to be tried
     ):
         assert benchmark.near_enough(log(("forget", seen), ("holdout", now)), None, before) is near, seen
     assert benchmark.near_enough(log(("forget", (0.01, 0.01))), None, None) is False

@@ -23,8 +23,9 @@ from expunge.benchmarks.benchmark import RESOLUTION
 from expunge.benchmarks.memorization.benchmark import MemorizationBenchmark
 from expunge.folder.state import Trial, TuningFacts
 from expunge.run.result import Run
-from expunge.run.tuning import _best, _may_be_chosen, _suffices, _tried, resolution_left
+from expunge.run.tuning import _best, _beyond, _may_be_chosen, _suffices, _tried, resolution_left
 from expunge.storage import read_json, read_json_lines
+from expunge.training.selection import Candidate
 from expunge.training.tuning import next_rate
 
 WEIGHTS = "adapter/adapter_model.safetensors"
@@ -128,7 +129,9 @@ def test_by_a_holdout_epochs_and_trials_are_held_against_what_the_model_made_of_
         kept = {row["epoch"]: apart[row["epoch"]] for row in rows if row["qualifies"]}
         nearest = min(kept, key=lambda epoch: max(0, *kept[epoch]))
         over, short = kept[nearest]
-        assert trial["beyond"] is (True if over > short else False if nearest == len(rows) else None)
+        last_over, last_short = apart[len(rows)]
+        went_past = over > short or last_over > max(last_short, RESOLUTION)
+        assert trial["beyond"] is (True if went_past else False if nearest == len(rows) else None)
         assert trial["best_score"] == pytest.approx(1 - max(0, over, short))
         # What is past its aim, with the utility kept, is not trained further.
         past = [
@@ -262,6 +265,40 @@ def test_the_search_ends_with_the_trial_that_is_handed_over() -> None:
     assert _suffices([past.model_copy(update={"best_score": 0.965, "utility": 0.57}), short], 0.98, 0.02)
     assert _suffices(tried((0.985, 0.60)), 0.98, 0.02)
     assert not _suffices(tried((None, 0.2)), 0.98, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("nearest", "last", "past", "wanted"),
+    [
+        (True, True, True, True),  # the nearest went too far itself
+        (
+            False,
+            True,
+            True,
+            True,
+        ),  # it fell short, and an epoch later it was too much: smaller steps are called for
+        (False, True, False, None),  # it fell short, and further on it was too much, but not clearly
+        (False, None, False, False),  # the last epoch is the nearest, and falls short
+        (None, None, False, None),  # nothing says on which side it is
+    ],
+)
+def test_on_which_side_of_its_aim_a_trial_is(
+    nearest: bool | None, last: bool | None, past: bool, wanted: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Candidate(1, 0.9, 0.6), Candidate(2, 0.8, 0.6)
+    monkeypatch.setattr(expunge.run.tuning, "_compared_logs", lambda job, folder, epoch: (epoch.epoch, None))
+    benchmark = SimpleNamespace(
+        beyond=lambda epoch, reference, before: nearest if epoch == 1 else last,
+        past_its_aim=lambda epoch, reference, before: past,
+    )
+    job: Any = SimpleNamespace(
+        objective=SimpleNamespace(aims="probabilities"), benchmark=benchmark, original_log=None
+    )
+    folder: Any = None
+    found = _beyond(job, folder, first, second if last is not None else first)
+    assert found is wanted
+    job.objective.aims = "answers"
+    assert _beyond(job, folder, first, second) is None
 
 
 def test_what_has_reached_the_thresholds_is_handed_over_and_ends_the_search() -> None:
