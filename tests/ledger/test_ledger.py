@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -609,7 +610,7 @@ def test_a_forget_set_that_is_gone_is_said_not_to_be_measured(
 def test_a_ledger_that_has_moved_measures_what_it_did(ledger: LedgerFolder, tmp_path: Path) -> None:
     """The adapters beneath a request's run lie elsewhere then, and its forget set does not ask for them."""
     recipe = ledger.run(2).recipe_file
-    moved = recipe.read_text().replace(str(ledger.run(1).adapter), str(tmp_path / "gone" / "adapter"))
+    moved = re.sub(r"/\S*/requests/0001/adapter", str(tmp_path / "gone" / "adapter"), recipe.read_text())
     assert moved != recipe.read_text()
     recipe.write_text(moved)
     assert readable(LedgerFolder(ledger.path), [1, 2])[1] == {}
