@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmarks.measures import AS_REFERENCE, AS_UNSEEN, declared, label
+from ..data.samples import Sample
 from ..errors import InputError, Problem
 from ..evaluation.metric import Metric
 from ..evidence.envelope import sign
@@ -307,7 +308,7 @@ def _came_back(outcome: Mapping[str, Any]) -> Measured | None:
     return max(shares, key=lambda share: share.value, default=None)
 
 
-def forget_samples(folder: RunFolder) -> Sequence[object]:
+def forget_samples(folder: RunFolder) -> Sequence[Sample]:
     """The forget set of a run, read again. Raises `InputError` where it cannot be read, or is another by now."""
     data = folder.recipe.data
     source = data.sources()["forget"]
