@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -227,12 +228,13 @@ class Teach(Attack):
 
 @pytest.fixture
 def teaching(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        attacks,
-        "_things",
-        {**attacks._things, "teach": lambda: Teach(partial(copy.deepcopy, models.original))},
-    )
-    Teach.budget = "cheap"
+    class Taught(Teach):
+        budget = "cheap"
+
+        def __init__(self) -> None:
+            super().__init__(partial(copy.deepcopy, models.original))
+
+    monkeypatch.setattr(attacks, "_things", {**attacks._things, "teach": Taught})
     monkeypatch.setattr(module, "of_budget", lambda budget: {"teach": attacks["teach"]})
     monkeypatch.setattr(module, "check_names", lambda *given: None)
 
@@ -332,7 +334,7 @@ def test_where_the_data_name_keywords_a_leak_is_told_by_them(
     assert sum(leaks()[3:6]) > 0
     assert leaks()[6:] == recalled[6:]
     told = "\n".join(lines(found))
-    assert "by keywords: 6 of 12)" in told
+    assert re.search(r"by keywords: 6 of 12; leak@\d ", told)
     (row,) = (row for row in variant_rows(found) if row.variant == variant)
     assert row.note.startswith("leak@8; by keywords: 6 of 12")
     written = "".join(file.read_text() for file in tmp_path.glob("*.json")) + found.model_dump_json() + told

@@ -209,6 +209,7 @@ def test_a_log_that_a_recipe_names_is_compared(
 
 def test_the_model_that_training_starts_from_is_compared(here: Path) -> None:
     shutil.copytree("model", "beginning")
+    shutil.rmtree("run")  # whose recipe is another
     changes = ["method={name: retrain, base: beginning}", "adapter={}", "objective={}", "stopping={}"]
     begin("recipe.yaml", *changes).start  # noqa: B018
     recorded = RunFolder("run").state.start

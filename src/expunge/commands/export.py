@@ -33,13 +33,12 @@ def export(
     from ..run.export import export_run
 
     def look(verdict: Verdict | Overall, attacks: AttackFacts | None) -> None:
+        if not verdict.satisfied:
+            print(f"Warning: the verdict of this run is: {verdict.objection}", file=sys.stderr)
+            if strict:
+                raise typer.Exit(NOT_AS_ASKED)
         if to == "merged":
             print(self_check(attacks), file=sys.stderr)
-        if verdict.satisfied:
-            return
-        print(f"Warning: the verdict of this run is: {verdict.objection}", file=sys.stderr)
-        if strict:
-            raise typer.Exit(NOT_AS_ASKED)
 
     with trusting(trust_remote_code):
         print(export_run(run_folder, to, output, look))
