@@ -105,6 +105,37 @@ def test_the_interval_covers_the_truth() -> None:
     assert 0.92 <= hits / 400 <= 0.98
 
 
+def test_the_interval_covers_the_truth_beside_a_holdout() -> None:
+    """As above, but what was never seen are 40 other items, drawn by themselves."""
+    generator = np.random.default_rng(1)
+    f, u, r = 0.8, 0.3, 0.3 - 0.5 / 3
+    left = (u - r) / (f - r)
+    u_a = r + (0.2 * (1 - left) + left) * (f - r)
+    hits = 0
+    for draw in range(400):
+        hard, other = (generator.beta(2, 2, size=size) - 0.5 for size in (60, 40))
+        ours = [mean + 0.3 * hard + generator.normal(0, 0.08, size=60) for mean in (f, u, u_a)]
+        theirs = [r + 0.3 * other + generator.normal(0, 0.08, size=40) for _ in range(2)]
+        result = recovery(*ours, *theirs, ground="holdout", seed=draw)
+        assert result is not None
+        assert result.upper_bound
+        hits += _covers(result, 0.2)
+    assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_the_interval_of_a_score_of_the_attacks_own_covers_the_truth() -> None:
+    """As membership inference has one: nothing is known from before the attack, so all counts as lost, E₀ = 0."""
+    generator = np.random.default_rng(2)
+    f, r_a = 0.95, 0.5
+    u_a = r_a + 0.2 * (f - r_a)
+    hits = 0
+    for draw in range(400):
+        hard = generator.beta(2, 2, size=60) - 0.5
+        values = [mean + 0.3 * hard + generator.normal(0, 0.1, size=60) for mean in (f, u_a, r_a)]
+        hits += _covers(recovery(values[0], None, values[1], (), values[2], seed=draw), 0.2)
+    assert 0.92 <= hits / 400 <= 0.98
+
+
 def test_the_reference_against_itself_brings_nothing_back() -> None:
     generator = np.random.default_rng(1)
     original = generator.beta(8, 2, size=100).tolist()
