@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from transformers import TrainerCallback
 
 import expunge
 from expunge.storage import read_json_lines
+from expunge.training import callback
 
 
 class Watch(TrainerCallback):
@@ -85,3 +87,19 @@ def test_every_requests_training_has_the_callbacks(plain: dict, tmp_path: Path) 
         figures(row) for each in run.requests for row in read_json_lines(each.path / "metrics.jsonl")
     ]
     assert len(watch.seen) == 2
+
+
+@pytest.mark.parametrize(("others", "ended"), [([False], False), ([True], True)])
+def test_where_another_process_ends_the_training_this_one_does(
+    others: list[bool], ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would wait for the other for ever."""
+    monkeypatch.setattr(callback, "processes", lambda: SimpleNamespace(num_processes=2))
+    monkeypatch.setattr(callback, "gather_object", lambda mine: [*mine, *others])
+    watch = Watch()
+    told: Any = callback.EpochCallback(lambda epoch: None, lambda *rows: None, 1.0, 0.5, 3, listeners=[watch])
+    state, control = SimpleNamespace(global_step=4), SimpleNamespace(should_training_stop=False)
+    told._tell(2, {"forget_score": 0.5}, None, state, control, {"model": "a model"})
+    assert watch.seen == [{"step": 4, "forget_score": 0.5}]
+    assert control.should_training_stop is ended
+    assert told.stopped == ("The callback Watch ended the training after epoch 2." if ended else None)

@@ -38,10 +38,9 @@ def load_model(model: Model, key: str = "model.path") -> Any:
 
 def _is_rounded(model: Model, dtype: torch.dtype, key: str) -> bool:
     """Whether the sum of the weights and their adapters is another one in `dtype` than in that of the checkpoint."""
-    if dtype == torch.float16:
-        return True
-    own = load_config(model, key).dtype or torch.float32
-    return bool(model.adapters) and dtype == torch.bfloat16 and own != torch.bfloat16
+    if dtype != torch.bfloat16 or not model.adapters:
+        return dtype == torch.float16
+    return load_config(model, key).dtype != torch.bfloat16
 
 
 def _checkpoint(model: Model, key: str) -> Any:

@@ -13,7 +13,6 @@ from .parameters import Strict, TrustRemoteCode
 from .printing import NOT_AS_ASKED
 
 if TYPE_CHECKING:
-    from ..folder.state import AttackFacts
     from ..report.continual import Overall
     from ..report.verdict import Verdict
 
@@ -27,18 +26,22 @@ def export(
 ) -> None:
     """Write a run's result: the adapter for the untouched base, or the model with the change merged in.
 
-    What stands against the run's verdict is said first; with --strict nothing is written then.
+    What stands against the run's verdict is said first; with --strict nothing is written then. Of merged weights it is
+    said what merging brought back.
     """
-    from ..report.attacks import self_check  # here for the start-up time, as below
+    from ..folder.run import RunFolder  # here for the start-up time, as below
+    from ..report.attacks import self_check
     from ..run.export import export_run
 
-    def look(verdict: Verdict | Overall, attacks: AttackFacts | None) -> None:
-        if not verdict.satisfied:
-            print(f"Warning: the verdict of this run is: {verdict.objection}", file=sys.stderr)
-            if strict:
-                raise typer.Exit(NOT_AS_ASKED)
-        if to == "merged":
-            print(self_check(attacks), file=sys.stderr)
+    def look(verdict: Verdict | Overall) -> None:
+        if verdict.satisfied:
+            return
+        print(f"Warning: the verdict of this run is: {verdict.objection}", file=sys.stderr)
+        if strict:
+            raise typer.Exit(NOT_AS_ASKED)
 
     with trusting(trust_remote_code):
         print(export_run(run_folder, to, output, look))
+    run = RunFolder(run_folder)
+    if to == "merged" and run.state_file.is_file():  # of several requests each was attacked by itself
+        print(self_check(run.state.attacks), file=sys.stderr)

@@ -63,8 +63,7 @@ class Retrain(Method):
         """The epoch with the highest utility, the last of equals, unless the recipe asks for the last: none of them
         has seen the forget set."""
         if self.recipe.stopping.choose == "last":
-            last = candidates[-1]
-            return Choice(last.epoch, qualified=last.qualifies(original_utility))
+            return super().choose(candidates, original_utility, resolution)
         if math.isnan(candidates[-1].utility):
             return Choice(candidates[-1].epoch, qualified=True)
         best = max(candidates, key=lambda candidate: (candidate.utility, candidate.epoch))

@@ -21,22 +21,17 @@ from ..storage import is_taken
 from .result import ContinualRun, Run
 
 if TYPE_CHECKING:
-    from ..folder.state import AttackFacts
     from ..report.continual import Overall
     from ..report.verdict import Verdict
 
 
 def export_run(
-    run_folder: Path,
-    to: str,
-    output: Path,
-    look: Callable[[Verdict | Overall, AttackFacts | None], None] | None = None,
+    run_folder: Path, to: str, output: Path, look: Callable[[Verdict | Overall], None] | None = None
 ) -> Path:
     """Write the `adapter`, the `merged` model or the `assistant` of a run to `output`; of several requests what all
     of them left.
 
-    look: is given the run's verdict, and the attacks that were made, before anything is written; what it raises leaves
-          nothing behind
+    look: is given the run's verdict before anything is written; what it raises leaves nothing behind
 
     Raises `InputError` for a form that the run's method does not hand over, a run that is not finished or forgot
     nothing, and an output folder that is not empty.
@@ -52,7 +47,7 @@ def export_run(
     if problems:
         raise InputError(problems)
     if look is not None:
-        look(result.run.verdict, result.attacks)
+        look(result.run.verdict)
     there = result.folder / to
     is_there = there.is_dir()  # before the lock makes it, where that is the output
     with locked(output, "--output"):
@@ -81,7 +76,6 @@ class _Result:
     folder:  where the forms lie, each under its name
     missing: why they do not
     model:   that an adapter belongs to
-    attacks: that were made on a run of one request
     size:    bytes of the adapter's weights, None where the run did not record them
     """
 
@@ -91,7 +85,6 @@ class _Result:
     forms: tuple[str, ...]
     model: Model
     size: int | None
-    attacks: AttackFacts | None = None
 
 
 def _result(folder: Path) -> _Result:
@@ -107,5 +100,4 @@ def _result(folder: Path) -> _Result:
     missing = run.without_export  # says so where the folder is no run's
     recipe = run.recipe
     forms = METHODS[recipe.method.name].forms
-    size = run.state.adapter.bytes
-    return _Result(Run(folder), run.path, missing, forms, recipe.model, size, run.state.attacks)
+    return _Result(Run(folder), run.path, missing, forms, recipe.model, run.state.adapter.bytes)

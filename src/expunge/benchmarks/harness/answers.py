@@ -19,9 +19,8 @@ def answer_task(model: InMemoryModel, name: str, task: Any, samples: int | None)
     `perturbed` those of the other choices, its `scores` the metrics that are means over questions. `answer` is empty
     where text is generated, and where code of the task's own says what is right.
     """
-    task.set_fewshot_seed(
-        FEW_SHOT_SEED
-    )  # the examples are drawn on from question to question, and so anew for a model
+    # The examples are drawn on from question to question: for every model from the beginning.
+    task.set_fewshot_seed(FEW_SHOT_SEED)
     results = evaluate(
         lm=model, task_dict={"tasks": {name: task}, "groups": {}}, limit=samples, bootstrap_iters=0
     )
