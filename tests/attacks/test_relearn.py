@@ -239,7 +239,7 @@ def test_in_bf16_where_that_is_faster_it_comes_to_the_same(
 ) -> None:
     examples = [each.example for each in subject.forget]
     precise = relearn(subject, ARM, examples, ask(subject))
-    monkeypatch.setattr(module, "faster_precision", lambda model: "bf16")
+    monkeypatch.setattr(module, "pass_precision", lambda model: "bf16")
     rounded = relearn(subject, ARM, examples, ask(subject))
     assert mean(precise, 6) > 3 * mean(precise, 0)
     assert mean(rounded, 0) == mean(precise, 0)  # what is measured is measured in fp32

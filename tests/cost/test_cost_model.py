@@ -150,6 +150,27 @@ def test_mixed_precision_is_counted_as_autocast_runs_it(shape: str) -> None:
     assert passes.kernels == pytest.approx(ran.kernels, rel=0.02)
 
 
+def test_scoring_in_bf16_is_counted_as_autocast_runs_it() -> None:
+    """The same passes of an fp32 model, for real. There the mask becomes bf16, 8 % of the peak at this size."""
+    config, batch = random_model().config, Shape(rows=6, length=33, answers=20)
+    real = ShallowModels(config, torch.float32).plain(2, torch.device("cpu"))
+    passes = Passes(ShallowModels(config, torch.float32, fast=True))
+    with operations._Counter() as ran:
+        shallow_models.scored(real, batch, mixed=True)
+    counted = passes.scored(batch, depth=2)
+    assert counted.flops == ran.flops
+    assert counted.peak == pytest.approx(ran.peak, rel=0.1)
+    assert counted.moved == pytest.approx(ran.moved, rel=0.04)
+    full = passes.scored(batch, depth=2, mixed=False)
+    assert full == Passes(ShallowModels(config, torch.float32)).scored(batch, depth=2) != counted
+    with operations._Counter() as ran:
+        kept = shallow_models.prefilled(real, 6, 20, mixed=True)
+    assert passes.prefilled(6, 20, depth=2).moved == pytest.approx(ran.moved, rel=0.05)
+    with operations._Counter() as ran:
+        shallow_models.decoded(real, 6, kept, mixed=True)
+    assert passes.decoded(6, 20, depth=2).moved == pytest.approx(ran.moved, rel=0.05)
+
+
 def test_quantised_are_the_linear_layers_alone() -> None:
     """Llama, 24 wide: four of 24², three of 24·40 in each of 2 blocks; in 4 bits every 64 numbers have a scale."""
     model = random_model("llama")
@@ -371,6 +392,22 @@ class TestPhases:
         assert half.adapter == full.adapter == 8 * full.trained
         assert half.in_training == full.in_training == 20 * full.trained
         assert [model.counts.models.mixed for model in (full, half, mixed)] == [False, False, True]
+
+    def test_where_bf16_is_faster_scoring_is_in_it_and_importance_is_not(
+        self, recipe: dict, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cost_model, "may_gain", lambda dtype, parameters: True)
+        monkeypatch.setattr(cost_model, "measure_speed", lambda *_: SPEED)
+        chosen = []
+        for speedup, precision in ((1.6, "auto"), (1.4, "auto"), (1.6, "fp32"), (1.4, "bf16")):
+            monkeypatch.setattr(cost_model, "bf16_speedup", lambda width, speedup=speedup: speedup)
+            inputs = Inputs(load_recipe(recipe, [f"training.precision={precision}"]))
+            models = CostModel(inputs, empty_model(inputs.method.source)).counts.models
+            chosen.append((models.mixed, models.fast))
+        assert chosen == [(True, True), (False, False), (False, False), (True, True)]
+        assert not self.model(
+            recipe, **{"training.precision": "bf16"}
+        ).counts.models.fast  # of a given device
 
     def test_on_a_cpu_memory_stays_with_the_process(self, recipe: dict) -> None:
         peaks = [cost.peak_memory_bytes for cost in self.model(recipe).phases().values()]

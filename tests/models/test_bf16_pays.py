@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
-from expunge.models.half_precision import bf16_speedup, faster_precision, may_gain
+from expunge.data.encoding import Example
+from expunge.evaluation.generation import greedy_continuations
+from expunge.evaluation.likelihood import answer_losses
+from expunge.models.half_precision import Precision, bf16_speedup, may_gain, pass_precision, passing_in
 from expunge.models.loading import without_float16
 from expunge.models.modes import eager_attention
 from tiny_models import random_model
@@ -27,16 +32,55 @@ def test_a_product_is_timed() -> None:
     assert 1e-3 < bf16_speedup(64) < 1e3
 
 
+@pytest.fixture
+def quick_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that is, and every model a large one."""
+    monkeypatch.setattr("expunge.models.half_precision.LEAST_PARAMETERS", 1)
+    monkeypatch.setattr("expunge.models.half_precision.bf16_speedup", lambda width: 1.6)
+    monkeypatch.setattr("expunge.models.half_precision.device", lambda: torch.device("cpu"))
+
+
+@pytest.mark.usefixtures("quick_in_bf16")
 @pytest.mark.parametrize(
-    ("large", "speedup", "chosen"), [(True, 1.5, "bf16"), (True, 1.4, "fp32"), (False, 9.0, "fp32")]
+    ("large", "speedup", "said", "chosen"),
+    [
+        (True, 1.5, "auto", "bf16"),
+        (True, 1.4, "auto", "fp32"),
+        (True, 1.4, "bf16", "bf16"),  # as the run has found elsewhere
+        (True, 9.0, "fp32", "fp32"),
+        (False, 9.0, "auto", "fp32"),
+        (False, 9.0, "bf16", "fp32"),
+    ],
 )
-def test_a_large_model_is_trained_in_what_is_faster(
-    large: bool, speedup: float, chosen: str, monkeypatch: pytest.MonkeyPatch
+def test_a_large_model_passes_in_what_is_faster_or_what_the_run_says(
+    large: bool, speedup: float, said: Precision, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("expunge.models.half_precision.LEAST_PARAMETERS", 1 if large else 50_000_000)
     monkeypatch.setattr("expunge.models.half_precision.bf16_speedup", lambda width: speedup)
-    monkeypatch.setattr("expunge.models.half_precision.device", lambda: torch.device("cpu"))
-    assert faster_precision(random_model()) == chosen
+    with passing_in(said):
+        assert pass_precision(random_model()) == chosen
+    assert pass_precision(random_model()) == ("bf16" if large and speedup >= 1.5 else "fp32")
+
+
+@pytest.mark.usefixtures("quick_in_bf16")
+def test_what_scores_and_writes_passes_in_bf16_and_comes_to_the_same(word_tokenizer: Any) -> None:
+    model = random_model().float()
+    examples = [Example([1, 2, 3, 4, 5], [-100, -100, 3, 4, 5]), Example([8, 9, 10], [-100, 9, 10])]
+    dtypes: list[torch.dtype] = []
+    model.lm_head.register_forward_hook(lambda *call: dtypes.append(call[2].dtype))
+
+    def scored(precision: Precision) -> list[float]:
+        dtypes.clear()
+        with passing_in(precision):
+            losses = [each.loss for each in answer_losses(model, examples, pad_token_id=0)]
+            greedy_continuations(model, word_tokenizer, [[1, 2, 3]], 2)
+        assert set(dtypes) == {torch.float32 if precision == "fp32" else torch.bfloat16}
+        return losses
+
+    full, half = scored("fp32"), scored("auto")
+    assert half != full
+    assert half == pytest.approx(full, rel=0.02)
+    assert model.lm_head.weight.dtype == torch.float32
 
 
 def test_attention_written_out_computes_the_same_and_is_put_back() -> None:

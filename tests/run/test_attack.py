@@ -30,6 +30,7 @@ from expunge.data.templates import choose_template
 from expunge.errors import InputError
 from expunge.folder.attacks import AttackFolder
 from expunge.folder.state import AttackFacts
+from expunge.models.half_precision import passing_in
 from expunge.models.linear import linear_layers
 from expunge.report.attack_bars import variant_rows
 from expunge.report.attacks import lines
@@ -187,6 +188,37 @@ def test_rounding_brings_back_what_a_change_below_its_step_hides(models: Models,
     assert found.left < 0.3
     assert found.share == pytest.approx(1.0, abs=0.02)
     assert facts.missing == [name for name in of_budget("cheap") if name != "quantise"]
+
+
+def test_where_passes_are_in_bf16_what_rounds_to_it_is_still_asked_in_fp32(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every pass rounded the weights, and what that brings back would have been there before the attack."""
+    monkeypatch.setattr("expunge.models.half_precision.LEAST_PARAMETERS", 1)
+    monkeypatch.setattr("expunge.models.half_precision.bf16_speedup", lambda width: 1.6)
+    monkeypatch.setattr("expunge.models.half_precision.device", lambda: torch.device("cpu"))
+    found = {}
+    for precision in ("fp32", "auto"):
+        folder = AttackFolder(tmp_path / precision)
+        with passing_in(precision):  # type: ignore[arg-type]
+            run_attacks(models.target(models.reference), folder, "cheap", ["merge", "prefix"])
+        found[precision] = {
+            name: json.loads((folder.path / f"{name}.json").read_text())["measured"]
+            for name in ("unattacked", "merge", "prefix")
+        }
+    alike = [
+        name
+        for name in found["fp32"]
+        if _without_seconds(found["fp32"][name]) == _without_seconds(found["auto"][name])
+    ]
+    assert alike == ["unattacked", "merge"]
+
+
+def _without_seconds(measured: Any) -> Any:
+    return {
+        side: {name: {**one, "seconds": 0} for name, one in variants.items()}
+        for side, variants in measured.items()
+    }
 
 
 def test_a_weak_adapter_is_seen_without_an_attack_and_taken_off(models: Models, tmp_path: Path) -> None:

@@ -20,6 +20,10 @@ def losses(run: expunge.Run) -> list[float]:
     return [row["forget_loss"] for row in read_json_lines(run.path / "steps.jsonl")]
 
 
+def before(run: expunge.Run) -> float:
+    return run.state["metrics"]["before"]["forget_probability"]["value"]
+
+
 def test_the_answer_is_recorded_and_kept(
     recipe: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -32,12 +36,16 @@ def test_the_answer_is_recorded_and_kept(
     assert faster.state["precision"] == {"chosen": "bf16", "bf16_speedup": 1.6}
     given = expunge.unlearn(recipe, [*CHANGES, "training.precision=bf16"], output=tmp_path / "given")
     assert losses(faster) == losses(given) != losses(small)
+    assert before(faster) == before(given) != before(small)  # evaluations as well
+    assert before(faster) == pytest.approx(before(small), rel=0.01)
     assert losses(faster) == pytest.approx(losses(small), rel=0.05)
 
     monkeypatch.setattr("expunge.run.job.bf16_speedup", lambda width: 0.7)
     slower = expunge.unlearn(recipe, CHANGES, output=tmp_path / "slower")
     assert slower.state["precision"]["chosen"] == "fp32"
     assert losses(slower) == losses(small)
+    assert before(slower) == before(small)
+    assert RunFolder(faster.path).precision == RunFolder(given.path).precision == "bf16"
     resumed = Job(load_recipe(recipe, CHANGES), faster.path)
     assert resumed.training.precision == "bf16"  # as it was found when the run began
     assert RunFolder(faster.path).state.precision.bf16_speedup == 1.6

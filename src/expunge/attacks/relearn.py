@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl, Train
 from ..adapters.attach import attach_adapter
 from ..data.encoding import Example
 from ..evaluation.likelihood import answer_losses
-from ..models.half_precision import faster_precision
+from ..models.half_precision import pass_precision
 from ..models.seeds import seed_for
 from ..objectives import Objective, Term
 from ..objectives.registry import retain_losses
@@ -174,7 +174,7 @@ def relearn(
     """
     start = _Point.of(subject.model, subject, measure)
     curves = []
-    precision = faster_precision(subject.model)
+    precision = pass_precision(subject.model)
     for rate in arm.rates:
         course = _Course(start, lambda model: _Point.of(model, subject, measure))
         _finetune(copy.deepcopy(subject.model), subject, arm, examples, rate, precision, course)

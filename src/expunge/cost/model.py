@@ -139,7 +139,8 @@ class CostModel:
             self.trained_tensors = len(list(part.parameters()))
         mixed = mixed_precision(method.training.precision, device(), weights)
         parameters = sum(parameter.numel() for parameter in part.parameters())
-        if speed is None and method.training.precision == "auto" and may_gain(weights, parameters):
+        gains = speed is None and may_gain(weights, parameters)
+        if gains and method.training.precision == "auto":
             mixed = bf16_speedup(config.get_text_config().hidden_size) >= LEAST_SPEEDUP
         self.counts = Passes(
             ShallowModels(
@@ -148,6 +149,7 @@ class CostModel:
                 recipe.adapter.rank,
                 recipe.adapter.targets,
                 mixed=mixed,
+                fast=gains and mixed,
             )
         )
         on_cpu = device().type == "cpu"
@@ -222,7 +224,7 @@ class CostModel:
         work = Work()
         for samples, cuts in batches_of(self.inputs):
             batches = Batches.of([[samples[index] for index in cut] for cut in cuts])
-            work += _all(self.passes.scored(batches.shape), batches)
+            work += _all(self.passes.scored(batches.shape, mixed=False), batches)
             positions = sum(map(len, samples))
             work += Work(flops=2.0 * positions * squares)
         return self._cost(work, beside=min(8.0 * squares, float(MOMENTS_BYTES)))

@@ -67,9 +67,15 @@ class Passes:
         one, two = (sum(parameter.nbytes for parameter in model.parameters()) for model in self._plain)
         return one + (depth - 1) * (two - one)
 
-    def scored(self, shape: Shape, depth: int | None = None) -> Work:
-        """A forward pass without gradients: log-probabilities and first choices of the answers."""
-        return self._deep(("scored", shape), self._plain, lambda model: partial(scored, model, shape), depth)
+    def scored(self, shape: Shape, depth: int | None = None, mixed: bool | None = None) -> Work:
+        """A forward pass without gradients: log-probabilities and first choices of the answers.
+
+        mixed: makes its products in bf16; by default as passes that score do
+        """
+        mixed = self.models.fast if mixed is None else mixed
+        return self._deep(
+            ("scored", shape, mixed), self._plain, lambda model: partial(scored, model, shape, mixed), depth
+        )
 
     def measured(
         self, shape: Shape, estimator: str, depth: int | None = None, samples: int | None = None
@@ -112,7 +118,10 @@ class Passes:
 
         def forward_of(depth: int) -> Work:
             return self._deep(
-                ("forward", shape, adapters), models, lambda model: partial(scored, model, shape), depth
+                ("forward", shape, adapters),
+                models,
+                lambda model: partial(scored, model, shape, self.models.mixed),
+                depth,
             )
 
         work = pass_of(blocks)
@@ -133,7 +142,7 @@ class Passes:
         return self._deep(
             ("prefilled", rows, context),
             self._plain,
-            lambda model: partial(prefilled, model, rows, context),
+            lambda model: partial(prefilled, model, rows, context, self.models.fast),
             depth,
         )
 
@@ -142,7 +151,9 @@ class Passes:
         return self._deep(
             ("decoded", rows, context),
             self._plain,
-            lambda model: partial(decoded, model, rows, prefilled(model, rows, context)),
+            lambda model: partial(
+                decoded, model, rows, prefilled(model, rows, context, self.models.fast), self.models.fast
+            ),
             depth,
         )
 

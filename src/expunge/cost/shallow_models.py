@@ -51,7 +51,7 @@ class ShallowModels:
     """Models of this configuration with as many blocks as asked for, all of which carry adapters.
 
     config: of transformers; dtype: of the weights; rank, targets: of the adapters
-    mixed: training makes its products in bf16, whatever the dtype
+    mixed: training makes its products in bf16, whatever the dtype; fast: so do passes that score and write
     """
 
     config: Any
@@ -59,6 +59,7 @@ class ShallowModels:
     rank: int = 8
     targets: str | list[str] = ALL_LINEAR
     mixed: bool = False
+    fast: bool = False
 
     @property
     def depth(self) -> int:
@@ -114,17 +115,20 @@ def _filled(model: Any, device: torch.device) -> Any:
     return model
 
 
-def scored(model: Any, shape: Shape) -> None:
-    """A forward pass without gradients: log-probabilities and first choices of the answers."""
-    with torch.no_grad():
+def scored(model: Any, shape: Shape, mixed: bool = False) -> None:
+    """A forward pass without gradients: log-probabilities and first choices of the answers.
+
+    mixed: its products are made in bf16, here and below
+    """
+    with torch.no_grad(), _autocast(model, mixed):
         tokens = _answers(model, shape)
         _ = tokens.log_probability, tokens.correct
 
 
 def trained(model: Any, shape: Shape, mixed: bool = False) -> None:
-    """A forward and backward pass to what of the model is trainable. mixed: as the trainer's mixed precision."""
+    """A forward and backward pass to what of the model is trainable."""
     model.train()
-    with _autocast(model.get_input_embeddings().weight.device) if mixed else nullcontext():
+    with _autocast(model, mixed):
         tokens = _answers(model, shape)
     tokens.log_probability.sum().backward()
     model.eval()
@@ -163,10 +167,10 @@ def measured(
         _answers(model, shape).log_probability.sum().backward()
 
 
-def prefilled(model: Any, rows: int, context: int) -> Any:
+def prefilled(model: Any, rows: int, context: int, mixed: bool = False) -> Any:
     """The pass over prompts of `context` tokens; returns their keys and values."""
     device = model.get_input_embeddings().weight.device
-    with device, torch.no_grad():
+    with device, torch.no_grad(), _autocast(model, mixed):
         return model(
             input_ids=torch.ones(rows, context, dtype=torch.long),
             attention_mask=torch.ones(rows, 1, context, context, dtype=torch.bool),
@@ -175,10 +179,10 @@ def prefilled(model: Any, rows: int, context: int) -> Any:
         ).past_key_values
 
 
-def decoded(model: Any, rows: int, kept: Any) -> None:
+def decoded(model: Any, rows: int, kept: Any, mixed: bool = False) -> None:
     """The pass over one further token, whose keys and values are added to those that are kept."""
     device = model.get_input_embeddings().weight.device
-    with device, torch.no_grad():
+    with device, torch.no_grad(), _autocast(model, mixed):
         model(
             input_ids=torch.ones(rows, 1, dtype=torch.long),
             attention_mask=torch.ones(rows, 1, 1, kept.get_seq_length() + 1, dtype=torch.bool),
@@ -187,7 +191,10 @@ def decoded(model: Any, rows: int, kept: Any) -> None:
         )
 
 
-def _autocast(device: torch.device) -> AbstractContextManager[Any]:
+def _autocast(model: Any, mixed: bool) -> AbstractContextManager[Any]:
+    device = model.get_input_embeddings().weight.device
+    if not mixed:
+        return nullcontext()
     if device == META:
         return AutocastOnMeta(torch.bfloat16)
     return torch.autocast(device.type, torch.bfloat16)

@@ -53,15 +53,16 @@ class TrialPasses:
         self._ratios: dict[str, float] = {}
         self._made: dict[tuple[int, bool], Any] = {}
 
-    def scored(self, shape: Shape) -> Work:
+    def scored(self, shape: Shape, mixed: bool | None = None) -> Work:
         """See `Passes.scored`."""
+        mixed = self.passes.models.fast if mixed is None else mixed
         return self._beyond(
-            "scored",
-            self.passes.scored(shape),
+            "scored in bf16" if mixed else "scored",
+            self.passes.scored(shape, mixed=mixed),
             shape.rows,
             shape.length,
-            lambda rows, blocks: self.passes.scored(replace(shape, rows=rows), blocks),
-            lambda model, rows: partial(scored, model, replace(shape, rows=rows)),
+            lambda rows, blocks: self.passes.scored(replace(shape, rows=rows), blocks, mixed),
+            lambda model, rows: partial(scored, model, replace(shape, rows=rows), mixed),
         )
 
     def measured(self, shape: Shape, estimator: str, samples: int | None = None) -> Work:
@@ -99,18 +100,18 @@ class TrialPasses:
             rows,
             context,
             lambda rows, blocks: self.passes.prefilled(rows, context, blocks),
-            lambda model, rows: partial(prefilled, model, rows, context),
+            lambda model, rows: partial(prefilled, model, rows, context, self.passes.models.fast),
         )
 
     def decoded(self, rows: int, context: int) -> Work:
         """See `Passes.decoded`."""
 
         def trial(model: Any, rows: int) -> Callable[[], object]:
-            kept = prefilled(model, 1, context)
+            kept = prefilled(model, 1, context, self.passes.models.fast)
             kept.batch_repeat_interleave(rows)
 
             def step() -> None:
-                decoded(model, rows, kept)
+                decoded(model, rows, kept, self.passes.models.fast)
                 kept.crop(-1)
 
             return step

@@ -8,14 +8,17 @@ from typing import Any
 
 import torch
 
+from ..models.half_precision import fast_passes
 from ..models.modes import evaluating
 from ..models.sharding import is_sharded
 
 
 @contextmanager
 def inference(model: Any) -> Iterator[torch.device]:
-    """Eval mode without gradients; yields the model's device and gives every module its mode back."""
-    with evaluating(model), torch.no_grad() if is_sharded(model) else torch.inference_mode():
+    """Eval mode without gradients, in bf16 where that is faster; yields the model's device and gives every module its
+    mode back."""
+    without_gradients = torch.no_grad() if is_sharded(model) else torch.inference_mode()
+    with evaluating(model), without_gradients, fast_passes(model):
         yield next(model.parameters()).device
 
 

@@ -17,6 +17,7 @@ from ..evaluation.checked import checked
 from ..evaluation.log import EvaluationLog
 from ..evaluation.metric import Metric
 from ..intact import RESTORE, broken, read_intact, read_object
+from ..models.half_precision import Precision
 from ..recipe import Recipe, dump_recipe, load_recipe
 from ..recipe.loading import load_written_recipe
 from ..storage import read_json
@@ -65,6 +66,12 @@ class RunFolder(StateFolder[RunState], EpochsFolder):
         if not self.recipe_file.is_file():
             raise broken(self.recipe_file, "it is missing")
         return load_recipe(self.recipe_file)
+
+    @property
+    def precision(self) -> Precision:
+        """What the run's passes are made in: what it has found to be faster, else what its recipe says."""
+        found = self.state.precision
+        return found.chosen if found else self.recipe.training.precision
 
     @cached_property
     def written_recipe(self) -> Recipe | None:

@@ -274,7 +274,7 @@ class Judgement(Record):
 
 
 class PrecisionFacts(Record):
-    """What training computes in where the recipe left that to the machine. bf16_speedup: of a product, measured"""
+    """What passes are made in where the recipe left that to the machine. bf16_speedup: of a product, measured"""
 
     chosen: Literal["fp32", "bf16"]
     bf16_speedup: Amount

@@ -24,6 +24,7 @@ from ..data.encoding import Encoder, encoded_hash
 from ..errors import InputError, Problem
 from ..folder.attacks import ROLES, AttackFolder, CurveRecord, Measurement, Role, Values
 from ..folder.state import AttackFacts, AttackOutcome, AttackVariant
+from ..models.half_precision import passing_in
 from ..models.processes import processes, refuse_shards
 from ..progress import say
 from ..storage import hash_rows
@@ -190,9 +191,10 @@ class _Attacks:
         subject = self._subject(side)
         plain = self.records[PLAIN]
         if side not in plain.over:
-            values = measured(
-                subject.model, subject.encoder, subject.forget, self.answers, f"{WORDS[side]}, as is"
-            )
+            with passing_in("fp32"):  # what rounding alone brings back must not be there before it
+                values = measured(
+                    subject.model, subject.encoder, subject.forget, self.answers, f"{WORDS[side]}, as is"
+                )
             plain.measured.setdefault(side, {})[PLAIN] = Measurement(plain=_values(values))
             self._over(PLAIN, side)
         for name in self.chosen:

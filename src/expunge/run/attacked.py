@@ -24,6 +24,7 @@ from ..folder.requests import ContinualFolder
 from ..folder.run import RunFolder, read_run_folder
 from ..folder.state import AttackFacts
 from ..intact import check_writable
+from ..models.half_precision import passing_in
 from ..models.loadable import check_loadable
 from ..models.loading import load_config, load_tokenizer
 from ..models.processes import processes
@@ -117,7 +118,8 @@ def _attack_run(
         )  # fmt: skip
     _read_written_retain_set(inputs, folder)
     target = replace(target_of_run(inputs, folder, reference), leak=leak)
-    facts = run_attacks(target, folder.attacks_of(budget), budget, names)
+    with passing_in(folder.precision):
+        facts = run_attacks(target, folder.attacks_of(budget), budget, names)
     all_of_them = _with_earlier(folder.state.attacks, facts)
     if all_of_them is None:
         say(

@@ -8,6 +8,7 @@ from pathlib import Path
 from transformers import set_seed
 
 from ..folder.run import RunFolder
+from ..models.half_precision import passing_in
 from ..recipe import Recipe
 from .job import Job
 from .phases import baseline
@@ -26,7 +27,11 @@ def measure_baseline(recipe: Recipe, folder: Path) -> RunFolder:
     shutil.rmtree(folder, ignore_errors=True)  # a kill has struck in between
     job = Job(recipe, folder)
     job.folder.create(recipe, job.facts)
-    with job.folder.recording_failure(job.main_process), job.folder.phase(PHASE) as result:
+    with (
+        job.folder.recording_failure(job.main_process),
+        passing_in(job.training.precision),
+        job.folder.phase(PHASE) as result,
+    ):
         with job.meter.phase() as cost:
             set_seed(recipe.seed)
             baseline(job)

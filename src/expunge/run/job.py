@@ -158,20 +158,20 @@ class Job(Inputs):
     @property
     def training(self) -> TrainingPlan:
         """The settings of the training; where they leave the precision open for a large model on a CPU, that which this
-        machine is faster in, as it was found when the run began."""
+        machine is faster in, as it was found when the run began: all of its passes are made in it."""
         plan = super().training
-        if plan.precision != "auto" or not self._may_train_in_bf16:
+        if plan.precision != "auto" or not self._may_gain_by_bf16:
             return plan
         if self.folder.state.precision is None:
             speedup = bf16_speedup(self.base.config.get_text_config().hidden_size)
             chosen = "bf16" if speedup >= LEAST_SPEEDUP else "fp32"
             self.folder.update(precision={"chosen": chosen, "bf16_speedup": speedup})
-            say(f"  trains in {chosen}: a product in bf16 is {speedup:.1f} times as fast as in fp32 here")
+            say(f"  passes in {chosen}: a product in bf16 is {speedup:.1f} times as fast as in fp32 here")
         assert self.folder.state.precision is not None
         return plan.model_copy(update={"precision": self.folder.state.precision.chosen})
 
     @cached_property
-    def _may_train_in_bf16(self) -> bool:
+    def _may_gain_by_bf16(self) -> bool:
         parameters = sum(parameter.numel() for parameter in self.base.parameters())
         return may_gain(self.base.get_input_embeddings().weight.dtype, parameters)
 

@@ -13,6 +13,7 @@ from ..folder.checksums import check_finished
 from ..folder.lock import locked
 from ..folder.run import RunFolder
 from ..hub import recording
+from ..models.half_precision import passing_in
 from ..models.processes import processes
 from ..progress import say
 from ..recipe import Recipe
@@ -63,7 +64,7 @@ def _run(
     elif job.main_process:
         job.folder.create(recipe, {**job.facts, "network": list(asked)})
     processes().wait_for_everyone()
-    with job.folder.recording_failure(job.main_process):
+    with job.folder.recording_failure(job.main_process), passing_in(job.training.precision):
         try:
             run_phases(job)
         finally:

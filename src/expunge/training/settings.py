@@ -57,7 +57,8 @@ class Training(Section):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
         description="auto: bf16 for a bf16 model on a GPU, and on a CPU for a model of 50 M parameters or more where "
-        "the machine multiplies at least 1.5 times faster in it; adapters and evaluations stay in fp32",
+        "the machine multiplies at least 1.5 times faster in it: there evaluations and attacks pass in it too; "
+        "adapters stay in fp32",
     )
     activation_checkpointing: bool = Field(
         False,

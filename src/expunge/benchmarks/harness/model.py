@@ -18,6 +18,7 @@ from lm_eval.models.huggingface import HFLM
 
 from ...evaluation.inference import batches_by_length
 from ...evaluation.likelihood import TOKENS_PER_BATCH
+from ...models.half_precision import fast_passes
 from ...models.modes import evaluating
 from ...models.processes import gathered, share
 from ...progress import say, track
@@ -99,7 +100,8 @@ def undisturbed(model: Any) -> Iterator[None]:
     device = next(model.parameters()).device
     logger = logging.getLogger("lm_eval.models.huggingface")
     level = logger.level
-    with evaluating(model), torch.random.fork_rng([device] if device.type == "cuda" else []):
+    kept_apart = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    with evaluating(model), fast_passes(model), kept_apart:
         random.seed(0)
         np.random.seed(1234)
         torch.manual_seed(1234)
