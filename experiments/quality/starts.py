@@ -4,12 +4,15 @@
     python experiments/quality/starts.py --bed smollm2 --models /tmp/smol --output runs/starts
     python experiments/quality/starts.py --output runs/starts --starts default directions factored --grid
     python experiments/quality/starts.py --output runs/starts --write docs/results/starts.json
+    python experiments/quality/starts.py --bed smollm2 --output runs/starts --write docs/results/real-model.json
 
 Every row is one `expunge.unlearn` with the rate to be found, so its trials, its choice on one half of the forget
 questions and its figures on all are those that a user gets. Runs that are there are not repeated, and one that was
 killed is gone on with; several processes may share an output folder (`--only K/N`). The utility is measured on 100
 questions of each set without generation, after every other epoch; `--write` gathers the figures of all finished runs in
-one JSON file.
+one JSON file, beside those that the file has already, and writes the tables of the page beside it anew; with `--known
+FILE` rows of that file are not run again. So a table of days grows on machines that do not last. Of the real model what
+it could do before is measured too: LAMBADA (`../shared/data/lambada`), 300 passages.
 
 With `--grid` every row is run at each of twelve given rates too, a factor of √2 apart from a quarter of the search's
 first rate on, into `OUTPUT/grid/RATE`: what the search would have found had it tried them all, and what that costs.
@@ -21,6 +24,8 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import statistics
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -30,15 +35,22 @@ from typing import Any
 import yaml
 
 from expunge import unlearn
+from expunge.benchmarks.evaluate import EvaluationRequest, evaluate_model
 from expunge.benchmarks.tofu.logs import read_tofu_log
 from expunge.benchmarks.tofu.metrics import forget_quality
 from expunge.evaluation.log import EvaluationLog
+from expunge.storage import write_json
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import pages
 
 RETAIN = {"forget01": "retain99", "forget05": "retain95", "forget10": "retain90"}
 STARTS = ("default", "directions", "factored", "pissa", "vila", "fila")
 SEEDS = (42, 43, 44)
 #: Rates of the grid, as multiples of the search's first one: 0.25, 0.35, … 11.3.
 GRID = tuple(2 ** ((place - 4) / 2) for place in range(12))
+#: What the accuracies on LAMBADA are written to, in the folder of a run.
+LAMBADA = "lambada.json"
 HEAVY = ("checkpoints", "initial_adapter", "trials", "adapter")
 
 
@@ -149,6 +161,8 @@ def run(
     else:
         shutil.rmtree(folder, ignore_errors=True)
         unlearn(recipe(row, shared, models, logs, rate, generate), overrides, output=folder)
+    if row.bed == "smollm2":
+        _measure_lambada(folder, row, shared, models, output)
     if not logs.exists():
         made = logs.with_name(f"{logs.name}.partial")
         made.mkdir(parents=True, exist_ok=True)
@@ -157,6 +171,30 @@ def run(
         made.rename(logs)
     for each in heavy:
         shutil.rmtree(folder / each, ignore_errors=True)
+
+
+def _measure_lambada(folder: Path, row: Row, shared: Path, models: Path | None, output: Path) -> None:
+    """Write the accuracy on LAMBADA: of the model of this run, and once of the original and the reference."""
+    original, reference = places(row, shared, models)
+    tasks = output / "logs" / "lambada"
+    if not tasks.exists():
+        tasks.mkdir(parents=True)
+        (task,) = (shared / "data" / "lambada").glob("*.yaml")
+        passages = str((shared / "data" / "lambada" / "lambada_300.jsonl").resolve())
+        (tasks / task.name).write_text(task.read_text().replace("lambada_300.jsonl}", f"{passages}}}"))
+
+    def accuracy(model: Path, adapter: Path | None = None) -> dict[str, float | int]:
+        options = {"forget": "lambada_local", "data": str(tasks)}
+        log = evaluate_model(EvaluationRequest(str(model), "lm-eval", options, adapter))
+        found = log.metrics["acc"]
+        return {"accuracy": found.value, "n": found.n}
+
+    beside = output / "logs" / "lambada.json"
+    if not beside.exists():
+        write_json(beside, {"original": accuracy(original), "reference": accuracy(reference)})
+    adapter = folder / "adapter"
+    if adapter.exists():  # of a run that has forgotten nothing there is none
+        write_json(folder / LAMBADA, {**json.loads(beside.read_text()), "after": accuracy(original, adapter)})
 
 
 def figures(folder: Path) -> dict[str, Any] | None:
@@ -186,6 +224,9 @@ def figures(folder: Path) -> dict[str, Any] | None:
         "utility_share": after / before,
         **_full_utility(state["metrics"]),
         "forget_probability": state["metrics"]["after"]["forget_probability"]["value"],
+        "extraction_strength": state["metrics"]["after"]["forget_extraction_strength"]["value"],
+        "original_utility": before,
+        **({"lambada": json.loads(lambada.read_text())} if (lambada := folder / LAMBADA).exists() else {}),
         "learning_rate": rate,
         "trials": trials,
         "seconds": {name: phase["seconds"] for name, phase in state["phases"].items()},
@@ -208,13 +249,9 @@ def _part(log: EvaluationLog, part: slice) -> EvaluationLog:
     return replace(log, sets={**log.sets, "forget": log.sets["forget"][part]})
 
 
-def found_rate(output: Path, row: Row) -> float | None:
+def found_rate(made: Sequence[dict[str, Any]], row: Row) -> float | None:
     """What the search of this row has found with another seed, the lowest of several; None where there was none."""
-    found = [
-        each
-        for each in gather(output)
-        if each["trials"] and replace(row, seed=each["seed"]).name == each["name"]
-    ]
+    found = [each for each in made if each["trials"] and replace(row, seed=each["seed"]).name == each["name"]]
     return min(found, key=lambda each: each["seed"])["learning_rate"] if found else None
 
 
@@ -291,6 +328,118 @@ def gather(output: Path) -> list[dict[str, Any]]:
     ]
 
 
+def known(file: Path | None) -> list[dict[str, Any]]:
+    """The rows that a JSON file has."""
+    return json.loads(file.read_text())["rows"] if file and file.exists() else []
+
+
+def write(output: Path, file: Path, bed: str) -> None:
+    """The JSON of every row of a test bed that is finished here, or was there before; the page beside it has its tables
+    written anew."""
+    content = json.loads(file.read_text()) if file.exists() else {}
+    grids = {each["row"]: each for each in (*content.get("grid", ()), *compared(output))}
+    found = {row["name"]: row for row in (*known(file), *gather(output)) if row["bed"] == bed}
+    rows = [found[name] for name in sorted(found)]
+    made = {
+        "rows": rows,
+        "grid": [each for name, each in grids.items() if name in found],
+        "tables": {"The starts": table(rows), "The trials": trials_table(rows)},
+    }
+    if made["grid"]:
+        made["tables"]["The search and a grid"] = grid_table(made["grid"])
+    file.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    page = file.with_suffix(".md")
+    if page.exists():
+        page.write_text(pages.made_again(page.read_text(), file.parent))
+
+
+def table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """A line for every set, loss and start: the mean of its seeds, and of what is judged every seed."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        key = row["forget"], row["objective"], row["start"], row["retain_weight"].replace("to", " to ")
+        groups.setdefault(key, []).append(row)
+    real = any("lambada" in row for row in rows)
+    lines = []
+    for key, seeds in groups.items():
+        seeds.sort(key=lambda row: row["seed"])
+
+        def mean(value: str, seeds: Sequence[dict[str, Any]] = seeds) -> float:
+            return statistics.mean(row[value] for row in seeds)
+
+        lines.append(
+            [
+                *key,
+                ", ".join(str(row["seed"]) for row in seeds),
+                ", ".join(dict.fromkeys(f"{row['learning_rate']:.3g}" for row in seeds)),
+                ", ".join(_minus(f"{row['log10_forget_quality']['all']:.2f}") for row in seeds),
+                _minus(f"{statistics.mean(row['log10_forget_quality']['all'] for row in seeds):.2f}"),
+                ", ".join(f"{100 * row['utility_share']:.1f}" for row in seeds) + " %",
+                f"{mean('forget_probability'):.3f}",
+                f"{mean('extraction_strength'):.3f}",
+                *([_lambada(seeds)] if real else []),
+                ", ".join(f"{_searched(row):.0f}" for row in seeds),
+            ]
+        )
+    return [
+        ["set", "loss", "start", "λ", "seeds", "rate", "log₁₀ FQ", "mean", "utility", "probability", "ES",
+         *(["LAMBADA"] if real else []), "seconds"],
+        *lines,
+    ]  # fmt: skip
+
+
+def _lambada(seeds: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(f"{row['lambada']['after']['accuracy']:.3f}" for row in seeds if "lambada" in row)
+
+
+def _searched(row: dict[str, Any]) -> float:
+    """Seconds of all that a user waits for but what is measured of the original and the reference."""
+    return sum(seconds for phase, seconds in row["seconds"].items() if phase != "baseline")
+
+
+def trials_table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The frontier as the searches saw it: the best epoch of every trial, by the half that is chosen on."""
+    lines = []
+    for row in rows:
+        points = [
+            f"{trial['learning_rate']:.3g}: {_minus(format(trial['forget_score'], '.2f'))} at "
+            f"{100 * trial['utility'] / row['original_utility']:.1f} %"
+            for trial in sorted(row["trials"], key=lambda trial: trial["learning_rate"])
+            if trial["forget_score"] is not None and trial["utility"] is not None
+        ]
+        if points:
+            lines.append([row["forget"], row["objective"], row["start"], str(row["seed"]), "; ".join(points)])
+    return [
+        ["set", "loss", "start", "seed", "rate: log₁₀ FQ of one half, and utility, at its best epoch"],
+        *lines,
+    ]
+
+
+def grid_table(grids: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The search beside the best of the grid, and what each took."""
+    lines = []
+    for each in grids:
+        row = Row.called(each["row"])
+        cells = [row.forget, row.start, str(row.seed)]
+        for part in (each["search"], each["grid"]):
+            cells += [
+                f"{part['learning_rate']:.3g}",
+                _minus(f"{part['log10_forget_quality']['chosen_on']:.2f}"),
+                _minus(f"{part['log10_forget_quality']['all']:.2f}"),
+                f"{part['rates']}, {part['seconds']:.0f} s",
+            ]
+        lines.append(cells)
+    return [
+        ["set", "start", "seed", "search: rate", "log₁₀ FQ, one half", "all", "trials, seconds",
+         "grid: rate", "log₁₀ FQ, one half", "all", "rates, seconds"],
+        *lines,
+    ]  # fmt: skip
+
+
+def _minus(number: str) -> str:
+    return number.replace("-", "−")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -319,19 +468,22 @@ def main() -> None:
         "--only", default="0/1", help="K/N: every N-th run of a seed, beginning with the K-th"
     )
     parser.add_argument("--write", type=Path, help="the JSON file of all figures; no run is started")
+    parser.add_argument("--known", type=Path, help="a JSON file of --write, whose rows are not run again")
     options = parser.parse_args()
     if options.write:
-        made = {"rows": gather(options.output), "grid": compared(options.output)}
-        options.write.write_text(json.dumps(made, indent=1) + "\n")
+        write(options.output, options.write, options.bed)
         return
+    there = known(options.known)
     for row in rows(options):
+        if any(each["name"] == row.name for each in there):
+            continue
         try:
             run(
                 row,
                 options.shared.resolve(),
                 options.models,
                 options.output,
-                found_rate(options.output, row) if options.found_once else None,
+                found_rate([*there, *gather(options.output)], row) if options.found_once else None,
                 generate=options.generate,
                 overrides=options.set,
             )
