@@ -163,11 +163,13 @@ def test_scoring_in_bf16_is_counted_as_autocast_runs_it() -> None:
     assert counted.moved == pytest.approx(ran.moved, rel=0.04)
     full = passes.scored(batch, depth=2, mixed=False)
     assert full == Passes(ShallowModels(config, torch.float32)).scored(batch, depth=2) != counted
+    writing = passes.models.writing(2, torch.device("cpu"))
+    assert {layer.weight.dtype for layer in linear_layers(writing).values()} == {torch.bfloat16}
     with operations._Counter() as ran:
-        kept = shallow_models.prefilled(real, 6, 20, mixed=True)
+        kept = shallow_models.prefilled(writing, 6, 20, mixed=True)
     assert passes.prefilled(6, 20, depth=2).moved == pytest.approx(ran.moved, rel=0.05)
     with operations._Counter() as ran:
-        shallow_models.decoded(real, 6, kept, mixed=True)
+        shallow_models.decoded(writing, 6, kept, mixed=True)
     assert passes.decoded(6, 20, depth=2).moved == pytest.approx(ran.moved, rel=0.05)
 
 
@@ -470,9 +472,9 @@ class TestTrials:
         passes = self.passes(blocks=8)
         made = passes._model
 
-        def model(blocks: int, adapted: bool) -> Any:
+        def model(blocks: int, kind: trial_passes.Kind) -> Any:
             seen.append(blocks)
-            return made(blocks, adapted)
+            return made(blocks, kind)
 
         monkeypatch.setattr(passes, "_model", model)
         shape = Shape(rows=400, length=16, answers=8)

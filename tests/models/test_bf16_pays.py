@@ -10,9 +10,17 @@ import torch
 from expunge.data.encoding import Example
 from expunge.evaluation.generation import greedy_continuations
 from expunge.evaluation.likelihood import answer_losses
-from expunge.models.half_precision import Precision, bf16_speedup, may_gain, pass_precision, passing_in
+from expunge.models.half_precision import (
+    bf16_speedup,
+    may_gain,
+    pass_precision,
+    passing_in,
+    weights_at_hand,
+)
+from expunge.models.linear import linear_layers
 from expunge.models.loading import without_float16
 from expunge.models.modes import eager_attention
+from expunge.models.settings import Precision
 from tiny_models import random_model
 
 
@@ -81,6 +89,31 @@ def test_what_scores_and_writes_passes_in_bf16_and_comes_to_the_same(word_tokeni
     assert half != full
     assert half == pytest.approx(full, rel=0.02)
     assert model.lm_head.weight.dtype == torch.float32
+
+
+@pytest.mark.usefixtures("quick_in_bf16")
+@pytest.mark.parametrize("shape", ["llama", "gpt2"])
+def test_while_a_model_writes_its_layers_have_bf16_at_hand_and_then_their_own_again(shape: str) -> None:
+    model = random_model(shape).float()
+    own = {name: (weight, weight.clone()) for name, weight in model.named_parameters()}
+    with passing_in("fp32"), weights_at_hand(model):
+        assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+    def write() -> None:
+        with weights_at_hand(model):
+            layers = {*linear_layers(model).values(), model.get_output_embeddings()}
+            assert {layer.weight.dtype for layer in layers} == {torch.bfloat16}
+            assert model.get_input_embeddings().weight.dtype == torch.float32
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write()
+    after = dict(model.named_parameters())
+    assert all(after[name] is weight for name, (weight, _) in own.items())
+    assert all(torch.equal(weight, before) for weight, before in own.values())
+    assert model.get_output_embeddings().weight is after.get(
+        "lm_head.weight", model.get_input_embeddings().weight
+    )
 
 
 def test_attention_written_out_computes_the_same_and_is_put_back() -> None:

@@ -59,6 +59,10 @@ class Passes:
         return [self.models.plain(blocks) for blocks in (1, 2)]
 
     @cached_property
+    def _writing(self) -> list[Any]:
+        return [self.models.writing(blocks) for blocks in (1, 2)] if self.models.fast else self._plain
+
+    @cached_property
     def _adapted(self) -> list[Any]:
         return [self.models.adapted(blocks) for blocks in (1, 2)]
 
@@ -141,7 +145,7 @@ class Passes:
         """The pass over prompts of `context` tokens, whose keys and values are kept."""
         return self._deep(
             ("prefilled", rows, context),
-            self._plain,
+            self._writing,
             lambda model: partial(prefilled, model, rows, context, self.models.fast),
             depth,
         )
@@ -150,7 +154,7 @@ class Passes:
         """The pass over one token after `context` others whose keys and values are kept."""
         return self._deep(
             ("decoded", rows, context),
-            self._plain,
+            self._writing,
             lambda model: partial(
                 decoded, model, rows, prefilled(model, rows, context, self.models.fast), self.models.fast
             ),

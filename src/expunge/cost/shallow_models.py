@@ -23,6 +23,7 @@ from ..importance import estimators
 from ..importance.capture import captured_gradients
 from ..importance.estimator import Layer
 from ..models.answers import AnswerTokens
+from ..models.half_precision import round_weights
 from ..models.linear import matrix_shape, target_layers
 from ..models.settings import ALL_LINEAR
 from ..trust import is_trusted
@@ -77,6 +78,13 @@ class ShallowModels:
                 shallow, dtype=self.dtype, trust_remote_code=is_trusted()
             ).eval()
         return model if device == META else _filled(model, device)
+
+    def writing(self, blocks: int, device: torch.device = META) -> Any:
+        """The plain model as it is while it writes."""
+        model = self.plain(blocks, device)
+        if self.fast:
+            round_weights(model)
+        return model
 
     def adapted(self, blocks: int, device: torch.device = META) -> Any:
         """The same with anchored adapters, as they are trained: of a bf16 model PEFT keeps them in fp32."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -27,6 +27,7 @@ LARGEST_SHARE, LARGEST_PASS, FEWEST_TOKENS = 1 / 8, 0.1, 256
 
 #: (rows of the batch, blocks of the model) → the work of a pass; (model, rows) → the pass that is timed.
 Count = Callable[[int, int], Work]
+Kind = Literal["plain", "adapted", "writing"]
 Trial = Callable[[Any, int], Callable[[], object]]
 
 
@@ -51,7 +52,7 @@ class TrialPasses:
         self.depth, self.adapters, self.room = depth, adapters, room
         self.untried: list[str] = []
         self._ratios: dict[str, float] = {}
-        self._made: dict[tuple[int, bool], Any] = {}
+        self._made: dict[tuple[int, Kind], Any] = {}
 
     def scored(self, shape: Shape, mixed: bool | None = None) -> Work:
         """See `Passes.scored`."""
@@ -89,7 +90,7 @@ class TrialPasses:
             shape.length,
             lambda rows, blocks: self.passes.trained(replace(shape, rows=rows), blocks, self.adapters),
             lambda model, rows: partial(trained, model, replace(shape, rows=rows), mixed),
-            self.adapters,
+            "adapted" if self.adapters else "plain",
         )
 
     def prefilled(self, rows: int, context: int) -> Work:
@@ -101,6 +102,7 @@ class TrialPasses:
             context,
             lambda rows, blocks: self.passes.prefilled(rows, context, blocks),
             lambda model, rows: partial(prefilled, model, rows, context, self.passes.models.fast),
+            self._writing,
         )
 
     def decoded(self, rows: int, context: int) -> Work:
@@ -123,17 +125,22 @@ class TrialPasses:
             1,
             lambda rows, blocks: self.passes.decoded(rows, context, blocks),
             trial,
+            self._writing,
         )
 
+    @property
+    def _writing(self) -> Kind:
+        return "writing" if self.passes.models.fast else "plain"
+
     def _beyond(
-        self, kind: str, work: Work, rows: int, length: int, count: Count, trial: Trial, adapted: bool = False
+        self, kind: str, work: Work, rows: int, length: int, count: Count, trial: Trial, model: Kind = "plain"
     ) -> Work:
         """`work`, with what it takes beyond its count. rows, length: of the batch, as many tokens as it passes"""
         if kind not in self._ratios:
-            self._ratios[kind] = self._ratio(kind, rows, length, count, trial, adapted)
+            self._ratios[kind] = self._ratio(kind, rows, length, count, trial, model)
         return replace(work, beyond=(self._ratios[kind] - 1) * self.speed.seconds(work))
 
-    def _ratio(self, kind: str, rows: int, length: int, count: Count, trial: Trial, adapted: bool) -> float:
+    def _ratio(self, kind: str, rows: int, length: int, count: Count, trial: Trial, model: Kind) -> float:
         """Seconds of a trial over those predicted for it; 1 where even one block is too large to try."""
         blocks = self.depth
         while blocks and self._bytes(blocks) > self.room:
@@ -145,7 +152,7 @@ class TrialPasses:
         fewest = min(rows, -(-FEWEST_TOKENS // length))
         rows = max(fewest, int(rows * self._room_for(count(rows, blocks))))
         blocks = max(1, int(blocks * self._room_for(count(rows, blocks))))
-        run = trial(self._model(blocks, adapted), rows)
+        run = trial(self._model(blocks, model), rows)
         return seconds_of(run, self.device) / self.speed.seconds(count(rows, blocks))
 
     def _room_for(self, work: Work) -> float:
@@ -155,10 +162,8 @@ class TrialPasses:
     def _bytes(self, blocks: int) -> int:
         return self.passes.weight_bytes(blocks)
 
-    def _model(self, blocks: int, adapted: bool) -> Any:
+    def _model(self, blocks: int, kind: Kind) -> Any:
         """Kept for the next kind; several requests are predicted one after the other, so no longer than this object."""
-        if (blocks, adapted) not in self._made:
-            models = self.passes.models
-            make = models.adapted if adapted else models.plain
-            self._made[blocks, adapted] = make(blocks, self.device)
-        return self._made[blocks, adapted]
+        if (blocks, kind) not in self._made:
+            self._made[blocks, kind] = getattr(self.passes.models, kind)(blocks, self.device)
+        return self._made[blocks, kind]

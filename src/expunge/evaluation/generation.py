@@ -12,6 +12,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from ..data.encoding import Encoder, Example
 from ..models.answers import IGNORED
+from ..models.half_precision import weights_at_hand
 from ..models.processes import gathered, share
 from ..models.window import vocabulary_of, window_of
 from ..progress import track
@@ -80,7 +81,7 @@ def continuations(
     room = [min(max(wanted), free) if limit > 0 else 0 for limit, free in zip(limits, space, strict=True)]
     written = {index: Continuation([], False) for index, new in enumerate(room) if new < 1}
     batches = _batches_by_room([len(prompt) for prompt in prompts], room, tokens_per_batch)
-    with inference(model) as device, _own_settings(model, settings):
+    with inference(model) as device, weights_at_hand(model), _own_settings(model, settings):
         for indices in track(share(batches), description):
             batch = _pad_left([prompts[index] for index in indices], settings.pad_token_id)
             written |= _written(

@@ -17,7 +17,7 @@ from ..evaluation.checked import checked
 from ..evaluation.log import EvaluationLog
 from ..evaluation.metric import Metric
 from ..intact import RESTORE, broken, read_intact, read_object
-from ..models.half_precision import Precision
+from ..models.settings import Precision
 from ..recipe import Recipe, dump_recipe, load_recipe
 from ..recipe.loading import load_written_recipe
 from ..storage import read_json

@@ -1,4 +1,4 @@
-"""The recipe's section `model`, and the name for all of its linear layers."""
+"""The recipe's section `model`, and names of what is asked of a model elsewhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from ..settings import Location, Section
 
 #: `adapter.targets`: every linear layer but the output embedding.
 ALL_LINEAR = "all-linear"
+
+#: What the products of a pass are made in; auto: in what suits the weights and the machine.
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 class Model(Section):

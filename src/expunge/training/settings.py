@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ..models.settings import Precision
 from ..settings import AutoOr, Location, Section
 
 #: The values of `auto`: the largest batch and the largest share of an epoch's samples in it, the largest micro-batch
@@ -54,7 +55,7 @@ class Training(Section):
         "which has; auto: 10%",
     )
     max_grad_norm: float = Field(1.0, ge=0, description="0: gradients are not clipped")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Precision = Field(
         "auto",
         description="auto: bf16 for a bf16 model on a GPU, and on a CPU for a model of 50 M parameters or more where "
         "the machine multiplies at least 1.5 times faster in it: there evaluations and attacks pass in it too; "

@@ -24,6 +24,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from ...errors import ExpungeError
 from ...evaluation.inference import inference
+from ...models.half_precision import weights_at_hand
 from ...models.processes import gathered, share
 from ...progress import track
 
@@ -65,7 +66,7 @@ def extraction_likelihoods(
     longest = max(map(len, sequences), default=0)
     rows = max(1, tokens_per_batch // max(1, longest))
     results: dict[int, tuple[float, int]] = {}
-    with inference(model) as device:
+    with inference(model) as device, weights_at_hand(model):
         for group in track(share(_groups(wrong, rows)), description):
             texts = [list(sequences[index]) for index in group]
             written, tokens = _write_branches(model, texts, n, rows, device)
