@@ -129,6 +129,28 @@ def test_metrics_by_hand():
     assert benchmark.utility(metrics, generated=False) == pytest.approx(0.8)
 
 
+def test_what_one_answer_gains_does_not_make_up_for_what_another_loses() -> None:
+    """Three answers of 0.2, 0.4 and 0.9 become 0.8, 0.8 and 0.0: their mean rises from 0.50 to 0.53, 0.2 + 0.4 is kept."""
+
+    def log(*probabilities: float) -> EvaluationLog:
+        records = [
+            QuestionRecord(row, Likelihood(-math.log(p) * 3, 3), None, correct=1, strength=0.0)
+            for row, p in enumerate(probabilities)
+        ]
+        return EvaluationLog("memorization", "1", False, {"forget": records[:1], "retain": records})
+
+    benchmark = MemorizationBenchmark([Material(Example([1, 2], [IGNORED, 2]))])
+    before, after = log(0.2, 0.4, 0.9), log(0.8, 0.8, 1e-9)
+    first, then = (benchmark.all_metrics(each, None, before) for each in (before, after))
+    assert then["retain_probability"].value > first["retain_probability"].value == pytest.approx(0.5)
+    assert (first["retain_kept"].value, then["retain_kept"].value) == pytest.approx((0.5, 0.2))
+    assert (then["retain_kept"].n, benchmark.utility(then, generated=False)) == (3, pytest.approx(0.2))
+    without = benchmark.all_metrics(after, None)
+    assert "retain_kept" not in without
+    assert benchmark.utility(without, generated=False) == pytest.approx(1.6 / 3)
+    assert "retain_kept" not in benchmark.all_metrics(log(0.8, 0.8), None, before)  # of other answers
+
+
 def test_to_go_beyond_what_was_never_seen_is_no_better():
     """Nearer to the reference is better, from either side: |0.7 − 0.2|, |0.1 − 0.2|, …
 

@@ -130,7 +130,7 @@ class Benchmark(ABC):
     ) -> dict[str, Metric]:
         """The benchmark's own metrics, and for every set those that users' packages have added.
 
-        before: the log of the model before it was trained, where `log` is of one after
+        before: the log of the model before it was trained: `log` itself where it is that one, None where there is none
         """
         return with_added(self.metrics(log, reference), log.sets)
 

@@ -256,9 +256,8 @@ class Job(Inputs):
         if not self.main_process:
             return log
         reference = log if name == "reference" else self.reference_log
-        log.metrics = self.benchmark.all_metrics(
-            log, reference, None if name == "before" else self.original_log
-        )
+        before = log if name == "before" else self.original_log
+        log.metrics = self.benchmark.all_metrics(log, reference, before)
         (folder or self.folder).write_log(name, log)
         return log
 

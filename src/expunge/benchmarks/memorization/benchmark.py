@@ -29,6 +29,7 @@ from ...models.answers import IGNORED
 from ...storage import hash_rows
 from ..benchmark import RESOLUTION, Benchmark, Workload
 from .aim import HOLDOUT, MEMBERS, Aim, distance
+from .kept import kept
 
 #: Longest generated answer, in tokens.
 MAX_NEW_TOKENS = 200
@@ -57,7 +58,7 @@ class MemorizationBenchmark(Benchmark):
     `_ngram_entropy` (see `fluency_metrics`). Where there is a holdout: its own figures, those of
     `membership_metrics` and, by `evaluate`, of the gradient norms.
     EOS counts in the first four wherever the encoding ends an answer with one. With a reference or a holdout:
-    `forget_distance` (see `expunge.benchmarks.memorization.aim`).
+    `forget_distance` (see `expunge.benchmarks.memorization.aim`). With the log from before: `retain_kept`.
     """
 
     name = "memorization"
@@ -174,7 +175,8 @@ class MemorizationBenchmark(Benchmark):
     def all_metrics(
         self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None = None
     ) -> dict[str, Metric]:
-        return super().all_metrics(log, reference, before) | distance(log, reference, before)
+        own = distance(log, reference, before) | kept(log, before)
+        return super().all_metrics(log, reference, before) | own
 
     def beyond(
         self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None

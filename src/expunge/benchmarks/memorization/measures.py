@@ -1,8 +1,8 @@
-"""The metric that the memorization benchmark alone has, declared (see `MemorizationBenchmark`)."""
+"""The metrics that the memorization benchmark alone has, declared (see `MemorizationBenchmark`)."""
 
 from __future__ import annotations
 
-from ...evaluation.measures import LOWER, Measure, declare
+from ...evaluation.measures import HIGHER, LOWER, Measure, declare
 
 declare(
     Measure(
@@ -16,5 +16,20 @@ declare(
         role="quality",
         place=40,
         forgetting="falls",
+    )
+)
+declare(
+    Measure(
+        "retain_kept",
+        label="Retain set: probability of the answer that is kept",
+        better=HIGHER,
+        term="Probability that is kept",
+        words="The probability of every answer that should stay, but no more than before: what the model is surer of "
+        "now does not make up for what it has lost. Before training it is the probability of the answer.",
+        role="utility",
+        place=95,
+        group="retain",
+        preference=25,
+        phrase="probability of the retain answers, of each no more than before",
     )
 )
