@@ -130,7 +130,7 @@ def test_metrics_by_hand():
 
 
 def test_what_one_answer_gains_does_not_make_up_for_what_another_loses() -> None:
-    """Three answers of 0.2, 0.4 and 0.9 become 0.8, 0.8 and 0.0: their mean rises from 0.50 to 0.53, 0.2 + 0.4 is kept."""
+    """0.2, 0.4 and 0.9 become 0.8, 0.8 and 0.0: the mean rises from 0.50 to 0.53, kept is that of 0.2, 0.4 and 0.0."""
 
     def log(*probabilities: float) -> EvaluationLog:
         records = [

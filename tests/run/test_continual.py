@@ -82,7 +82,9 @@ def test_the_second_request_starts_where_the_first_one_ended(
     assert (start - original).abs().max() > 1e-3
     # What the retain set loses is told from the held-out samples, which are the same for both.
     for name, before in second.metrics["before"].items():
-        if name.startswith("retain_"):
+        if name == "retain_kept":  # of what this request found
+            assert before["value"] == second.metrics["before"]["retain_probability"]["value"]
+        elif name.startswith("retain_"):
             assert before["value"] == pytest.approx(first.metrics["after"][name]["value"], rel=1e-6)
     assert first.state["model"]["fingerprint"] != second.state["model"]["fingerprint"]
     origin = read_json(second.adapter / "base_fingerprint.json")
