@@ -186,7 +186,7 @@ def _measure_lambada(folder: Path, row: Row, shared: Path, models: Path | None, 
     def accuracy(model: Path, adapter: Path | None = None) -> dict[str, float | int]:
         options = {"forget": "lambada_local", "data": str(tasks)}
         log = evaluate_model(EvaluationRequest(str(model), "lm-eval", options, adapter))
-        found = log.metrics["acc"]
+        found = log.metrics["lambada_local_acc"]
         return {"accuracy": found.value, "n": found.n}
 
     beside = output / "logs" / "lambada.json"

@@ -111,4 +111,5 @@ def test_the_sooner_a_trial_went_too_far_the_lower_the_next_rate(done: float, th
 
 def test_a_trial_left_for_another_reason_is_followed_as_ever() -> None:
     assert next_rate(1e-3, [Tried(2e-3, None, done=0.25)]) == 1e-3  # it lost the utility
+    assert next_rate(1e-3, [Tried(2e-3, None, beyond=True, done=done)]) == then  # and went too far
     assert next_rate(1e-3, [Tried(2e-3, 0.5, beyond=False, done=0.25)]) == 4e-3

@@ -150,14 +150,14 @@ def _try(job: Job, number: int, rate: float) -> Trial:
 
 
 def _reason_to_leave(job: Job, plan: TrainingPlan, folder: EpochsFolder, epoch: Candidate) -> str | None:
-    """Why a trial is not worth its further epochs: it is past its aim with the utility kept; or, once a third of them
-    are over, it has lost the utility or moved nothing."""
+    """Why a trial is not worth its further epochs: it is past its aim, with the utility kept or a third of them over; or
+    they are, and it has lost the utility or moved nothing."""
     if epoch.epoch >= plan.epochs:
         return None
-    original = original_utility(job)
-    if epoch.qualifies(original) and _past_its_aim(job, folder, epoch):
+    original, early = original_utility(job), epoch.epoch < plan.epochs / 3
+    if (epoch.qualifies(original) or not early) and _past_its_aim(job, folder, epoch):
         return "less of the forget set is left than of what was never seen"
-    if epoch.epoch < plan.epochs / 3:
+    if early:
         return None
     if epoch.utility < LOST_SHARE * original:
         return f"the utility fell to {epoch.utility / original:.0%} of the original's"

@@ -47,7 +47,8 @@ class Tried:
 def next_rate(first: float, tried: Sequence[Tried]) -> float | None:
     """The rate of the next trial, of three digits; None where the best rate is known closely enough.
 
-    While the highest rate is the best it is doubled, unless it went too far; while all lost the utility it is halved.
+    While the highest rate is the best it is doubled, unless it went too far; while all lost the utility the lowest is
+    halved, or multiplied as below where it went too far as well.
     Then the best one has a neighbour above that lost the utility, or forgot less well: further past the reference than
     short of it. Their geometric mean is next. Where the best itself went too far, or where it was forgetting that went
     too far above and nobody knows on which side the best is, it may lie below as well: then the lowest rate is halved
@@ -59,7 +60,8 @@ def next_rate(first: float, tried: Sequence[Tried]) -> float | None:
     kept = {trial.learning_rate: trial for trial in tried if trial.score is not None}
     rates = sorted(trial.learning_rate for trial in tried)
     if not kept:
-        return _rounded(rates[0] / 2)
+        lowest = min(tried, key=lambda trial: trial.learning_rate)
+        return _rounded(rates[0] * (_share(lowest) if lowest.beyond else 0.5))
     best = max(kept, key=lambda rate: (kept[rate].score, rate))
     too_far = kept[best].beyond
     above = next((rate for rate in rates if rate > best), None)
@@ -71,11 +73,15 @@ def next_rate(first: float, tried: Sequence[Tried]) -> float | None:
         gaps.append((above / best, above))
     if too_far or (too_far is None and above in kept):
         if below is None:
-            share = max(LEAST_SHARE, min(0.5, kept[best].done)) if too_far else 0.5
-            return _rounded(best * share)
+            return _rounded(best * (_share(kept[best]) if too_far else 0.5))
         gaps.append((best / below, below))
     gap, neighbour = max(gaps)
     return _rounded(math.sqrt(best * neighbour)) if gap > NARROW else None
+
+
+def _share(tried: Tried) -> float:
+    """Of a rate that went too far, how much is to be tried next."""
+    return max(LEAST_SHARE, min(0.5, tried.done))
 
 
 def _rounded(rate: float) -> float:
