@@ -107,9 +107,13 @@ def test_what_is_equally_good_is_tried_higher() -> None:
 )
 def test_the_sooner_a_trial_went_too_far_the_lower_the_next_rate(done: float, then: float) -> None:
     assert next_rate(1e-3, [Tried(2e-3, 0.9, beyond=True, done=done)]) == then
+    assert next_rate(1e-3, [Tried(2e-3, None, beyond=True, done=done)]) == then  # it lost the utility, too
+    assert (
+        next_rate(1e-3, [Tried(2e-3, None, beyond=True), Tried(1e-3, None, beyond=True, done=done)])
+        == then / 2
+    )
 
 
 def test_a_trial_left_for_another_reason_is_followed_as_ever() -> None:
     assert next_rate(1e-3, [Tried(2e-3, None, done=0.25)]) == 1e-3  # it lost the utility
-    assert next_rate(1e-3, [Tried(2e-3, None, beyond=True, done=done)]) == then  # and went too far
     assert next_rate(1e-3, [Tried(2e-3, 0.5, beyond=False, done=0.25)]) == 4e-3

@@ -150,8 +150,8 @@ def _try(job: Job, number: int, rate: float) -> Trial:
 
 
 def _reason_to_leave(job: Job, plan: TrainingPlan, folder: EpochsFolder, epoch: Candidate) -> str | None:
-    """Why a trial is not worth its further epochs: it is past its aim, with the utility kept or a third of them over; or
-    they are, and it has lost the utility or moved nothing."""
+    """Why a trial is not worth its further epochs: it is past its aim with the utility kept; or, once a third of them
+    are over, it is so without, has lost much of the utility, or moved nothing."""
     if epoch.epoch >= plan.epochs:
         return None
     original, early = original_utility(job), epoch.epoch < plan.epochs / 3
