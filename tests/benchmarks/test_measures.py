@@ -129,8 +129,8 @@ def test_no_two_metrics_look_alike_and_no_preference_is_given_twice() -> None:
 def test_what_the_utility_and_the_verdict_rest_on_best_first() -> None:
     given = sorted({name for names in BENCHMARKS for name in names()})
     assert preferred("utility", given) == [
-        "model_utility", "model_utility_teacher_forced", "retain_kept", "retain_probability",
-        "retain_knowledge_memorization", "retain_knowledge_probability", "mmlu_acc",
+        "model_utility", "model_utility_teacher_forced", "retain_probability", "retain_knowledge_memorization",
+        "retain_knowledge_probability", "mmlu_acc",
     ]  # fmt: skip
     assert preferred("memory", given) == [
         "forget_probability", "forget_exact_memorization", "forget_extraction_strength", "forget_memorization_accuracy",

@@ -550,6 +550,27 @@ def test_utility_of_few_samples_cannot_be_said_unless_it_is_clearly_lost(n, afte
         assert "too few to say whether it is kept" in text(verdict, "Utility cannot be said")
 
 
+@pytest.mark.parametrize(
+    ("mean", "least", "lost"), [(0.9, 0.72, True), (0.9, 0.77, False), (0.70, 0.70, False)]
+)
+def test_what_is_lost_behind_a_mean_that_rises_stands_against_it(mean, least, lost):
+    """0.8 before: 0.72 is 90 % of it, 0.77 is 96 %. Where the mean falls with it the utility is lost as it is."""
+    kept = {"retain_kept": Metric(0.8, 200, 0.78, 0.82)}
+    before, after = memory(0.9, 0.9) | kept, memory(0.1, 0.1, mean) | {"retain_kept": Metric(least, 200)}
+    verdict = judge(Evidence(before=before, after=after, reference=memory(0.1, 0.2), attacks=attacks()))
+    assert verdict.utility_kept is (mean > 0.76)
+    said = "answers that should stay are lost, though others have become likelier: 90.0 % of their probability is left"
+    assert (said in verdict.against) is lost
+    assert any("data.retain" in tip for tip in verdict.next) is (lost or not verdict.utility_kept)
+    assert (verdict.tone is Tone.GOOD) is (verdict.utility_kept and not lost)
+    titles = [finding.title for finding in verdict.findings]
+    assert ("Answers that should stay are lost" in titles) is lost
+    if lost:
+        assert "0.720 of 0.800 is left, that is 90.0 %." in text(
+            verdict, "Answers that should stay are lost"
+        ).replace("\u00a0", " ")
+
+
 def answers(probability: float, rouge: float) -> dict[str, Metric]:
     return memory(probability, probability) | {
         "forget_rouge": Metric(rouge, 50, rouge - 0.03, rouge + 0.03), "retain_rouge": Metric(0.8, 200, 0.7, 0.9),

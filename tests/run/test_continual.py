@@ -170,9 +170,9 @@ def test_both_are_attested_as_one(finished: expunge.Run, tmp_path: Path) -> None
         for name, figure in figures.items():
             assert figure["before"]["value"] == run.metrics["before"][name]["value"]
             assert figure["after"]["value"] == left[name]["value"]
-    kept = stated["figures"]["retain_kept"]
-    assert kept["before"]["value"] == runs[0].metrics["before"]["retain_kept"]["value"]
-    assert kept["after"]["value"] == runs[1].metrics["after"]["retain_kept"]["value"]
+    kept = stated["figures"]["retain_probability"]
+    assert kept["before"]["value"] == runs[0].metrics["before"]["retain_probability"]["value"]
+    assert kept["after"]["value"] == runs[1].metrics["after"]["retain_probability"]["value"]
     assert not [name for name in stated["figures"] if name.startswith("forget")]
     by = {attack["category"]: attack["by"] for attack in stated["attacks"]}["regurgitation"]
     came_back = {"value": 0.25, "n": 6, "low": 0.1, "high": 0.4}
@@ -235,7 +235,7 @@ def test_the_run_of_both_gives_its_model_its_figures_and_its_verdict(
     )
     torch.testing.assert_close(logits(second.model()), logits(finished.model()), rtol=0, atol=1e-5)
     assert finished.score == second.score
-    assert finished.utility == second.metrics["after"]["retain_kept"]["value"]
+    assert finished.utility == second.metrics["after"]["retain_probability"]["value"]
     original = first.metrics["before"]["retain_probability"]["value"]
     assert finished.original_utility == first.original_utility == second.original_utility == original
     assert finished.verdict.headline in finished.report.read_text()
@@ -295,7 +295,7 @@ def test_continual_json_tells_what_came_of_all(finished: expunge.Run) -> None:
     assert [each["n"] for each in state["data"]["forget"]] == [6, 6]
     assert state["utility"] == {
         "original": first.metrics["before"]["retain_probability"]["value"],
-        "after": [run.metrics["after"]["retain_kept"]["value"] for run in (first, second)],
+        "after": [run.metrics["after"]["retain_probability"]["value"] for run in (first, second)],
     }
     assert (
         finished.metrics["before"]["2/forget_probability"] == second.metrics["before"]["forget_probability"]

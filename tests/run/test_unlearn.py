@@ -431,9 +431,9 @@ def test_a_run_gives_the_figures_of_the_chosen_epoch(finished: expunge.Run) -> N
     best = finished.state["training"]["best_epoch"]
     row = read_json_lines(finished.path / "metrics.jsonl")[best - 1]
     assert finished.score == row["forget_score"] == 1 - row["metrics"]["forget_probability"]["value"]
-    assert finished.utility == row["utility"] == row["metrics"]["retain_kept"]["value"]
-    assert finished.original_utility == finished.metrics["before"]["retain_kept"]["value"]
-    assert finished.state["training"]["utility_metric"] == "retain_kept"
+    assert finished.utility == row["utility"] == row["metrics"]["retain_probability"]["value"]
+    assert finished.original_utility == finished.metrics["before"]["retain_probability"]["value"]
+    assert finished.state["training"]["utility_metric"] == "retain_probability"
 
 
 def test_an_earlier_run_gives_the_same(finished: expunge.Run, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .attacks import avoided, brought_back, may_have_brought_back
-from .evidence import LEAST_FOR_UTILITY, Evidence, Forgetting, rule_utility
+from .evidence import LEAST_FOR_UTILITY, Evidence, Forgetting, has_lost_answers, kept_share, rule_utility
 from .forgetting import LEAST
 from .quantities import percent
 
@@ -96,6 +96,10 @@ def against(result: Concluded) -> list[str]:
         if stands_out
         else None,
         "the model lost utility" if result.kept is False else None,
+        "answers that should stay are lost, though others have become likelier: "
+        f"{percent(kept_share(evidence) or 0)} of their probability is left"
+        if result.kept is not False and has_lost_answers(evidence)
+        else None,
         f"the utility was measured on {evidence.after[name].n} samples only"
         if result.kept is None and name is not None and few
         else None,
@@ -125,6 +129,8 @@ def following(result: Concluded) -> list[str]:
         tips.append(strength.stronger)
     elif strong:
         tips.append(strength.kinder if result.kept is False else strength.weaker)
+    if result.kept is not False and has_lost_answers(evidence):
+        tips.append("name what should stay that is most like what goes (data.retain)")
     if forgetting is Forgetting.AS_ASKED:
         tips.append("try to bring it back (`expunge attack` on the run's folder)")
     if may_have_brought_back(evidence.attacks):

@@ -119,6 +119,19 @@ def judged_utility(
     return best if held and not holds else rule
 
 
+def kept_share(evidence: Evidence) -> float | None:
+    """What is left of the answers that should stay where no gain makes up for a loss; None if not measured."""
+    sides = [side.get("retain_kept") for side in (evidence.before, evidence.after)]
+    before, after = sides
+    return after.value / before.value if before and after and before.value > 0 else None
+
+
+def has_lost_answers(evidence: Evidence) -> bool:
+    """Whether that is less than the utility rule asks for."""
+    share = kept_share(evidence)
+    return share is not None and share < evidence.floor and not evidence.ended
+
+
 def lower(metric: Metric) -> float:
     return metric.value if metric.low is None else metric.low
 

@@ -27,7 +27,9 @@ from .evidence import (
     Finding,
     Forgetting,
     Tone,
+    has_lost_answers,
     judged_utility,
+    kept_share,
     lower,
     rule_utility,
     upper,
@@ -99,6 +101,7 @@ def judge(evidence: Evidence) -> Verdict:
         attack_finding,
         hidden[1] if hidden else None,
         utility_finding,
+        _lost_answers(evidence) if kept is not False else None,
         over_finding,
         *_course(evidence),
     ]
@@ -142,6 +145,20 @@ def _utility(evidence: Evidence) -> tuple[bool | None, Finding]:
     if share >= evidence.floor:
         return True, Finding(Tone.GOOD, "Utility kept", text)
     return False, Finding(Tone.BAD, "Utility not kept", text)
+
+
+def _lost_answers(evidence: Evidence) -> Finding | None:
+    """A mean can rise while a few answers go: those that the model is surer of now make up for them."""
+    if not has_lost_answers(evidence):
+        return None
+    before, after = evidence.before["retain_kept"], evidence.after["retain_kept"]
+    text = (
+        f"If every answer that should stay counts no more than before, {number(after.value)} of "
+        f"{number(before.value)} is left, that is {percent(kept_share(evidence) or 0)}. Others have become likelier, "
+        f"so that the mean does not show it. N = {count(after.n)}. Give examples of what is most like what was "
+        "forgotten (data.retain)."
+    )
+    return Finding(Tone.CAUTION, "Answers that should stay are lost", text)
 
 
 # --- over-unlearning
@@ -211,7 +228,8 @@ def _course(evidence: Evidence) -> list[Finding]:
 def _tone(evidence: Evidence, forgetting: Forgetting, kept: bool | None, over: bool | None) -> Tone:
     if evidence.failed or forgetting is Forgetting.NOT or kept is False:
         return Tone.BAD
-    if forgetting is Forgetting.FORGOTTEN and kept and not over and evidence.qualified:
+    spoilt = over or has_lost_answers(evidence)
+    if forgetting is Forgetting.FORGOTTEN and kept and not spoilt and evidence.qualified:
         return Tone.GOOD
     open_ones = (Forgetting.REDUCED, Forgetting.UNKNOWN, Forgetting.AS_ASKED, Forgetting.UNRESOLVED)
     if forgetting in open_ones:

@@ -29,7 +29,5 @@ declare(
         role="utility",
         place=95,
         group="retain",
-        preference=25,
-        phrase="probability of the retain answers, of each no more than before",
     )
 )
