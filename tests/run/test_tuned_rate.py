@@ -23,7 +23,15 @@ from expunge.benchmarks.benchmark import RESOLUTION
 from expunge.benchmarks.memorization.benchmark import MemorizationBenchmark
 from expunge.folder.state import Trial, TuningFacts
 from expunge.run.result import Run
-from expunge.run.tuning import _best, _beyond, _may_be_chosen, _suffices, _tried, resolution_left
+from expunge.run.tuning import (
+    _best,
+    _beyond,
+    _may_be_chosen,
+    _reason_to_leave,
+    _suffices,
+    _tried,
+    resolution_left,
+)
 from expunge.storage import read_json, read_json_lines
 from expunge.training.selection import Candidate
 from expunge.training.tuning import next_rate
@@ -341,3 +349,30 @@ def test_a_chosen_trial_without_checkpoints_is_trained_again_from_step_0(
     given = expunge.unlearn(auto, [f"training.learning_rate={rate}"], output=tmp_path / "given")
     for file in (WEIGHTS, "steps.jsonl"):
         assert (found.path / file).read_bytes() == (given.path / file).read_bytes(), file
+
+
+@pytest.mark.parametrize(
+    ("epoch", "utility", "past", "left"),
+    [
+        (1, 0.96, True, True),
+        (2, 0.90, True, False),  # what is lost while the forget set goes can be won back
+        (3, 0.90, True, True),  # a third of nine
+        (3, 0.90, False, False),
+        (9, 0.90, True, False),  # it is over as it is
+    ],
+)
+def test_a_trial_past_its_aim_is_left_at_once_or_without_the_utility_after_a_third(
+    epoch: int, utility: float, past: bool, left: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expunge.run.tuning, "_past_its_aim", lambda job, folder, epoch: past)
+    benchmark = SimpleNamespace(score=lambda metrics, aims: 0.1)
+    job: Any = SimpleNamespace(
+        original_utility=1.0,
+        benchmark=benchmark,
+        folder=SimpleNamespace(metrics=lambda stage: {}),
+        objective=SimpleNamespace(aims="probabilities"),
+    )
+    plan: Any = SimpleNamespace(epochs=9)
+    reason = _reason_to_leave(job, plan, None, Candidate(epoch, 0.9, utility))  # type: ignore[arg-type]
+    assert (reason == "less of the forget set is left than of what was never seen") is left
+    assert (reason is None) is not left

@@ -121,8 +121,7 @@ def judged_utility(
 
 def kept_share(evidence: Evidence) -> float | None:
     """What is left of the answers that should stay where no gain makes up for a loss; None if not measured."""
-    sides = [side.get("retain_kept") for side in (evidence.before, evidence.after)]
-    before, after = sides
+    before, after = (side.get("retain_kept") for side in (evidence.before, evidence.after))
     return after.value / before.value if before and after and before.value > 0 else None
 
 
