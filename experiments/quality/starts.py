@@ -153,15 +153,14 @@ def run(
     """heavy: what is taken away of the run's folder afterwards; overrides: of the recipe, `key.sub=value`"""
     folder, logs = output / row.name, output / "logs" / row.logs
     state = folder / "run.json"
-    if state.exists() and json.loads(state.read_text())["state"] == "done":
-        return
-    print(row.name, flush=True)
-    if state.exists():
-        unlearn(folder / "recipe.yaml", output=folder, resume=True)
-    else:
+    if not state.exists():
+        print(row.name, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         unlearn(recipe(row, shared, models, logs, rate, generate), overrides, output=folder)
-    if row.bed == "smollm2":
+    elif json.loads(state.read_text())["state"] != "done":
+        print(row.name, flush=True)
+        unlearn(folder / "recipe.yaml", output=folder, resume=True)
+    if row.bed == "smollm2" and not (folder / LAMBADA).exists():  # a kill may have struck in between
         _measure_lambada(folder, row, shared, models, output)
     if not logs.exists():
         made = logs.with_name(f"{logs.name}.partial")

@@ -5,13 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 import expunge
 from expunge.cli import main
+from expunge.folder.run import RunFolder
+from expunge.models.half_precision import pass_precision
 from expunge.report.quantities import number
 from expunge.run.attacked import _with_earlier
 from expunge.storage import read_json
@@ -81,6 +86,28 @@ def test_the_verdict_report_and_card_of_a_run_take_it_in(run: expunge.Run, comma
     code, out, _ = command(run.path, "sample", "--leak-threshold", "0.9", "--json")
     assert code == 0
     assert "leak@8, T = 1, recall ≥ 0.9" in json.loads(out)["outcomes"]["sample"]["variants"]
+
+
+def test_a_run_is_attacked_in_what_it_was_measured_in(
+    run: expunge.Run, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its folder says, whatever this machine is faster in."""
+    folder = shutil.copytree(run.path, tmp_path / "run")
+    monkeypatch.setattr("expunge.models.half_precision.LEAST_PARAMETERS", 1)
+    monkeypatch.setattr("expunge.models.half_precision.device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("expunge.models.half_precision.bf16_speedup", lambda width: 0.7)
+    seen = []
+    asked = expunge.run.attacked.run_attacks
+
+    def run_attacks(target: Any, *more: Any) -> Any:
+        seen.append(pass_precision(target.after()))
+        return asked(target, *more)
+
+    monkeypatch.setattr("expunge.run.attacked.run_attacks", run_attacks)
+    for chosen in ("bf16", "fp32"):
+        RunFolder(folder).update(precision={"chosen": chosen, "bf16_speedup": 2.0})
+        assert command(folder, "remove")[0] == 0
+    assert seen == ["bf16", "fp32"]
 
 
 def test_further_attacks_leave_those_that_were_made(

@@ -53,6 +53,9 @@ def test_the_best_of_the_grid_keeps_the_utility_and_the_whole_grid_is_paid_for(
         90.0,
     )
     assert [each["learning_rate"] for each in found["every"]] == [1e-3, 2e-3, 4e-3]
+    assert starts.grid_table([found])[1] == [
+        "forget05", "directions", "42", "0.002", "−0.60", "−0.70", "4, 101 s", "0.002", "−0.50", "−0.60", "3, 90 s",
+    ]  # fmt: skip
 
 
 def test_the_grid_is_twelve_rates_from_a_quarter_of_the_first_on() -> None:

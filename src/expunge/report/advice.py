@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .attacks import avoided, brought_back, may_have_brought_back
-from .evidence import LEAST_FOR_UTILITY, Evidence, Forgetting, has_lost_answers, kept_share, rule_utility
+from .evidence import LEAST_FOR_UTILITY, Evidence, Forgetting, left_of_lost_answers, rule_utility
 from .forgetting import LEAST
 from .quantities import percent
 
@@ -83,6 +83,7 @@ def against(result: Concluded) -> list[str]:
     few = name is not None and evidence.after[name].n < LEAST_FOR_UTILITY
     attack, unsure = brought_back(evidence.attacks), may_have_brought_back(evidence.attacks)
     stands_out = avoided(evidence.attacks)
+    left = left_of_lost_answers(evidence) if result.kept is not False else None
     points = [
         AGAINST.get(result.as_asked if attack else forgetting),
         f"{percent(attack.share)} of what was lost comes to light where {attack.outcome.title}"
@@ -97,8 +98,8 @@ def against(result: Concluded) -> list[str]:
         else None,
         "the model lost utility" if result.kept is False else None,
         "answers that should stay are lost, though others have become likelier: "
-        f"{percent(kept_share(evidence) or 0)} of their probability is left"
-        if result.kept is not False and has_lost_answers(evidence)
+        f"{percent(left)} of their probability is left"
+        if left is not None
         else None,
         f"the utility was measured on {evidence.after[name].n} samples only"
         if result.kept is None and name is not None and few
@@ -129,7 +130,7 @@ def following(result: Concluded) -> list[str]:
         tips.append(strength.stronger)
     elif strong:
         tips.append(strength.kinder if result.kept is False else strength.weaker)
-    if result.kept is not False and has_lost_answers(evidence):
+    if result.kept is not False and left_of_lost_answers(evidence) is not None:
         tips.append("name what should stay that is most like what goes (data.retain)")
     if forgetting is Forgetting.AS_ASKED:
         tips.append("try to bring it back (`expunge attack` on the run's folder)")

@@ -119,16 +119,14 @@ def judged_utility(
     return best if held and not holds else rule
 
 
-def kept_share(evidence: Evidence) -> float | None:
-    """What is left of the answers that should stay where no gain makes up for a loss; None if not measured."""
+def left_of_lost_answers(evidence: Evidence) -> float | None:
+    """The share that is left of the answers that should stay if no gain makes up for a loss; None where that is as much
+    as the utility rule asks for, or not measured."""
     before, after = (side.get("retain_kept") for side in (evidence.before, evidence.after))
-    return after.value / before.value if before and after and before.value > 0 else None
-
-
-def has_lost_answers(evidence: Evidence) -> bool:
-    """Whether that is less than the utility rule asks for."""
-    share = kept_share(evidence)
-    return share is not None and share < evidence.floor and not evidence.ended
+    if evidence.ended or not before or not after or before.value <= 0:
+        return None
+    share = after.value / before.value
+    return share if share < evidence.floor else None
 
 
 def lower(metric: Metric) -> float:

@@ -27,9 +27,8 @@ from .evidence import (
     Finding,
     Forgetting,
     Tone,
-    has_lost_answers,
     judged_utility,
-    kept_share,
+    left_of_lost_answers,
     lower,
     rule_utility,
     upper,
@@ -149,12 +148,13 @@ def _utility(evidence: Evidence) -> tuple[bool | None, Finding]:
 
 def _lost_answers(evidence: Evidence) -> Finding | None:
     """A mean can rise while a few answers go: those that the model is surer of now make up for them."""
-    if not has_lost_answers(evidence):
+    share = left_of_lost_answers(evidence)
+    if share is None:
         return None
     before, after = evidence.before["retain_kept"], evidence.after["retain_kept"]
     text = (
         f"If every answer that should stay counts no more than before, {number(after.value)} of "
-        f"{number(before.value)} is left, that is {percent(kept_share(evidence) or 0)}. Others have become likelier, "
+        f"{number(before.value)} is left, that is {percent(share)}. Others have become likelier, "
         f"so that the mean does not show it. N = {count(after.n)}. Give examples of what is most like what was "
         "forgotten (data.retain)."
     )
@@ -228,7 +228,7 @@ def _course(evidence: Evidence) -> list[Finding]:
 def _tone(evidence: Evidence, forgetting: Forgetting, kept: bool | None, over: bool | None) -> Tone:
     if evidence.failed or forgetting is Forgetting.NOT or kept is False:
         return Tone.BAD
-    spoilt = over or has_lost_answers(evidence)
+    spoilt = over or left_of_lost_answers(evidence) is not None
     if forgetting is Forgetting.FORGOTTEN and kept and not spoilt and evidence.qualified:
         return Tone.GOOD
     open_ones = (Forgetting.REDUCED, Forgetting.UNKNOWN, Forgetting.AS_ASKED, Forgetting.UNRESOLVED)

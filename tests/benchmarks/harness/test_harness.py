@@ -20,6 +20,7 @@ from expunge.benchmarks.harness.declaration import HARNESS, WMDP, HarnessOptions
 from expunge.data.encoding import Encoder
 from expunge.errors import InputError
 from expunge.evaluation.log import EvaluationLog, QuestionRecord
+from expunge.models.half_precision import passing_in
 from expunge.trust import trusting
 from task_files import CHOICES
 
@@ -356,6 +357,7 @@ def test_lm_evals_own_warnings_are_shown_but_for_those_about_memory(tiny_llama, 
     from expunge.benchmarks.harness.model import InMemoryModel, undisturbed
 
     with undisturbed(tiny_llama):
+        assert not torch.is_autocast_enabled("cpu")  # it is small
         InMemoryModel(tiny_llama, encoder.tokenizer)
         logging.getLogger("lm_eval.api.task").warning("of a task")
     assert caplog.messages == ["of a task"]
@@ -377,3 +379,14 @@ def test_without_lm_eval_the_command_that_installs_it_is_named(encoder, monkeypa
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     with pytest.raises(InputError, match=r"pip install 'expunge\[eval\]'"):
         WMDP.open(TaskOptions(), encoder)
+
+
+def test_a_task_passes_in_what_the_run_does(tiny_llama, monkeypatch):
+    from expunge.benchmarks.harness.model import undisturbed
+
+    monkeypatch.setattr("expunge.models.half_precision.LEAST_PARAMETERS", 1)
+    monkeypatch.setattr("expunge.models.half_precision.device", lambda: torch.device("cpu"))
+    for precision in ("fp32", "bf16"):
+        with passing_in(precision), undisturbed(tiny_llama):
+            assert torch.is_autocast_enabled("cpu") is (precision == "bf16")
+    assert not torch.is_autocast_enabled("cpu")
