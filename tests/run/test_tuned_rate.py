@@ -366,13 +366,45 @@ def test_a_trial_past_its_aim_is_left_at_once_or_without_the_utility_after_a_thi
 ) -> None:
     monkeypatch.setattr(expunge.run.tuning, "_past_its_aim", lambda job, folder, epoch: past)
     benchmark = SimpleNamespace(score=lambda metrics, aims: 0.1)
+    monkeypatch.setattr(expunge.run.tuning, "candidates", lambda folder: [])
     job: Any = SimpleNamespace(
         original_utility=1.0,
         benchmark=benchmark,
-        folder=SimpleNamespace(metrics=lambda stage: {}),
+        folder=SimpleNamespace(metrics=lambda stage: {}, trial=lambda number: None),
         objective=SimpleNamespace(aims="probabilities"),
     )
     plan: Any = SimpleNamespace(epochs=9)
-    reason = _reason_to_leave(job, plan, None, Candidate(epoch, 0.9, utility))  # type: ignore[arg-type]
+    reason = _reason_to_leave(job, plan, 1, Candidate(epoch, 0.9, utility))
     assert (reason == "less of the forget set is left than of what was never seen") is left
     assert (reason is None) is not left
+
+
+@pytest.mark.parametrize(
+    ("epoch", "score", "left"),
+    [
+        (2, 0.70, False),  # a third of nine are not over
+        (4, 0.70, True),
+        (4, 0.89, False),  # 0.90 cannot be told from it
+        (9, 0.70, False),  # it is over as it is
+    ],
+)
+@pytest.mark.parametrize("before", [Candidate(1, 0.90, 0.96), Candidate(1, 0.95, 0.90)])
+def test_a_trial_is_left_where_what_was_forgotten_comes_back(
+    epoch: int, score: float, left: bool, before: Candidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What had forgotten better without the utility could not have been handed over."""
+    monkeypatch.setattr(expunge.run.tuning, "_past_its_aim", lambda job, folder, epoch: False)
+    measured = [before, Candidate(epoch, score, 0.96), Candidate(epoch + 1, 1.0, 0.96)]
+    monkeypatch.setattr(expunge.run.tuning, "candidates", lambda folder: measured)
+    job: Any = SimpleNamespace(
+        original_utility=1.0,
+        benchmark=SimpleNamespace(score=lambda metrics, aims: 0.1),
+        folder=SimpleNamespace(metrics=lambda stage: {}, trial=lambda number: None),
+        objective=SimpleNamespace(aims="probabilities"),
+        resolution=0.02,
+    )
+    plan: Any = SimpleNamespace(epochs=9)
+    reason = _reason_to_leave(job, plan, 1, Candidate(epoch, score, 0.96))
+    kept = before.utility >= 0.95
+    assert (reason == "an earlier epoch had forgotten better, with the utility kept") is (left and kept)
+    assert (reason is None) is not (left and kept)

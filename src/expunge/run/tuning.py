@@ -115,7 +115,7 @@ def _try(job: Job, number: int, rate: float) -> Trial:
     plan = job.training.model_copy(update={"learning_rate": rate})
     set_seed(job.recipe.seed)
     load_weights(job.trained, job.folder.initial_adapter)
-    leave = partial(_reason_to_leave, job, plan, job.folder.trial(number))
+    leave = partial(_reason_to_leave, job, plan, number)
     stopped = train_epochs(job, plan, job.folder.trial(number), leave)
     processes().wait_for_everyone()
     folder = job.folder.trial(number)  # read anew: the first process has written it
@@ -149,11 +149,13 @@ def _try(job: Job, number: int, rate: float) -> Trial:
     )
 
 
-def _reason_to_leave(job: Job, plan: TrainingPlan, folder: EpochsFolder, epoch: Candidate) -> str | None:
+def _reason_to_leave(job: Job, plan: TrainingPlan, number: int, epoch: Candidate) -> str | None:
     """Why a trial is not worth its further epochs: it is past its aim with the utility kept; or, once a third of them
-    are over, it is so without, has lost much of the utility, or moved nothing."""
+    are over, it is so without, has lost much of the utility, moved nothing, or had forgotten better before, with the
+    utility kept: λ rises and the rate falls, so that what comes back goes on coming back."""
     if epoch.epoch >= plan.epochs:
         return None
+    folder = job.folder.trial(number)  # read anew: its epochs are written one by one
     original, early = original_utility(job), epoch.epoch < plan.epochs / 3
     if (epoch.qualifies(original) or not early) and _past_its_aim(job, folder, epoch):
         return "less of the forget set is left than of what was never seen"
@@ -166,6 +168,9 @@ def _reason_to_leave(job: Job, plan: TrainingPlan, folder: EpochsFolder, epoch: 
         < UNMOVED
     ):
         return "the forget score had not moved"
+    before = [each for each in candidates(folder) if each.epoch < epoch.epoch and each.qualifies(original)]
+    if any(each.futile is None and each.forget_score > epoch.forget_score + job.resolution for each in before):
+        return "an earlier epoch had forgotten better, with the utility kept"
     return None
 
 
