@@ -56,7 +56,9 @@ HEAVY = ("checkpoints", "initial_adapter", "trials", "adapter")
 
 @dataclass(frozen=True)
 class Row:
-    """rank: of the adapter, whose α is twice that; retain_weight: λ, such as "2"; "1to6" rises"""
+    """objective: the forget loss, and with a plus the retain loss, nll if none is named; gd is ga + nll
+    rank: of the adapter, whose α is twice that; retain_weight: λ, such as "2"; "1to6" rises
+    """
 
     bed: str
     forget: str
@@ -95,6 +97,7 @@ def recipe(
     original, reference = places(row, shared, models)
     data = shared / "data" / "tofu" if tiny else original.parent / "tofu"
     known = logs / "reference.json"
+    forget, _, retain = row.objective.partition("+")
     return {
         "name": row.name,
         "model": {"path": str(original)},
@@ -108,8 +111,8 @@ def recipe(
         },
         "adapter": {"initialization": row.start, "rank": row.rank, "alpha": 2 * row.rank},
         "objective": {
-            "forget": "ga" if row.objective == "gd" else row.objective,
-            "retain": "nll",
+            "forget": "ga" if forget == "gd" else forget,
+            "retain": retain or "nll",
             "retain_weight": _weight(row.retain_weight),
         },
         "evaluation": {

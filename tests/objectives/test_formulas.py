@@ -62,6 +62,11 @@ def preference(y: Tensors) -> Tensor:
     return -2 / 0.1 * logsigmoid(0.1 * (substitute - answer))
 
 
+def divergence(y: Tensors) -> Tensor:
+    original, trained = (log_softmax(y[source], -1) for source in ("original", "trained"))
+    return (original.exp() * (original - trained)).sum(-1)
+
+
 def mean_nll(y: Tensor) -> Tensor:
     return nll(y) / torch.tensor([2, 3, 1, 2])
 
@@ -96,9 +101,8 @@ FORGET: dict[str, Formula] = {
 }
 RETAIN: dict[str, Formula] = {
     "nll": lambda y, h: -log_p(y["trained"]),
-    "kl": lambda y, h: (
-        torch.softmax(y["original"], -1) * (log_softmax(y["original"], -1) - log_softmax(y["trained"], -1))
-    ).sum(-1),
+    "kl": lambda y, h: divergence(y),
+    "keep": lambda y, h: divergence(y) + torch.relu(log_p(y["original"]) - log_p(y["trained"])),
     "rmu": lambda y, h: (h["trained"] - h["original"]).square().mean(-1),
 }
 EVERY = [

@@ -270,6 +270,15 @@ def test_losses_towards_a_distribution_by_hand() -> None:
     assert value("kl", ours, ours).tolist() == pytest.approx([0.0], abs=1e-6)
 
 
+def test_keep_counts_a_true_token_that_has_become_less_likely_on_top_of_the_divergence() -> None:
+    before, after = (0.2, 0.4, 0.4), (0.5, 0.25, 0.25)
+    divergence = sum(q * math.log(q / p) for q, p in zip(before, after, strict=True))
+    for target, lost in ((0, 0.0), (1, math.log(0.4 / 0.25))):  # 0.2 → 0.5 is no loss
+        ours, theirs = (tokens(torch.tensor([row]).log(), [target]) for row in (after, before))
+        assert value("keep", ours, theirs).tolist() == pytest.approx([divergence + lost], rel=1e-5)
+        assert value("keep", theirs, theirs).tolist() == pytest.approx([0.0], abs=1e-6)
+
+
 @pytest.mark.parametrize("name", ["ceu", "undial", "whp"])
 def test_the_gradient_towards_a_distribution_is_p_minus_q(name: str) -> None:
     y = torch.randn(4, 6, dtype=torch.float64)

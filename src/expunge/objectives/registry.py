@@ -40,6 +40,7 @@ retain_losses: Registry[Loss] = Registry(
     group="expunge.retain_losses",
     of="expunge.objectives.loss:Loss",
     builtin={
+        "keep": "expunge.objectives.keeping:kept_as_it_was",
         "kl": "expunge.objectives.distribution:divergence_from_the_original",
         "nll": "expunge.objectives.likelihood:negative_log_likelihood",
         "rmu": "expunge.objectives.representation:held_representation",
