@@ -336,7 +336,9 @@ def test_a_chosen_trial_without_checkpoints_is_trained_again_from_step_0(
 ) -> None:
     """As of an earlier version, which may have thrown them away for another's."""
     monkeypatch.setattr("expunge.run.tuning._may_be_chosen", lambda trials, resolution: set())
-    monkeypatch.setattr("expunge.run.tuning.next_rate", lambda first, tried: 1e-3 * 2 ** len(tried))
+    monkeypatch.setattr(
+        "expunge.run.tuning.next_rate", lambda first, tried, resolution: 1e-3 * 2 ** len(tried)
+    )
     real = expunge.run.tuning._record
 
     def forgetful(job: Any, trials: list[Trial], chosen: int | None = None) -> None:

@@ -117,3 +117,13 @@ def test_the_sooner_a_trial_went_too_far_the_lower_the_next_rate(done: float, th
 def test_a_trial_left_for_another_reason_is_followed_as_ever() -> None:
     assert next_rate(1e-3, [Tried(2e-3, None, done=0.25)]) == 1e-3  # it lost the utility
     assert next_rate(1e-3, [Tried(2e-3, 0.5, beyond=False, done=0.25)]) == 4e-3
+
+
+def test_of_rates_that_forget_alike_the_highest_is_gone_on_from() -> None:
+    """As passages on SmolLM2: 0.911 and 0.909 at 2e-3 and 4e-3, 0.988 at 8e-3."""
+    two = [Tried(2e-3, 0.911), Tried(4e-3, 0.909)]
+    assert next_rate(2e-3, two, resolution=0.02) == 8e-3
+    assert next_rate(2e-3, two, resolution=0.001) == 1e-3  # nobody knows on which side the best one is
+    assert next_rate(2e-3, [*two, Tried(8e-3, None)], resolution=0.02) == 5.66e-3
+    beyond = [Tried(2e-3, 0.911, beyond=False), Tried(4e-3, 0.909, beyond=True)]
+    assert next_rate(2e-3, beyond, resolution=0.02) == 2.83e-3  # 4e-3 went too far

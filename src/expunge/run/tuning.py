@@ -47,7 +47,7 @@ def tuning(job: Job) -> None:
     best = job.benchmark.best_score(job.folder.metrics("before"), job.objective.aims)
     enough = best - job.resolution
     while len(trials) < most and not _suffices(trials, enough, job.resolution):
-        rate = next_rate(first, [_tried(trial, job.training.epochs) for trial in trials])
+        rate = next_rate(first, [_tried(trial, job.training.epochs) for trial in trials], job.resolution)
         if rate is None:
             break
         number = len(trials) + 1
@@ -169,7 +169,9 @@ def _reason_to_leave(job: Job, plan: TrainingPlan, number: int, epoch: Candidate
     ):
         return "the forget score had not moved"
     before = [each for each in candidates(folder) if each.epoch < epoch.epoch and each.qualifies(original)]
-    if any(each.futile is None and each.forget_score > epoch.forget_score + job.resolution for each in before):
+    if any(
+        each.futile is None and each.forget_score > epoch.forget_score + job.resolution for each in before
+    ):
         return "an earlier epoch had forgotten better, with the utility kept"
     return None
 

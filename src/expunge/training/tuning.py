@@ -44,8 +44,11 @@ class Tried:
     done: float = 1.0
 
 
-def next_rate(first: float, tried: Sequence[Tried]) -> float | None:
+def next_rate(first: float, tried: Sequence[Tried], resolution: float = 0.0) -> float | None:
     """The rate of the next trial, of three digits; None where the best rate is known closely enough.
+
+    Of scores that are no further apart than `resolution`, and of rates that did not go too far, the highest rate's is
+    the best: what two rates leave alike larger steps may take.
 
     While the highest rate is the best it is doubled, unless it went too far; while all lost the utility the lowest is
     halved, or multiplied as below where it went too far as well.
@@ -58,11 +61,15 @@ def next_rate(first: float, tried: Sequence[Tried]) -> float | None:
     if not tried:
         return _rounded(first)
     kept = {trial.learning_rate: trial for trial in tried if trial.score is not None}
+    scores = {rate: trial.score for rate, trial in kept.items() if trial.score is not None}
     rates = sorted(trial.learning_rate for trial in tried)
     if not kept:
         lowest = min(tried, key=lambda trial: trial.learning_rate)
         return _rounded(rates[0] * (_share(lowest) if lowest.beyond else 0.5))
-    best = max(kept, key=lambda rate: (kept[rate].score, rate))
+    best = max(scores, key=lambda rate: (scores[rate], rate))
+    if not kept[best].beyond:
+        enough = scores[best] - resolution
+        best = max(rate for rate, score in scores.items() if score >= enough and not kept[rate].beyond)
     too_far = kept[best].beyond
     above = next((rate for rate in rates if rate > best), None)
     below = next((rate for rate in reversed(rates) if rate < best), None)
