@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -353,6 +354,22 @@ def test_a_chosen_trial_without_checkpoints_is_trained_again_from_step_0(
         assert (found.path / file).read_bytes() == (given.path / file).read_bytes(), file
 
 
+def leaving(
+    monkeypatch: pytest.MonkeyPatch, measured: Sequence[Candidate], past: bool = False, compared: float = 0.5
+) -> Any:
+    """A job whose trials have these epochs, and as best score 1, as that of before 0.1, as resolution 0.02."""
+    monkeypatch.setattr(expunge.run.tuning, "_past_its_aim", lambda job, folder, epoch: past)
+    monkeypatch.setattr(expunge.run.tuning, "_compared_score", lambda job, folder, epoch: compared)
+    monkeypatch.setattr(expunge.run.tuning, "candidates", lambda folder: measured)
+    return SimpleNamespace(
+        original_utility=1.0,
+        benchmark=SimpleNamespace(score=lambda metrics, aims: 0.1, best_score=lambda metrics, aims: 1.0),
+        folder=SimpleNamespace(metrics=lambda stage: {}, trial=lambda number: None),
+        objective=SimpleNamespace(aims="probabilities"),
+        resolution=0.02,
+    )
+
+
 @pytest.mark.parametrize(
     ("epoch", "utility", "past", "left"),
     [
@@ -366,15 +383,7 @@ def test_a_chosen_trial_without_checkpoints_is_trained_again_from_step_0(
 def test_a_trial_past_its_aim_is_left_at_once_or_without_the_utility_after_a_third(
     epoch: int, utility: float, past: bool, left: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(expunge.run.tuning, "_past_its_aim", lambda job, folder, epoch: past)
-    benchmark = SimpleNamespace(score=lambda metrics, aims: 0.1)
-    monkeypatch.setattr(expunge.run.tuning, "candidates", lambda folder: [])
-    job: Any = SimpleNamespace(
-        original_utility=1.0,
-        benchmark=benchmark,
-        folder=SimpleNamespace(metrics=lambda stage: {}, trial=lambda number: None),
-        objective=SimpleNamespace(aims="probabilities"),
-    )
+    job = leaving(monkeypatch, [], past)
     plan: Any = SimpleNamespace(epochs=9)
     reason = _reason_to_leave(job, plan, 1, Candidate(epoch, 0.9, utility))
     assert (reason == "less of the forget set is left than of what was never seen") is left
@@ -395,18 +404,28 @@ def test_a_trial_is_left_where_what_was_forgotten_comes_back(
     epoch: int, score: float, left: bool, before: Candidate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What had forgotten better without the utility could not have been handed over."""
-    monkeypatch.setattr(expunge.run.tuning, "_past_its_aim", lambda job, folder, epoch: False)
-    measured = [before, Candidate(epoch, score, 0.96), Candidate(epoch + 1, 1.0, 0.96)]
-    monkeypatch.setattr(expunge.run.tuning, "candidates", lambda folder: measured)
-    job: Any = SimpleNamespace(
-        original_utility=1.0,
-        benchmark=SimpleNamespace(score=lambda metrics, aims: 0.1),
-        folder=SimpleNamespace(metrics=lambda stage: {}, trial=lambda number: None),
-        objective=SimpleNamespace(aims="probabilities"),
-        resolution=0.02,
-    )
+    job = leaving(monkeypatch, [before, Candidate(epoch, score, 0.96), Candidate(epoch + 1, 1.0, 0.96)])
     plan: Any = SimpleNamespace(epochs=9)
     reason = _reason_to_leave(job, plan, 1, Candidate(epoch, score, 0.96))
     kept = before.utility >= 0.95
     assert (reason == "an earlier epoch had forgotten better, with the utility kept") is (left and kept)
     assert (reason is None) is not (left and kept)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "score", "compared", "utility", "left"),
+    [
+        (2, 0.99, 0.99, 0.96, False),  # a third of nine are not over
+        (3, 0.99, 0.99, 0.96, True),
+        (3, 0.97, 0.99, 0.96, False),  # by all questions it is not there
+        (3, 0.99, 0.97, 0.96, False),  # nor by those that trials are compared by
+        (3, 0.99, 0.99, 0.94, False),
+        (9, 0.99, 0.99, 0.96, False),  # it is over as it is
+    ],
+)
+def test_a_trial_is_left_where_nothing_is_left_to_gain(
+    epoch: int, score: float, compared: float, utility: float, left: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, plan = leaving(monkeypatch, [], compared=compared), SimpleNamespace(epochs=9)
+    reason = _reason_to_leave(job, plan, 1, Candidate(epoch, score, utility))  # type: ignore[arg-type]
+    assert reason == ("nothing is left to gain" if left else None)

@@ -44,9 +44,7 @@ def tuning(job: Job) -> None:
     if math.isnan(original_utility(job)):
         most = 1
         say("  Nothing measures the utility, so no rate can be found by it: the first one is used.")
-    best = job.benchmark.best_score(job.folder.metrics("before"), job.objective.aims)
-    enough = best - job.resolution
-    while len(trials) < most and not _suffices(trials, enough, job.resolution):
+    while len(trials) < most and not _suffices(trials, _enough(job), job.resolution):
         rate = next_rate(first, [_tried(trial, job.training.epochs) for trial in trials], job.resolution)
         if rate is None:
             break
@@ -58,6 +56,11 @@ def tuning(job: Job) -> None:
     chosen = _best(trials, job.resolution)
     _record(job, trials, chosen)
     say(f"  chosen: learning rate {trials[chosen - 1].learning_rate:g}, of trial {chosen}")
+
+
+def _enough(job: Job) -> float:
+    """The forget score from which on nothing is left to gain."""
+    return job.benchmark.best_score(job.folder.metrics("before"), job.objective.aims) - job.resolution
 
 
 def resolution_left(job: Job) -> float:
@@ -151,8 +154,8 @@ def _try(job: Job, number: int, rate: float) -> Trial:
 
 def _reason_to_leave(job: Job, plan: TrainingPlan, number: int, epoch: Candidate) -> str | None:
     """Why a trial is not worth its further epochs: it is past its aim with the utility kept; or, once a third of them
-    are over, it is so without, has lost much of the utility, moved nothing, or had forgotten better before, with the
-    utility kept: λ rises and the rate falls, so that what comes back goes on coming back."""
+    are over, it is so without, has nothing left to gain, has lost much of the utility, moved nothing, or had forgotten
+    better before, with the utility kept: λ rises and the rate falls, so that what comes back goes on coming back."""
     if epoch.epoch >= plan.epochs:
         return None
     folder = job.folder.trial(number)  # read anew: its epochs are written one by one
@@ -161,6 +164,10 @@ def _reason_to_leave(job: Job, plan: TrainingPlan, number: int, epoch: Candidate
         return "less of the forget set is left than of what was never seen"
     if early:
         return None
+    if epoch.qualifies(original) and epoch.futile is None:
+        score = min(epoch.forget_score, _compared_score(job, folder, epoch))
+        if score >= _enough(job):
+            return "nothing is left to gain"
     if epoch.utility < LOST_SHARE * original:
         return f"the utility fell to {epoch.utility / original:.0%} of the original's"
     if (
