@@ -417,12 +417,12 @@ def test_a_trial_is_left_where_what_was_forgotten_comes_back(
 @pytest.mark.parametrize(
     ("epoch", "score", "compared", "utility", "left"),
     [
-        (2, 0.99, 0.99, 0.96, False),  # a third of nine are not over
-        (3, 0.99, 0.99, 0.96, True),
-        (3, 0.97, 0.99, 0.96, False),  # by all questions it is not there
-        (3, 0.99, 0.97, 0.96, False),  # nor by those that trials are compared by
-        (3, 0.99, 0.99, 0.94, False),
-        (9, 0.99, 0.99, 0.96, False),  # it is over as it is
+        (2, 0.99, 0.99, 1.0, False),  # a third of nine are not over
+        (3, 0.99, 0.99, 1.0, True),
+        (3, 0.97, 0.99, 1.0, False),  # by all questions it is not there
+        (3, 0.99, 0.97, 1.0, False),  # nor by those that trials are compared by
+        (3, 0.99, 0.99, 0.99, False),  # λ rises: the utility may be won back
+        (9, 0.99, 0.99, 1.0, False),  # it is over as it is
     ],
 )
 def test_a_trial_is_left_where_nothing_is_left_to_gain(

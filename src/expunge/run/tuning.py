@@ -164,7 +164,7 @@ def _reason_to_leave(job: Job, plan: TrainingPlan, number: int, epoch: Candidate
         return "less of the forget set is left than of what was never seen"
     if early:
         return None
-    if epoch.qualifies(original) and epoch.futile is None:
+    if epoch.utility >= original and epoch.futile is None:  # what is lost of it the later epochs win back
         score = min(epoch.forget_score, _compared_score(job, folder, epoch))
         if score >= _enough(job):
             return "nothing is left to gain"
