@@ -397,7 +397,8 @@ def test_a_trial_past_its_aim_is_left_at_once_or_without_the_utility_after_a_thi
     [
         (2, 0.70, False),  # a third of nine are not over
         (4, 0.70, True),
-        (4, 0.89, False),  # 0.90 cannot be told from it
+        (4, 0.81, True),  # a tenth of what had been forgotten, from 0.1 to 0.9, is 0.08
+        (4, 0.83, False),
         (9, 0.70, False),  # it is over as it is
     ],
 )

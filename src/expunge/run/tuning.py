@@ -23,7 +23,7 @@ from ..training.learning_rates import typical_factor
 from ..training.selection import Candidate
 from ..training.settings import TrainingPlan
 from ..training.train import saved_steps
-from ..training.tuning import FIRST_RATE, LOST_SHARE, UNMOVED, Tried, next_rate
+from ..training.tuning import CAME_BACK, FIRST_RATE, LOST_SHARE, UNMOVED, Tried, next_rate
 from .epochs import candidates, original_utility, train_epochs
 from .job import Job
 
@@ -170,15 +170,12 @@ def _reason_to_leave(job: Job, plan: TrainingPlan, number: int, epoch: Candidate
             return "nothing is left to gain"
     if epoch.utility < LOST_SHARE * original:
         return f"the utility fell to {epoch.utility / original:.0%} of the original's"
-    if (
-        abs(epoch.forget_score - job.benchmark.score(job.folder.metrics("before"), job.objective.aims))
-        < UNMOVED
-    ):
+    start = job.benchmark.score(job.folder.metrics("before"), job.objective.aims)
+    if abs(epoch.forget_score - start) < UNMOVED:
         return "the forget score had not moved"
     before = [each for each in candidates(folder) if each.epoch < epoch.epoch and each.qualifies(original)]
-    if any(
-        each.futile is None and each.forget_score > epoch.forget_score + job.resolution for each in before
-    ):
+    best = max((each.forget_score for each in before if each.futile is None), default=-math.inf)
+    if best - epoch.forget_score > max(job.resolution, CAME_BACK * (best - start)):
         return "an earlier epoch had forgotten better, with the utility kept"
     return None
 
