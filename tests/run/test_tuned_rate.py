@@ -20,7 +20,6 @@ import yaml
 import expunge
 import expunge.run.tuning
 from expunge.benchmarks.benchmark import RESOLUTION
-from expunge.benchmarks.memorization.aim import resolution_at
 from expunge.benchmarks.memorization.benchmark import MemorizationBenchmark
 from expunge.folder.state import Trial, TuningFacts
 from expunge.run.result import Run
@@ -119,7 +118,6 @@ def test_by_a_holdout_epochs_and_trials_are_held_against_what_the_model_made_of_
     found = expunge.unlearn(auto, ["tuning.trials=2", "evaluation.generate=never"])
     metrics = found.metrics
     level = metrics["before"]["holdout_probability"]["value"]
-    resolution = resolution_at(level)
 
     def distances(row: dict[str, Any]) -> tuple[float, float]:
         """Too much forgotten, and too little."""
@@ -137,19 +135,19 @@ def test_by_a_holdout_epochs_and_trials_are_held_against_what_the_model_made_of_
         nearest = min(kept, key=lambda epoch: max(0, *kept[epoch]))
         over, short = kept[nearest]
         last_over, last_short = apart[len(rows)]
-        went_past = over > short or last_over > max(last_short, resolution)
+        went_past = over > short or last_over > max(last_short, RESOLUTION)
         assert trial["beyond"] is (True if went_past else False if nearest == len(rows) else None)
         assert trial["best_score"] == pytest.approx(1 - max(0, over, short))
         # What is past its aim, with the utility kept, is not trained further.
         past = [
-            row["qualifies"] and over > max(short, resolution)
+            row["qualifies"] and over > max(short, RESOLUTION)
             for row, (over, short) in zip(rows, apart.values(), strict=True)
         ]
         assert not any(past[:-1])
         if past[-1] and len(rows) < 3:
             assert (trial["left"], trial["state"], trial["beyond"]) == (True, "kept", True)
             assert trial["stopped"] == "less of the forget set is left than of what was never seen"
-        assert trial["best_score"] - resolution <= trial["forget_score"] <= trial["best_score"]
+        assert trial["best_score"] - RESOLUTION <= trial["forget_score"] <= trial["best_score"]
 
 
 def test_killed_in_the_middle_of_a_trial(auto: dict, tmp_path: Path) -> None:

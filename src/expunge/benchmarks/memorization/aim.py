@@ -16,9 +16,6 @@ MEMBERS, HOLDOUT = "forget", "holdout"
 #: What is short of its aim by no more than its standard error is near enough, but by no more than this: a small
 #: request is to be forgotten as well as a large one.
 MOST_ERROR = 0.05
-#: Where what was never seen is improbable the resolution is this share of its probability, down to so little: a text
-#: that a model gives a token 0.006 is told from one that it gives 0.02, though a fiftieth is more than both.
-SHARE, LEAST_RESOLUTION = 0.25, 0.001
 
 
 @dataclass(frozen=True)
@@ -62,11 +59,6 @@ class Aim:
         """How far too little is forgotten; negative where it is too much."""
         return float(self.seen.mean() - self.now.mean())
 
-    @property
-    def resolution(self) -> float:
-        """What is apart by no more is equally good."""
-        return resolution_at(float(self.before.mean()))
-
     def is_near_enough(self) -> bool:
         """Whether so few answers cannot tell it from where it should be, and it is not past that.
 
@@ -75,8 +67,8 @@ class Aim:
         """
         middle = min(max((self.over() + self.short()) / 2, 0.0), MOST_ERROR)
         return bool(
-            self.over() <= middle + self.resolution
-            and self.short() <= middle + max(self.resolution, min(self.error(), MOST_ERROR))
+            self.over() <= middle + RESOLUTION
+            and self.short() <= middle + max(RESOLUTION, min(self.error(), MOST_ERROR))
         )
 
     def error(self) -> float:
@@ -85,11 +77,6 @@ class Aim:
         if min(map(len, sides)) < 2:
             return math.inf
         return math.sqrt(sum(side.var(ddof=1) / len(side) for side in sides))
-
-
-def resolution_at(never_seen: float) -> float:
-    """Of the distance to answers of this mean probability."""
-    return min(RESOLUTION, max(LEAST_RESOLUTION, SHARE * never_seen))
 
 
 def distance(

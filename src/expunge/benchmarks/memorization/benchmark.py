@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...data.encoding import Encoder, Example
 from ...data.sample_set import SampleSet
@@ -27,12 +27,9 @@ from ...evaluation.metric import Metric
 from ...evaluation.set_metrics import answer_metrics, fluency_metrics, rouge_recall
 from ...models.answers import IGNORED
 from ...storage import hash_rows
-from ..benchmark import Benchmark, Workload
-from .aim import HOLDOUT, MEMBERS, Aim, distance, resolution_at
+from ..benchmark import RESOLUTION, Benchmark, Workload
+from .aim import HOLDOUT, MEMBERS, Aim, distance
 from .kept import kept
-
-if TYPE_CHECKING:  # what a loss aims at; here `Aim` is what forgetting aims at
-    from ...objectives.loss import Aim as LossAim
 
 #: Longest generated answer, in tokens.
 MAX_NEW_TOKENS = 200
@@ -191,7 +188,7 @@ class MemorizationBenchmark(Benchmark):
         self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
     ) -> bool:
         aim = Aim.of(log, reference, before)
-        return aim is not None and bool(aim.over() > max(aim.short(), aim.resolution))
+        return aim is not None and bool(aim.over() > max(aim.short(), RESOLUTION))
 
     def near_enough(
         self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
@@ -203,12 +200,6 @@ class MemorizationBenchmark(Benchmark):
         """1 − forget_distance: to go beyond what was never seen is no better. Without it 1 − forget_probability."""
         left = metrics.get("forget_distance") or metrics["forget_probability"]
         return 1.0 - left.value
-
-    def resolution(self, metrics: Mapping[str, Metric], aims: LossAim) -> float:
-        if (aims == "answers" and "forget_rouge" in metrics) or "forget_distance" not in metrics:
-            return super().resolution(metrics, aims)
-        # Before training the answers are more likely than what was never seen, by the distance.
-        return resolution_at(metrics["forget_probability"].value - metrics["forget_distance"].value)
 
     @property
     def _attacked(self) -> tuple[str, ...]:
