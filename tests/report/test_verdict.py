@@ -11,7 +11,7 @@ from expunge.evaluation.metric import Metric
 from expunge.folder.state import AttackOutcome
 from expunge.report.attacks import how_many, lines, not_made, self_check
 from expunge.report.evidence import Evidence, Finding, Forgetting, Tone
-from expunge.report.forgetting import clearly_unknown
+from expunge.report.known import clearly_unknown
 from expunge.report.verdict import judge, limits
 from synthetic_attacks import attacks, variant
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .attacks import avoided, brought_back, may_have_brought_back
 from .evidence import LEAST_FOR_UTILITY, Evidence, Forgetting, left_of_lost_answers, rule_utility
-from .forgetting import LEAST
+from .known import LEAST
 from .quantities import percent
 
 #: Where the utility is measured on too few.

@@ -26,7 +26,7 @@ from ..progress import say
 from ..report.attacks import how_many, not_made
 from ..report.card import write_model_card
 from ..report.evidence import Evidence
-from ..report.forgetting import clearly_unknown
+from ..report.known import clearly_unknown
 from ..report.page import gather_evidence, write_report
 from ..report.verdict import judge
 from ..storage import atomic_file, atomic_folder, recorded
