@@ -283,6 +283,22 @@ def test_of_several_timings_the_least_counts(monkeypatch: pytest.MonkeyPatch) ->
     assert device_speed.seconds_of(lambda: None, torch.device("cpu")) == 1.0
 
 
+@pytest.mark.parametrize(("takes", "calls"), [(0.01, 4), (0.03, 4), (0.04, 3), (0.06, 2), (5.0, 2)])
+def test_what_takes_long_is_timed_twice(takes: float, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All timings are to take a tenth of a second: of calls of five seconds four would take half a minute."""
+    now = 0.0
+
+    def timing(run: object, device: torch.device, clock: object) -> float:
+        nonlocal now
+        now += takes
+        return now
+
+    monkeypatch.setattr(device_speed.time, "thread_time", lambda: now)
+    monkeypatch.setattr(device_speed, "_timing", timing)
+    assert device_speed.seconds_of(lambda: None, torch.device("cpu")) == takes
+    assert now == pytest.approx(calls * takes)
+
+
 def test_what_a_thread_waits_for_others_is_not_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_speed, "MEASURING", 4e-3)
     x = torch.randn(64, 64)
