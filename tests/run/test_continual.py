@@ -31,9 +31,10 @@ from expunge.recipe import load_recipe
 from expunge.report.continual import forget_tables, overall
 from expunge.report.quantities import number
 from expunge.run import continual
-from expunge.run.attest import attest, forget_samples
+from expunge.run.attest import attest
 from expunge.run.inputs import Inputs
 from expunge.run.single import run_recipe
+from expunge.run.stated import forget_samples
 from expunge.storage import read_json, read_json_lines, write_record
 from small_recipe import small_recipe
 

@@ -23,9 +23,9 @@ from ..recipe import Recipe
 from ..recipe.loading import naming_recipe
 from ..report.page import gather_evidence
 from ..report.verdict import judge
-from ..run.attest import facts_of, judgement
 from ..run.inputs import Inputs
 from ..run.single import run_recipe
+from ..run.stated import facts_of, judgement
 from ..storage import file_checksum
 from .asked import begin, check_same, entries_of, read_request, recipe_digest
 from .entry import check_one_process, check_signing, deliver, digests_in, sign_entry

@@ -23,8 +23,8 @@ from ..models.fingerprint import fingerprint
 from ..progress import say
 from ..recipe import Recipe
 from ..recipe.requests import load_requests
-from ..run.attest import forget_samples
 from ..run.inputs import Inputs
+from ..run.stated import forget_samples
 from ..storage import is_taken
 
 

@@ -20,9 +20,9 @@ from ..models.fingerprint import fingerprint
 from ..models.settings import Model
 from ..progress import say
 from ..recipe import Recipe
-from ..run.attest import measured
 from ..run.earlier import forget_log
 from ..run.inputs import Inputs
+from ..run.stated import measured
 
 Figures = dict[str, Measured]
 
