@@ -16,7 +16,7 @@ from .loss import Outputs, loss
     needs=("original",),
 )
 def kept_as_it_was(outputs: Outputs) -> Tensor:
-    """Nats, (N,) fp32 ≥ 0, and 0 where the model is the original's equal.
+    """Nats, (N,) fp32 ≥ 0; 0 where the model says what the original says.
 
     `nll` goes on teaching the retain set beyond what the original knew, and its form with it; the divergence alone
     hardly resists where a true token loses little of its probability, the hinge does.
