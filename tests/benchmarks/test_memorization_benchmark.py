@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from expunge.evaluation.gradient_norm import gradient_norms
 from expunge.evaluation.likelihood import answer_losses
 from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
 from expunge.evaluation.membership import membership_scores
+from expunge.evaluation.metric import Metric
 from expunge.evaluation.rouge import rouge_scores
 from expunge.models.answers import IGNORED
 
@@ -242,6 +244,45 @@ def test_to_go_beyond_what_was_never_seen_is_no_better():
     alone = benchmark.all_metrics(log(("forget", (level, level)), there), None)["forget_distance"]
     assert (found.value, alone.value) == pytest.approx((0, 0))
     assert found.high < alone.high
+
+
+def test_beside_a_holdout_membership_inference_is_part_of_the_distance():
+    """Probabilities that are all alike, and scores that tell the sets apart, or do not."""
+
+    def log(forget: Sequence[float], holdout: Sequence[float], level: float = 0.01) -> EvaluationLog:
+        return EvaluationLog("memorization", "1", False, {
+            name: [QuestionRecord(row, Likelihood(-math.log(p) * 3, 3), None, scores={"min_k": score})
+                   for row, score in enumerate(scores)]
+            for name, scores, p in (("forget", forget, level), ("holdout", holdout, 0.01))
+        })  # fmt: skip
+
+    benchmark = MemorizationBenchmark([Material(Example([1, 2], [IGNORED, 2]))])
+    low, high = [-9.0 + 0.1 * row for row in range(8)], [-5.0 + 0.1 * row for row in range(8)]
+    told = log(high, low)  # every resample has an AUC of 1
+    found = benchmark.all_metrics(told, None)
+    assert found["forget_distance"] == Metric(pytest.approx(0.5), 8)
+    assert benchmark.forget_score(found) == pytest.approx(0.5)
+    assert not benchmark.near_enough(told, None, None)
+    nearer = benchmark.all_metrics(log([*low[:1], *high[1:]], low), None)
+    area = nearer["membership_inference_min_k"]
+    assert area.value == pytest.approx((7 * 8 + 0.5) / 64)  # a tie
+    assert 0.5 < area.low < area.value
+    assert nearer["forget_distance"].value == pytest.approx(area.low - 0.5)
+    # Also where the answers lie under the holdout: 0.005 past one aim, 0.5 short of the other.
+    under = log(high, low, level=0.005)
+    assert benchmark.all_metrics(under, None)["forget_distance"].value == pytest.approx(0.505)
+    assert benchmark.beyond(under, None, None) is False
+    assert benchmark.beyond(log(low, low, level=0.005), None, None) is True
+    # As one that never saw them, avoided, of too few to say, or beside a reference.
+    for forget, holdout, reference in (
+        (low, low, None),
+        (low, high, None),
+        (high[:7], low, None),
+        (high, low, told),
+    ):
+        each = log(forget, holdout)
+        assert benchmark.all_metrics(each, reference)["forget_distance"].value == pytest.approx(0)
+        assert benchmark.near_enough(each, reference, None)
 
 
 def test_without_retain_material_there_is_no_utility(tiny_llama, encoder, material):

@@ -124,23 +124,32 @@ def test_by_a_holdout_epochs_and_trials_are_held_against_what_the_model_made_of_
         left, now = (row[f"{name}_probability"]["value"] for name in ("forget", "holdout"))
         return level - left, left - now
 
+    def told(row: dict[str, Any]) -> float:
+        """How far the two are told apart."""
+        return max(0.0, row["membership_inference_min_k"]["low"] - 0.5)
+
     assert metrics["after"]["holdout_probability"]["value"] != pytest.approx(level, rel=1e-3)
-    assert metrics["after"]["forget_distance"]["value"] == pytest.approx(max(0, *distances(metrics["after"])))
+    assert metrics["after"]["forget_distance"]["value"] == pytest.approx(
+        max(0, *distances(metrics["after"])) + told(metrics["after"])
+    )
+    assert told(metrics["before"]) > 0
     for number, trial in enumerate(trials(found.path), start=1):
         rows = read_json_lines(found.path / "trials" / str(number) / "metrics.jsonl")
         apart = {row["epoch"]: distances(row["metrics"]) for row in rows}
+        by_inference = {row["epoch"]: told(row["metrics"]) for row in rows}
+        left = {epoch: max(0, *apart[epoch]) + by_inference[epoch] for epoch in apart}
         for row in rows:
-            assert row["forget_score"] == pytest.approx(1 - max(0, *apart[row["epoch"]]))
-        kept = {row["epoch"]: apart[row["epoch"]] for row in rows if row["qualifies"]}
-        nearest = min(kept, key=lambda epoch: max(0, *kept[epoch]))
-        over, short = kept[nearest]
-        last_over, last_short = apart[len(rows)]
-        went_past = over > short or last_over > max(last_short, RESOLUTION)
+            assert row["forget_score"] == pytest.approx(1 - left[row["epoch"]])
+        nearest = min((row["epoch"] for row in rows if row["qualifies"]), key=left.__getitem__)
+        (over, short), (last_over, last_short) = apart[nearest], apart[len(rows)]
+        went_past = over > short + by_inference[nearest] or last_over > max(
+            last_short + by_inference[len(rows)], RESOLUTION
+        )
         assert trial["beyond"] is (True if went_past else False if nearest == len(rows) else None)
-        assert trial["best_score"] == pytest.approx(1 - max(0, over, short))
+        assert trial["best_score"] == pytest.approx(1 - left[nearest])
         # What is past its aim, with the utility kept, is not trained further.
         past = [
-            row["qualifies"] and over > max(short, RESOLUTION)
+            row["qualifies"] and over > max(short + by_inference[row["epoch"]], RESOLUTION)
             for row, (over, short) in zip(rows, apart.values(), strict=True)
         ]
         assert not any(past[:-1])

@@ -1,4 +1,5 @@
-"""What forgetting one's own data aims at: the answers are to be as probable as those that were never seen."""
+"""What forgetting one's own data aims at: the answers are to be as probable as those that were never seen, and beside a
+holdout membership inference is not to tell the two apart."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...evaluation.log import EvaluationLog
+from ...evaluation.membership import PRIVACY_ATTACK, auc
 from ...evaluation.metric import Metric, interval
 from ..benchmark import RESOLUTION
 
@@ -16,6 +18,8 @@ MEMBERS, HOLDOUT = "forget", "holdout"
 #: What is short of its aim by no more than its standard error is near enough, but by no more than this: a small
 #: request is to be forgotten as well as a large one.
 MOST_ERROR = 0.05
+#: The AUC of guessing; samples on either side from which on the bootstrap of an AUC is not too sure of itself.
+GUESSED, LEAST_TOLD = 0.5, 8
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,16 @@ class Aim:
     now:    what they are not to lie over: the same; without a reference those that the model itself gives to the
             holdout, as whoever compares the two sets would see, (m,)
     paired: whether the others are answers to the same questions
+    told:   without a reference, how far membership inference tells them from the holdout now: what the lower end of
+            the 95 % interval of its AUC lies over a guess, 0.5. Where all is improbable, as in long texts, the
+            means of two probabilities are soon alike; the verdict asks for both
     """
 
     seen: np.ndarray
     before: np.ndarray
     now: np.ndarray
     paired: bool
+    told: float = 0.0
 
     @classmethod
     def of(
@@ -49,7 +57,13 @@ class Aim:
             return None
         sides = (log.sets[MEMBERS], *never_seen)
         seen, then, now = (np.array([record.answer.probability for record in side]) for side in sides)
-        return cls(seen, then, now, paired=reference is not None)
+        told = 0.0 if reference else _told_apart(log)
+        return cls(seen, then, now, paired=reference is not None, told=told)
+
+    @property
+    def beyond(self) -> float:
+        """How much more lies past the aim than short of it; negative where it is the other way round."""
+        return self.over() - self.short() - self.told
 
     def over(self) -> float:
         """How far too much is forgotten; negative where it is not enough."""
@@ -65,6 +79,8 @@ class Aim:
         Where unlearning has spoilt the holdout as well its two levels lie apart, and in the middle is as near as it
         gets: `over` and `short` add up to that gap, whatever the rate.
         """
+        if self.told:
+            return False
         middle = min(max((self.over() + self.short()) / 2, 0.0), MOST_ERROR)
         return bool(
             self.over() <= middle + RESOLUTION
@@ -82,7 +98,9 @@ class Aim:
 def distance(
     log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
 ) -> dict[str, Metric]:
-    """`forget_distance`: how far too much is forgotten, or too little, whichever is more; 0 in between."""
+    """`forget_distance`: how far too much is forgotten, or too little, whichever is more, and 0 in between; and to that
+    how far membership inference tells the two apart, whose interval it does not have.
+    """
     aim = Aim.of(log, reference, before)
     if aim is None:
         return {}
@@ -93,10 +111,22 @@ def distance(
         drawn = rows.astype(int)
         return _farther(seen, aim.before[drawn], aim.now[drawn], axis)
 
-    value = float(_farther(aim.seen, aim.before, aim.now))
-    return {"forget_distance": Metric(value, len(aim.seen), *interval(farther, *sides, paired=aim.paired))}
+    value = float(_farther(aim.seen, aim.before, aim.now)) + aim.told
+    bounds = (None, None) if aim.told else interval(farther, *sides, paired=aim.paired)
+    return {"forget_distance": Metric(value, len(aim.seen), *bounds)}
 
 
 def _farther(seen: np.ndarray, before: np.ndarray, now: np.ndarray, axis: int = -1) -> np.ndarray:
     over, short = before.mean(axis) - seen.mean(axis), seen.mean(axis) - now.mean(axis)
     return np.maximum(np.maximum(over, short), 0.0)
+
+
+def _told_apart(log: EvaluationLog) -> float:
+    members, others = (
+        [record.scores[PRIVACY_ATTACK] for record in log.sets[name] if PRIVACY_ATTACK in record.scores]
+        for name in (MEMBERS, HOLDOUT)
+    )
+    if min(len(members), len(others)) < LEAST_TOLD:
+        return 0.0
+    low = auc(members, others).low
+    return max(low - GUESSED, 0.0) if low is not None else 0.0

@@ -182,13 +182,13 @@ class MemorizationBenchmark(Benchmark):
         self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
     ) -> bool | None:
         aim = Aim.of(log, reference, before)
-        return None if aim is None else bool(aim.over() > aim.short())
+        return None if aim is None else aim.beyond > 0
 
     def past_its_aim(
         self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
     ) -> bool:
         aim = Aim.of(log, reference, before)
-        return aim is not None and bool(aim.over() > max(aim.short(), RESOLUTION))
+        return aim is not None and aim.beyond > 0 and aim.over() > RESOLUTION
 
     def near_enough(
         self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
