@@ -13,6 +13,7 @@ from ..evaluation.metric import Metric
 from ..folder.epochs import EpochsFolder
 from ..folder.state import EpochRow
 from ..models.processes import processes
+from ..objectives import Objective
 from ..training.callback import EpochCallback
 from ..training.selection import Candidate, Futile
 from ..training.settings import TrainingPlan
@@ -39,8 +40,17 @@ def train_epochs(
     finished = next((row for row in folder.epochs if row.step == last), None)
     if finished is not None and (finished.epoch >= plan.epochs or finished.stopped):
         return finished.stopped
+    objective = job.method.objective()  # a dual variable starts anew with every training
+
+    def measure(epoch: int) -> tuple[Candidate, dict[str, Any]]:
+        candidate, metrics = _measure_epoch(job, epoch, folder)
+        _raise_where_needed(objective, candidate.utility, original_utility(job))
+        return candidate, metrics
+
+    if finished is not None:
+        _raise_where_needed(objective, _candidate(finished).utility, original_utility(job))
     callback = EpochCallback(
-        lambda epoch: _measure_epoch(job, epoch, folder),
+        measure,
         lambda row, steps: _record_epoch(job, folder, row, steps),
         original_utility(job),
         job.recipe.stopping.utility_floor if job.method.starts_from_original else 0.0,
@@ -53,7 +63,7 @@ def train_epochs(
         job.forget,
         job.retain,
         job.substitutes,
-        objective=job.method.objective(),  # a dual variable starts anew with every training
+        objective=objective,
         training=plan,
         seed=job.recipe.seed,
         pad_token_id=job.encoder.pad_token_id,
@@ -63,6 +73,13 @@ def train_epochs(
     callback.listeners = [EpochTracker(trainer), *job.callbacks]
     trainer.train(resume_from_checkpoint=str(done[last]) if last else None)
     return callback.stopped
+
+
+def _raise_where_needed(objective: Objective, utility: float, original: float) -> None:
+    """Let a rising λ rise only while there is something to win back: what is kept better than before by more weight on it
+    is bought with what was forgotten."""
+    for term in objective.terms:
+        term.weight.needed = not utility >= original  # where it is not measured, nobody knows
 
 
 def original_utility(job: Job) -> float:
