@@ -19,7 +19,7 @@ from expunge.evaluation.generation import greedy_continuations
 from expunge.evaluation.gradient_norm import gradient_norms
 from expunge.evaluation.likelihood import answer_losses
 from expunge.evaluation.log import EvaluationLog, Likelihood, QuestionRecord
-from expunge.evaluation.membership import membership_scores
+from expunge.evaluation.membership import membership_scores, told_apart
 from expunge.evaluation.metric import Metric
 from expunge.evaluation.rouge import rouge_scores
 from expunge.models.answers import IGNORED
@@ -246,7 +246,7 @@ def test_to_go_beyond_what_was_never_seen_is_no_better():
     assert found.high < alone.high
 
 
-def test_beside_a_holdout_membership_inference_is_part_of_the_distance():
+def test_beside_a_holdout_membership_inference_is_part_of_the_score():
     """Probabilities that are all alike, and scores that tell the sets apart, or do not."""
 
     def log(forget: Sequence[float], holdout: Sequence[float], level: float = 0.01) -> EvaluationLog:
@@ -260,29 +260,32 @@ def test_beside_a_holdout_membership_inference_is_part_of_the_distance():
     low, high = [-9.0 + 0.1 * row for row in range(8)], [-5.0 + 0.1 * row for row in range(8)]
     told = log(high, low)  # every resample has an AUC of 1
     found = benchmark.all_metrics(told, None)
-    assert found["forget_distance"] == Metric(pytest.approx(0.5), 8)
+    assert found["forget_distance"].value == pytest.approx(0)
     assert benchmark.forget_score(found) == pytest.approx(0.5)
     assert not benchmark.near_enough(told, None, None)
     nearer = benchmark.all_metrics(log([*low[:1], *high[1:]], low), None)
     area = nearer["membership_inference_min_k"]
     assert area.value == pytest.approx((7 * 8 + 0.5) / 64)  # a tie
     assert 0.5 < area.low < area.value
-    assert nearer["forget_distance"].value == pytest.approx(area.low - 0.5)
-    # Also where the answers lie under the holdout: 0.005 past one aim, 0.5 short of the other.
+    assert benchmark.forget_score(nearer) == pytest.approx(1.5 - area.low)
+    # Under the holdout by their probability, and told as ones that were seen: nobody knows on which side that is.
     under = log(high, low, level=0.005)
-    assert benchmark.all_metrics(under, None)["forget_distance"].value == pytest.approx(0.505)
-    assert benchmark.beyond(under, None, None) is False
+    assert benchmark.forget_score(benchmark.all_metrics(under, None)) == pytest.approx(0.495)
+    assert benchmark.beyond(under, None, None) is None
+    assert benchmark.beyond(told, None, None) is False
     assert benchmark.beyond(log(low, low, level=0.005), None, None) is True
-    # As one that never saw them, avoided, of too few to say, or beside a reference.
+    # As what was never seen, avoided, beside a reference that was measured likewise, or of too few to say.
     for forget, holdout, reference in (
-        (low, low, None),
-        (low, high, None),
-        (high[:7], low, None),
-        (high, low, told),
-    ):
+        (low, low, None), (low, high, None), (high, low, told), (high[:4], low[:3], None)
+    ):  # fmt: skip
         each = log(forget, holdout)
-        assert benchmark.all_metrics(each, reference)["forget_distance"].value == pytest.approx(0)
+        reference = reference and log(forget, holdout)
+        assert benchmark.forget_score(benchmark.all_metrics(each, reference)) == pytest.approx(1)
         assert benchmark.near_enough(each, reference, None)
+    assert told_apart({"membership_inference_min_k": Metric(0.9, 8)}) == pytest.approx(
+        0.4
+    )  # one beside seven
+    assert told_apart({"membership_inference_min_k": Metric(0.9, 7)}) == told_apart({}) == 0
 
 
 def test_without_retain_material_there_is_no_utility(tiny_llama, encoder, material):

@@ -48,16 +48,25 @@ def test_on_which_side_of_its_aim_a_trial_is(
 
 
 def leaving(
-    monkeypatch: pytest.MonkeyPatch, measured: Sequence[Candidate], past: bool = False, compared: float = 0.5
+    monkeypatch: pytest.MonkeyPatch,
+    measured: Sequence[Candidate],
+    past: bool = False,
+    compared: float = 0.5,
+    start: float = 0.1,
+    choose: str = "useful",
+    thresholds: Sequence[str] = (),
 ) -> Any:
-    """A job whose trials have these epochs, and as best score 1, as that of before 0.1, as resolution 0.02."""
+    """A job whose trials have these epochs, and as best score 1, as that of before `start`, as resolution 0.02."""
     monkeypatch.setattr(expunge.run.trial, "_past_its_aim", lambda job, folder, epoch: past)
     monkeypatch.setattr(expunge.run.trial, "_compared_score", lambda job, folder, epoch: compared)
     monkeypatch.setattr(expunge.run.trial, "candidates", lambda folder: measured)
     return SimpleNamespace(
         original_utility=1.0,
-        benchmark=SimpleNamespace(score=lambda metrics, aims: 0.1, best_score=lambda metrics, aims: 1.0),
-        folder=SimpleNamespace(metrics=lambda stage: {}, trial=lambda number: None),
+        benchmark=SimpleNamespace(score=lambda metrics, aims: start, best_score=lambda metrics, aims: 1.0),
+        folder=SimpleNamespace(trial=lambda number: None),
+        metrics_of_start={},
+        recipe=SimpleNamespace(stopping=SimpleNamespace(choose=choose)),
+        thresholds=thresholds,
         objective=SimpleNamespace(aims="probabilities"),
         resolution=0.02,
     )
@@ -102,7 +111,7 @@ def test_a_trial_is_left_where_what_was_forgotten_comes_back(
     plan: Any = SimpleNamespace(epochs=9)
     reason = _reason_to_leave(job, plan, 1, Candidate(epoch, score, 0.96))
     kept = before.utility >= 0.95
-    assert (reason == "an earlier epoch had forgotten better, with the utility kept") is (left and kept)
+    assert (reason == "an earlier epoch was nearer to its aim, with the utility kept") is (left and kept)
     assert (reason is None) is not (left and kept)
 
 
@@ -123,3 +132,28 @@ def test_a_trial_is_left_where_nothing_is_left_to_gain(
     job, plan = leaving(monkeypatch, [], compared=compared), SimpleNamespace(epochs=9)
     reason = _reason_to_leave(job, plan, 1, Candidate(epoch, score, utility))  # type: ignore[arg-type]
     assert reason == ("nothing is left to gain" if left else None)
+    # Thresholds ask for more than the score, and a change that is none can be at its aim from the first.
+    job = leaving(monkeypatch, [], compared=compared, thresholds=["forget_probability"])
+    assert _reason_to_leave(job, plan, 1, Candidate(epoch, score, utility)) is None  # type: ignore[arg-type]
+    job, futile = (
+        leaving(monkeypatch, [], compared=compared),
+        Candidate(epoch, score, utility, futile="unchanged"),
+    )
+    assert _reason_to_leave(job, plan, 1, futile) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "start", "choose", "left"),
+    [
+        (Candidate(1, 0.35, 0.96), 0.331, 0.25, "useful", False),  # 0.019: no more than the resolution
+        (Candidate(1, 0.35, 0.96), 0.329, 0.25, "useful", True),
+        (Candidate(1, 0.90, 0.96, futile="no better"), 0.50, 0.1, "useful", False),
+        (Candidate(1, 0.90, 0.96), 0.50, 0.1, "last", False),  # it is the last that is handed over
+    ],
+)
+def test_what_comes_back_is_held_against_what_can_be_told_and_handed_over(
+    before: Candidate, now: float, start: float, choose: str, left: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = leaving(monkeypatch, [before], start=start, choose=choose)
+    plan: Any = SimpleNamespace(epochs=9)
+    assert (_reason_to_leave(job, plan, 1, Candidate(4, now, 0.96)) is not None) is left

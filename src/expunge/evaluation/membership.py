@@ -15,7 +15,7 @@ member is told; 0.5: as if they had never been seen; below: the members stand ou
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,8 +33,11 @@ if TYPE_CHECKING:  # it loads torch, and figures are computed from logs without
 LOWEST_SHARE = 0.4
 #: The attacks whose scores a log may hold. `reference` compares two logs; those of other tools hold its scores.
 SCORES = ("loss", "zlib", "min_k", "min_k_plus_plus", "gradient_norm", "reference")
-#: The attack that PrivLeak rests on.
+#: The attack that PrivLeak rests on, and by which two sets count as told apart.
 PRIVACY_ATTACK = "min_k"
+#: The AUC of guessing; samples on both sides together from which on two sets can be told apart at all: the bootstrap of
+#: fewer is too sure of itself (of 4 and 4 in perfect order Mann and Whitney give p = 0.03, of 3 and 3 p = 0.1).
+GUESSED, LEAST_TOLD = 0.5, 8
 
 declare(
     Measure(
@@ -156,6 +159,16 @@ def membership_metrics(
         areas[PRIVACY_ATTACK], None if theirs is None else _area(theirs, PRIVACY_ATTACK)
     )
     return {**metrics, "privacy_leakage": leakage} if leakage else metrics
+
+
+def told_apart(metrics: Mapping[str, Metric]) -> float:
+    """How clearly the members are told from the others, as ones that were seen: what the lower end of the 95 % interval
+    of the AUC lies over a guess, from 0 to 0.5. 0 where it does not, or nothing says so."""
+    area = metrics.get(f"membership_inference_{PRIVACY_ATTACK}")
+    if area is None or area.n < LEAST_TOLD:
+        return 0.0
+    low = area.value if area.low is None else area.low  # of one sample there is no interval
+    return max(low - GUESSED, 0.0)
 
 
 def _area(sides: tuple[Sequence[QuestionRecord], Sequence[QuestionRecord]], attack: str) -> Metric:

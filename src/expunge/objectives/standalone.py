@@ -50,7 +50,7 @@ class StandaloneLoss:
         What a loss needs beside them; one that does not ask for it does not look at it:
 
         reference_logits:  as `logits`, of the same tokens under the model as it was before training, without gradient:
-                           `with torch.no_grad(), model.disable_adapter()` (undial, npo, dpo, altpo, whp, kl)
+                           `with torch.no_grad(), model.disable_adapter()` (undial, npo, dpo, altpo, whp, kl, keep)
         reinforced_logits: the same under a model that was trained further *on* the forget set (whp)
         substitute_logits, substitute_labels, reference_substitute_logits:
                            the same three of another answer to every question, a refusal say, in a batch of its own with

@@ -23,10 +23,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..benchmarks.measures import declared, phrase, preferred
-from ..evaluation.membership import PRIVACY_ATTACK
+from ..evaluation.membership import PRIVACY_ATTACK, told_apart
 from ..evaluation.metric import Metric
 from .evidence import HALF_WAY, SIGNIFICANCE, Evidence, Finding, Forgetting, Tone, lower, upper
-from .known import LEAST, MARGIN, by_chance, clearly_unknown, on_holdout, told_apart
+from .known import LEAST, MARGIN, by_chance, clearly_unknown, on_holdout
 from .quantities import count, number
 
 
@@ -147,7 +147,7 @@ def _by_memory(evidence: Evidence, compared: Unseen) -> tuple[Forgetting, Findin
     names = memory_measures(evidence, before, after, limits)
     figures = "; ".join(f"{phrase(name)}: {_three(evidence, name, compared)}" for name in names)
     n = f"N = {count(after[names[0]].n)}"
-    told_before, told = (compared.held_out and told_apart(side) for side in (before, after))
+    told_before, told = (compared.held_out and told_apart(side) > 0 for side in (before, after))
     if not told_before and not any(_recalled(evidence, name, compared) for name in names):
         text = (
             f"Already before unlearning the model recalled no more of the forget set than {compared.than}, "

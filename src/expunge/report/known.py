@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..benchmarks.measures import declared, phrase, preferred
-from ..evaluation.membership import PRIVACY_ATTACK
+from ..evaluation.membership import told_apart
 from ..evaluation.metric import Metric
-from .evidence import HALF_WAY, SIGNIFICANCE, Evidence, lower, upper
+from .evidence import SIGNIFICANCE, Evidence, lower, upper
 from .quantities import count, number
 
 #: Nothing to forget is clear within this much, in shares between 0 and 1, and of at least so many samples.
@@ -32,7 +32,7 @@ def clearly_unknown(evidence: Evidence) -> str | None:
     else:
         names = preferred("memory", before)
         unseen = {name: limit for name in names if (limit := on_holdout(before, name) or _by_guessing(name))}
-        told = told_apart(before)
+        told = told_apart(before) > 0
         held = any(on_holdout(before, name) for name in unseen)
         than = "of the holdout, which it never saw" if held else "guessing gives"
     if not unseen:
@@ -87,9 +87,3 @@ def by_chance(name: str) -> float | None:
 def on_holdout(metrics: Mapping[str, Metric], name: str) -> Metric | None:
     """The same measure of the holdout."""
     return metrics.get(f"holdout_{name.removeprefix('forget_')}") if name.startswith("forget_") else None
-
-
-def told_apart(metrics: Mapping[str, Metric]) -> bool:
-    """Whether membership inference tells the forget set from the holdout, as one that was seen."""
-    area = metrics.get(f"membership_inference_{PRIVACY_ATTACK}")
-    return area is not None and lower(area) > HALF_WAY

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..benchmarks.measures import phrase
 from ..folder.state import AttackFacts
+from ..training.tuning import NOTHING_LEFT
 from .advice import MORE_TO_KEEP, Concluded, against, following
 from .attacks import avoided, judge_attacks, not_said
 from .evidence import (
@@ -212,8 +213,11 @@ def _course(evidence: Evidence) -> list[Finding]:
     if evidence.failed:
         text = evidence.stopped or "The run ended with an error; what is shown is what it left behind."
         findings.append(Finding(Tone.BAD, "The run failed", text))
+    elif evidence.stopped == NOTHING_LEFT:
+        text = f"Training ended before its last epoch, since {NOTHING_LEFT}."
+        findings.append(Finding(Tone.GOOD, "Ended early", text))
     elif evidence.stopped:
-        text = f"Training stopped before its last epoch: {evidence.stopped}"
+        text = f"Training stopped before its last epoch: {evidence.stopped.removesuffix('.')}."
         findings.append(Finding(Tone.CAUTION, "Stopped early", text))
     if evidence.last and not evidence.qualified and not evidence.ended:
         text = f"The recipe asks for the last epoch, and it kept less than {100 * evidence.floor:g} % of the utility."

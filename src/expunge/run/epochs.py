@@ -76,8 +76,7 @@ def train_epochs(
 
 
 def _raise_where_needed(objective: Objective, utility: float, original: float) -> None:
-    """Let a rising λ rise only while there is something to win back: what is kept better than before by more weight on it
-    is bought with what was forgotten."""
+    """Let a rising λ rise only while there is something to win back: to keep more than there was costs forgetting."""
     for term in objective.terms:
         term.weight.needed = not utility >= original  # where it is not measured, nobody knows
 

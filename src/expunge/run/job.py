@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -17,6 +17,8 @@ from ..adapters.anchor import restore
 from ..adapters.loading import load_model
 from ..errors import InputError, Problem
 from ..evaluation.log import EvaluationLog
+from ..evaluation.measures import declared
+from ..evaluation.metric import Metric
 from ..folder.epochs import EpochsFolder
 from ..folder.machine import machine
 from ..folder.run import RunFolder
@@ -267,9 +269,17 @@ class Job(Inputs):
         return self._log("reference")
 
     @property
+    def metrics_of_start(self) -> Mapping[str, Metric]:
+        """The original's metrics as epochs have them: without those of answers where none are written between them."""
+        before = self.folder.metrics("before")
+        if self.generates_between_epochs:
+            return before
+        return {name: one for name, one in before.items() if not ((of := declared(name)) and of.generated)}
+
+    @property
     def resolution(self) -> float:
         """Forget scores that are no further apart are equally good."""
-        return self.benchmark.resolution(self.folder.metrics("before"), self.objective.aims)
+        return self.benchmark.resolution(self.metrics_of_start, self.objective.aims)
 
     @property
     def original_log(self) -> EvaluationLog | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from accelerate.utils import broadcast_object_list
 from transformers import set_seed
 
 from ..adapters.anchor import load_weights
@@ -16,14 +18,14 @@ from ..folder.state import Trial
 from ..models.processes import processes
 from ..training.selection import Candidate
 from ..training.settings import TrainingPlan
-from ..training.tuning import CAME_BACK, LOST_SHARE, UNMOVED
+from ..training.tuning import CAME_BACK, LOST_SHARE, NOTHING_LEFT, UNMOVED
 from .epochs import candidates, original_utility, train_epochs
 from .job import Job
 
 
 def enough(job: Job) -> float:
     """The forget score from which on nothing is left to gain."""
-    return job.benchmark.best_score(job.folder.metrics("before"), job.objective.aims) - job.resolution
+    return job.benchmark.best_score(job.metrics_of_start, job.objective.aims) - job.resolution
 
 
 def try_rate(job: Job, number: int, rate: float) -> Trial:
@@ -33,8 +35,20 @@ def try_rate(job: Job, number: int, rate: float) -> Trial:
     load_weights(job.trained, job.folder.initial_adapter)
     leave = partial(_reason_to_leave, job, plan, number)
     stopped = train_epochs(job, plan, job.folder.trial(number), leave)
-    processes().wait_for_everyone()
-    folder = job.folder.trial(number)  # read anew: the first process has written it
+    found = _trial(job, number, rate, stopped, leave) if job.main_process else None
+    if (
+        processes().num_processes > 1
+    ):  # the search goes on alike for all, whatever each would read in the folder
+        (found,) = broadcast_object_list([found])
+    assert found is not None
+    return found
+
+
+def _trial(
+    job: Job, number: int, rate: float, stopped: str | None, leave: Callable[[Candidate], str | None]
+) -> Trial:
+    """What came of a training that has ended, by what it left in its folder."""
+    folder = job.folder.trial(number)
     original, measured = original_utility(job), candidates(folder)
     # A loss that is no number ends a training without a row that says so.
     diverged = stopped is not None and (not folder.epochs or folder.epochs[-1].stopped is None)
@@ -67,8 +81,8 @@ def try_rate(job: Job, number: int, rate: float) -> Trial:
 
 def _reason_to_leave(job: Job, plan: TrainingPlan, number: int, epoch: Candidate) -> str | None:
     """Why a trial is not worth its further epochs: it is past its aim with the utility kept; or, once a third of them
-    are over, it is so without, has nothing left to gain, has lost much of the utility, moved nothing, or had forgotten
-    better before, with the utility kept: λ rises and the rate falls, so that what comes back goes on coming back."""
+    are over, it is so without, has nothing left to gain, has lost much of the utility, moved nothing, or was nearer to
+    its aim before, with the utility kept. λ rises and the rate falls, so that what comes back goes on coming back."""
     if epoch.epoch >= plan.epochs:
         return None
     folder = job.folder.trial(number)  # read anew: its epochs are written one by one
@@ -77,19 +91,25 @@ def _reason_to_leave(job: Job, plan: TrainingPlan, number: int, epoch: Candidate
         return "less of the forget set is left than of what was never seen"
     if early:
         return None
-    if epoch.utility >= original and epoch.futile is None:  # what is lost of it the later epochs win back
-        score = min(epoch.forget_score, _compared_score(job, folder, epoch))
-        if score >= enough(job):
-            return "nothing is left to gain"
+    if (
+        not job.thresholds  # which ask for more than the score does, and end the training where they are reached
+        and epoch.utility >= original  # what is lost of it the later epochs win back
+        and epoch.futile is None
+        and epoch.forget_score >= enough(job)
+        and _compared_score(job, folder, epoch) >= enough(job)
+    ):
+        return NOTHING_LEFT
     if epoch.utility < LOST_SHARE * original:
         return f"the utility fell to {epoch.utility / original:.0%} of the original's"
-    start = job.benchmark.score(job.folder.metrics("before"), job.objective.aims)
+    start = job.benchmark.score(job.metrics_of_start, job.objective.aims)
     if abs(epoch.forget_score - start) < UNMOVED:
         return "the forget score had not moved"
+    if job.recipe.stopping.choose == "last":
+        return None
     before = [each for each in candidates(folder) if each.epoch < epoch.epoch and each.qualifies(original)]
     best = max((each.forget_score for each in before if each.futile is None), default=-math.inf)
     if best - epoch.forget_score > max(job.resolution, CAME_BACK * (best - start)):
-        return "an earlier epoch had forgotten better, with the utility kept"
+        return "an earlier epoch was nearer to its aim, with the utility kept"
     return None
 
 

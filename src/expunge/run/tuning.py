@@ -39,7 +39,9 @@ def tuning(job: Job) -> None:
     if math.isnan(original_utility(job)):
         most = 1
         say("  Nothing measures the utility, so no rate can be found by it: the first one is used.")
-    while len(trials) < most and not _suffices(trials, enough(job), job.resolution):
+    # Thresholds ask for more than the score does.
+    least = math.inf if job.thresholds else enough(job)
+    while len(trials) < most and not _suffices(trials, least, job.resolution):
         rate = next_rate(first, [_tried(trial, job.training.epochs) for trial in trials], job.resolution)
         if rate is None:
             break
@@ -124,12 +126,16 @@ def _is_futile(trial: Trial) -> bool:
 
 
 def _suffices(trials: list[Trial], enough: float, resolution: float) -> bool:
-    """Whether nothing is left to gain over the trial that would be handed over now."""
+    """Whether nothing is left to gain over the trial that would be handed over now.
+
+    enough: the score from which on nothing is; infinite where only thresholds say so
+    """
     if not trials:
         return False
     best = trials[_best(trials, resolution) - 1]
     score = _score(best)
-    return best.reached or (score is not None and (score >= enough or best.near_enough))
+    near = best.near_enough and math.isfinite(enough)
+    return best.reached or (score is not None and (score >= enough or near))
 
 
 def _best(trials: list[Trial], resolution: float) -> int:
@@ -179,10 +185,11 @@ def _record(job: Job, trials: list[Trial], chosen: int | None = None) -> None:
     """Write down how far the search has come, and keep the checkpoints of those trials that may be handed over."""
     if not job.main_process:
         return
+    before = choosing_part(job.benchmark.read_log(job.folder.evaluation("before")), job.recipe.seed)
+    facts = TuningFacts(questions=questions(before), trials=trials, chosen=chosen)
+    job.folder.update(tuning=facts.model_dump(mode="json"))
+    # Only then, since what came of a trial is read from its checkpoints where it is not written down.
     kept = {chosen} if chosen else _may_be_chosen(trials, job.resolution)
     for number in range(1, len(trials) + 1):
         if number not in kept:
             shutil.rmtree(job.folder.trial(number).checkpoints, ignore_errors=True)
-    before = choosing_part(job.benchmark.read_log(job.folder.evaluation("before")), job.recipe.seed)
-    facts = TuningFacts(questions=questions(before), trials=trials, chosen=chosen)
-    job.folder.update(tuning=facts.model_dump(mode="json"))

@@ -21,9 +21,11 @@ LEAST_SHARE = 0.25
 #: score is no further than this from the original's. What is lost while the forget set goes can be won back: at a share
 #: of 0.86 half of the way, 0.95 was reached at the end.
 LOST_SHARE, UNMOVED = 0.75, 1e-3
-#: Or where this share of what an earlier epoch had forgotten has come back. A little is won back: scores of 0.909,
-#: 0.889, 0.913, 0.927 were seen, and of 0.911, 0.745, 0.752, 0.760.
+#: Or where it has gone back by this share of the way that an earlier epoch had come, from either side of its aim. A
+#: little is won back: scores of 0.909, 0.889, 0.913, 0.927 were seen, and of 0.911, 0.745, 0.752, 0.760.
 CAME_BACK = 0.1
+#: Why a trial is left that is as good as any.
+NOTHING_LEFT = "nothing is left to gain"
 
 
 class Tuning(Section):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...evaluation.log import EvaluationLog
-from ...evaluation.membership import PRIVACY_ATTACK, auc
+from ...evaluation.membership import membership_metrics, told_apart
 from ...evaluation.metric import Metric, interval
 from ..benchmark import RESOLUTION
 
@@ -18,8 +18,6 @@ MEMBERS, HOLDOUT = "forget", "holdout"
 #: What is short of its aim by no more than its standard error is near enough, but by no more than this: a small
 #: request is to be forgotten as well as a large one.
 MOST_ERROR = 0.05
-#: The AUC of guessing; samples on either side from which on the bootstrap of an AUC is not too sure of itself.
-GUESSED, LEAST_TOLD = 0.5, 8
 
 
 @dataclass(frozen=True)
@@ -32,9 +30,9 @@ class Aim:
     now:    what they are not to lie over: the same; without a reference those that the model itself gives to the
             holdout, as whoever compares the two sets would see, (m,)
     paired: whether the others are answers to the same questions
-    told:   without a reference, how far membership inference tells them from the holdout now: what the lower end of
-            the 95 % interval of its AUC lies over a guess, 0.5. Where all is improbable, as in long texts, the
-            means of two probabilities are soon alike; the verdict asks for both
+    told:   without a reference, how clearly membership inference tells them from the holdout now (see `told_apart`).
+            Where all is improbable, as in long texts, the means of two probabilities are soon alike; the verdict
+            asks for both
     """
 
     seen: np.ndarray
@@ -57,13 +55,14 @@ class Aim:
             return None
         sides = (log.sets[MEMBERS], *never_seen)
         seen, then, now = (np.array([record.answer.probability for record in side]) for side in sides)
-        told = 0.0 if reference else _told_apart(log)
+        told = 0.0 if reference else told_apart(membership_metrics(log, None, MEMBERS, HOLDOUT))
         return cls(seen, then, now, paired=reference is not None, told=told)
 
-    @property
-    def beyond(self) -> float:
-        """How much more lies past the aim than short of it; negative where it is the other way round."""
-        return self.over() - self.short() - self.told
+    def is_beyond(self) -> bool | None:
+        """Whether too much is forgotten rather than too little; None where the probabilities say so and membership
+        inference says otherwise."""
+        beyond = self.over() > self.short()
+        return None if beyond and self.told else beyond
 
     def over(self) -> float:
         """How far too much is forgotten; negative where it is not enough."""
@@ -98,9 +97,7 @@ class Aim:
 def distance(
     log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
 ) -> dict[str, Metric]:
-    """`forget_distance`: how far too much is forgotten, or too little, whichever is more, and 0 in between; and to that
-    how far membership inference tells the two apart, whose interval it does not have.
-    """
+    """`forget_distance`: how far too much is forgotten, or too little, whichever is more; 0 in between."""
     aim = Aim.of(log, reference, before)
     if aim is None:
         return {}
@@ -111,22 +108,10 @@ def distance(
         drawn = rows.astype(int)
         return _farther(seen, aim.before[drawn], aim.now[drawn], axis)
 
-    value = float(_farther(aim.seen, aim.before, aim.now)) + aim.told
-    bounds = (None, None) if aim.told else interval(farther, *sides, paired=aim.paired)
-    return {"forget_distance": Metric(value, len(aim.seen), *bounds)}
+    value = float(_farther(aim.seen, aim.before, aim.now))
+    return {"forget_distance": Metric(value, len(aim.seen), *interval(farther, *sides, paired=aim.paired))}
 
 
 def _farther(seen: np.ndarray, before: np.ndarray, now: np.ndarray, axis: int = -1) -> np.ndarray:
     over, short = before.mean(axis) - seen.mean(axis), seen.mean(axis) - now.mean(axis)
     return np.maximum(np.maximum(over, short), 0.0)
-
-
-def _told_apart(log: EvaluationLog) -> float:
-    members, others = (
-        [record.scores[PRIVACY_ATTACK] for record in log.sets[name] if PRIVACY_ATTACK in record.scores]
-        for name in (MEMBERS, HOLDOUT)
-    )
-    if min(len(members), len(others)) < LEAST_TOLD:
-        return 0.0
-    low = auc(members, others).low
-    return max(low - GUESSED, 0.0) if low is not None else 0.0

@@ -22,7 +22,7 @@ from ...evaluation.generation import answers_to_prompts, greedy_continuations
 from ...evaluation.gradient_norm import gradient_norms
 from ...evaluation.likelihood import AnswerLoss, answer_losses
 from ...evaluation.log import Continued, EvaluationLog, Likelihood, QuestionRecord
-from ...evaluation.membership import membership_metrics, membership_scores
+from ...evaluation.membership import membership_metrics, membership_scores, told_apart
 from ...evaluation.metric import Metric
 from ...evaluation.set_metrics import answer_metrics, fluency_metrics, rouge_recall
 from ...models.answers import IGNORED
@@ -182,13 +182,13 @@ class MemorizationBenchmark(Benchmark):
         self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
     ) -> bool | None:
         aim = Aim.of(log, reference, before)
-        return None if aim is None else aim.beyond > 0
+        return None if aim is None else aim.is_beyond()
 
     def past_its_aim(
         self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
     ) -> bool:
         aim = Aim.of(log, reference, before)
-        return aim is not None and aim.beyond > 0 and aim.over() > RESOLUTION
+        return aim is not None and bool(aim.over() > max(aim.short(), RESOLUTION))
 
     def near_enough(
         self, log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
@@ -197,9 +197,14 @@ class MemorizationBenchmark(Benchmark):
         return aim is not None and aim.is_near_enough()
 
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
-        """1 − forget_distance: to go beyond what was never seen is no better. Without it 1 − forget_probability."""
+        """1 − forget_distance: to go beyond what was never seen is no better. Without it 1 − forget_probability.
+
+        Without a reference, less how clearly membership inference tells the forget set from the holdout: as the verdict
+        goes by both.
+        """
         left = metrics.get("forget_distance") or metrics["forget_probability"]
-        return 1.0 - left.value
+        compared_with_reference = "membership_inference_reference" in metrics
+        return 1.0 - left.value - (0.0 if compared_with_reference else told_apart(metrics))
 
     @property
     def _attacked(self) -> tuple[str, ...]:

@@ -12,8 +12,7 @@ declare(
         term="Distance to what was never seen",
         words="How far the probability of the forget answers is from that of answers that were never seen: those of "
         "the reference. Without one, how far it is under that of the holdout before training, or over that of the "
-        "holdout now, whichever is more, and to that how far membership inference still tells the two apart. 0 is as "
-        "good as never seen; beyond it is a trace as well.",
+        "holdout now, whichever is more. 0 is as good as never seen; beyond it is a trace as well.",
         role="quality",
         place=40,
         forgetting="falls",
