@@ -61,7 +61,8 @@ class ObjectiveSettings(Section):
     retain: str = "nll"
     retain_weight: RetainWeight = Field(
         (1.0, 6.0),
-        description="λ; of two numbers the first at the first step, rising evenly to the second at the last",
+        description="λ; of two numbers the first at the first step, rising evenly to the second at the last, but the "
+        "first again while the last measured epoch had lost no utility",
     )
     retain_bound: float | None = Field(
         None,
