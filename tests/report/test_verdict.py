@@ -13,6 +13,7 @@ from expunge.report.attacks import how_many, lines, not_made, self_check
 from expunge.report.evidence import Evidence, Finding, Forgetting, Tone
 from expunge.report.known import clearly_unknown
 from expunge.report.verdict import judge, limits
+from expunge.training.tuning import NOTHING_LEFT
 from synthetic_attacks import attacks, variant
 
 
@@ -233,6 +234,13 @@ def test_stopped_early():
     assert text(verdict, "Stopped early") == (
         "Training stopped before its last epoch: The loss became NaN at step 40."
     )
+    left = judge(evidence(figures(0.09, p=0.23), stopped="an earlier epoch was nearer to its aim"))
+    assert text(left, "Stopped early").endswith(": an earlier epoch was nearer to its aim.")
+    done = judge(evidence(figures(0.09, p=0.23), stopped=NOTHING_LEFT))
+    (found,) = [one for one in done.findings if one.title == "Ended early"]
+    assert (found.tone, found.text) == (
+        Tone.GOOD, "Training ended before its last epoch, since nothing is left to gain."
+    )  # fmt: skip
 
 
 def test_no_epoch_met_the_rule():
