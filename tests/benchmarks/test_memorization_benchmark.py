@@ -186,7 +186,19 @@ def test_to_go_beyond_what_was_never_seen_is_no_better():
     assert score(("forget", (0.3, 0.1)), spoilt, before=before) == pytest.approx(0.8)
     assert score(("forget", (0.6, 0.4)), ("holdout", (0.6, 0.6, 0.6)), before=before) == 1.0
     both = log(("forget", (0.3, 0.1)), holdout)
-    assert score(("forget", (0.4, 0.3)), spoilt, before=before, reference=both) == pytest.approx(0.85)
+    # 0.35 is 0.15 over the reference, whose interval ends at 0.3; of the way from 0.9 so much is left.
+    left = math.log(0.35 / 0.3) / math.log(0.9 / 0.3)
+    assert score(("forget", (0.4, 0.3)), spoilt, before=before, reference=both) == pytest.approx(0.85 - left)
+    found = benchmark.all_metrics(log(("forget", (0.4, 0.3))), both, before)
+    assert found["forget_left"] == Metric(pytest.approx(left), 2)
+    ways = [((0.9, 0.9), 1.0), ((0.99, 0.99), 1.0), ((0.3, 0.3), 0.0), ((0.01, 0.1), 0.0)]
+    for answers, expected in ways:
+        way = benchmark.all_metrics(log(("forget", answers)), both, before)["forget_left"]
+        assert way.value == pytest.approx(expected)
+    assert (
+        benchmark.all_metrics(before, both, log(("forget", (0.2, 0.2))))["forget_left"].value == 0
+    )  # there was no way
+    assert "forget_left" not in benchmark.all_metrics(before, both)
     assert benchmark.beyond(log(("forget", (0.3, 0.1)), spoilt), None, before) is True
     assert benchmark.beyond(log(("forget", (0.3, 0.2)), spoilt), None, before) is False
     assert benchmark.beyond(log(("forget", (0.4, 0.3)), spoilt), reference, before) is False

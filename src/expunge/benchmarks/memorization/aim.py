@@ -10,7 +10,7 @@ import numpy as np
 
 from ...evaluation.log import EvaluationLog
 from ...evaluation.membership import membership_metrics, told_apart
-from ...evaluation.metric import Metric, interval
+from ...evaluation.metric import Metric, interval, mean_with_interval
 from ..benchmark import RESOLUTION
 
 #: The sets that membership inference tells apart.
@@ -72,13 +72,30 @@ class Aim:
         """How far too little is forgotten; negative where it is too much."""
         return float(self.seen.mean() - self.now.mean())
 
+    def left(self, start: float) -> float:
+        """The part of the way, on the logarithm, that is left from `start` to what the verdict takes for forgotten: the
+        upper end of the 95 % interval of what was never seen. From 0 to 1; 0 where nothing is, or there was no way.
+
+        start: the mean probability of the forget answers before
+        """
+        seen, limit = float(self.seen.mean()), self.limit
+        if not 0 < limit < min(seen, start):
+            return 0.0
+        return min(math.log(seen / limit) / math.log(start / limit), 1.0)
+
+    @property
+    def limit(self) -> float:
+        """What the mean probability is not to exceed for the verdict."""
+        metric = mean_with_interval(self.before)
+        return metric.value if metric.high is None else metric.high
+
     def is_near_enough(self) -> bool:
         """Whether so few answers cannot tell it from where it should be, and it is not past that.
 
         Where unlearning has spoilt the holdout as well its two levels lie apart, and in the middle is as near as it
         gets: `over` and `short` add up to that gap, whatever the rate.
         """
-        if self.told:
+        if self.told or self.seen.mean() > self.limit:
             return False
         middle = min(max((self.over() + self.short()) / 2, 0.0), MOST_ERROR)
         return bool(
@@ -97,7 +114,9 @@ class Aim:
 def distance(
     log: EvaluationLog, reference: EvaluationLog | None, before: EvaluationLog | None
 ) -> dict[str, Metric]:
-    """`forget_distance`: how far too much is forgotten, or too little, whichever is more; 0 in between."""
+    """`forget_distance`: how far too much is forgotten, or too little, whichever is more; 0 in between. With the log
+    from before: `forget_left`, see `Aim.left`.
+    """
     aim = Aim.of(log, reference, before)
     if aim is None:
         return {}
@@ -109,7 +128,11 @@ def distance(
         return _farther(seen, aim.before[drawn], aim.now[drawn], axis)
 
     value = float(_farther(aim.seen, aim.before, aim.now))
-    return {"forget_distance": Metric(value, len(aim.seen), *interval(farther, *sides, paired=aim.paired))}
+    found = {"forget_distance": Metric(value, len(aim.seen), *interval(farther, *sides, paired=aim.paired))}
+    if before is not None and before.sets[MEMBERS]:
+        start = float(np.mean([record.answer.probability for record in before.sets[MEMBERS]]))
+        found["forget_left"] = Metric(aim.left(start), len(aim.seen))
+    return found
 
 
 def _farther(seen: np.ndarray, before: np.ndarray, now: np.ndarray, axis: int = -1) -> np.ndarray:

@@ -58,7 +58,8 @@ class MemorizationBenchmark(Benchmark):
     `_ngram_entropy` (see `fluency_metrics`). Where there is a holdout: its own figures, those of
     `membership_metrics` and, by `evaluate`, of the gradient norms.
     EOS counts in the first four wherever the encoding ends an answer with one. With a reference or a holdout:
-    `forget_distance` (see `expunge.benchmarks.memorization.aim`). With the log from before: `retain_kept`.
+    `forget_distance` and, with the log from before, `forget_left` (see `expunge.benchmarks.memorization.aim`). With the
+    log from before: `retain_kept`.
     """
 
     name = "memorization"
@@ -197,14 +198,17 @@ class MemorizationBenchmark(Benchmark):
         return aim is not None and aim.is_near_enough()
 
     def forget_score(self, metrics: Mapping[str, Metric]) -> float:
-        """1 − forget_distance: to go beyond what was never seen is no better. Without it 1 − forget_probability.
+        """1 − forget_distance − forget_left: to go beyond what was never seen is no better. Without them
+        1 − forget_probability.
 
-        Without a reference, less how clearly membership inference tells the forget set from the holdout: as the verdict
-        goes by both.
+        Without a reference, less how clearly membership inference tells the forget set from the holdout. The verdict
+        goes by all of them.
         """
-        left = metrics.get("forget_distance") or metrics["forget_probability"]
+        if "forget_distance" not in metrics:
+            return 1.0 - metrics["forget_probability"].value
+        parts = [metrics[name].value for name in ("forget_distance", "forget_left") if name in metrics]
         compared_with_reference = "membership_inference_reference" in metrics
-        return 1.0 - left.value - (0.0 if compared_with_reference else told_apart(metrics))
+        return 1.0 - sum(parts) - (0.0 if compared_with_reference else told_apart(metrics))
 
     @property
     def _attacked(self) -> tuple[str, ...]:

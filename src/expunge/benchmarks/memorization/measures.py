@@ -20,6 +20,20 @@ declare(
 )
 declare(
     Measure(
+        "forget_left",
+        label="Forget set: part of the way to what was never seen that is left",
+        better=LOWER,
+        term="Part of the way that is left",
+        words="How much of the way from the probability of the forget answers before to that of answers that were "
+        "never seen (the upper end of its 95 % interval) is left, on the logarithm: 1 is all, 0 is none. Of long texts "
+        "all probabilities are small, and only so are they told.",
+        role="quality",
+        place=41,
+        forgetting="falls",
+    )
+)
+declare(
+    Measure(
         "retain_kept",
         label="Retain set: probability of the answer that is kept",
         better=HIGHER,
