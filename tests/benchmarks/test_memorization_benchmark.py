@@ -199,6 +199,11 @@ def test_to_go_beyond_what_was_never_seen_is_no_better():
         benchmark.all_metrics(before, both, log(("forget", (0.2, 0.2))))["forget_left"].value == 0
     )  # there was no way
     assert "forget_left" not in benchmark.all_metrics(before, both)
+    # Beside a holdout the limit is what it was before, or is now, whichever is more: 0.6 before, 0.7 now.
+    raised = benchmark.all_metrics(log(("forget", (0.8, 0.8)), ("holdout", (0.7, 0.7, 0.7))), None, before)
+    assert raised["forget_left"].value == pytest.approx(math.log(0.8 / 0.7) / math.log(0.9 / 0.7))
+    fallen = benchmark.all_metrics(log(("forget", (0.8, 0.8)), ("holdout", (0.1, 0.1, 0.1))), None, before)
+    assert fallen["forget_left"].value == pytest.approx(math.log(0.8 / 0.6) / math.log(0.9 / 0.6))
     assert benchmark.beyond(log(("forget", (0.3, 0.1)), spoilt), None, before) is True
     assert benchmark.beyond(log(("forget", (0.3, 0.2)), spoilt), None, before) is False
     assert benchmark.beyond(log(("forget", (0.4, 0.3)), spoilt), reference, before) is False

@@ -397,6 +397,25 @@ def test_without_a_reference_the_holdout_tells_what_was_never_seen(after, expect
     assert "0.900 before, 0.120 after, 0.100 of the holdout" in verdict.findings[0].text
 
 
+def test_what_has_become_likelier_of_the_holdout_may_be_recalled_of_the_forget_set():
+    """Beside 0.1 ± 0.02 before and 0.2 ± 0.02 now."""
+    before = with_holdout(0.9, 0.9, 0.99)
+
+    def judged(probability: float, auc: float) -> Forgetting:
+        after = with_holdout(probability, 0.23, auc, held=(0.2, 0.2))
+        return judge(Evidence(before=before, after=after, attacks=attacks())).forgetting
+
+    assert judged(0.22, 0.55) is Forgetting.FORGOTTEN
+    assert judged(0.23, 0.55) is Forgetting.PARTLY
+    assert judged(0.22, 0.59) is Forgetting.PARTLY  # told from it by the same model
+    # What it was before says whether there was anything to forget, and what is too little.
+    known = with_holdout(0.15, 0.21, 0.52)
+    after = with_holdout(0.12, 0.20, 0.5, held=(0.2, 0.2))
+    assert judge(Evidence(before=known, after=after, attacks=attacks())).forgetting is Forgetting.FORGOTTEN
+    little = with_holdout(0.07, 0.20, 0.5, held=(0.2, 0.2))
+    assert judge(Evidence(before=before, after=little, attacks=attacks())).over_unlearned is False
+
+
 def test_answers_far_less_probable_than_those_of_the_holdout():
     case = Evidence(before=with_holdout(0.9, 0.9, 0.99), after=with_holdout(0.03, 0.1, 0.3))
     verdict = judge(dataclasses.replace(case, attacks=attacks()))

@@ -2,8 +2,9 @@
 
 - *Forgotten*: Forget Quality (TOFU) p ≥ 0.05, and the answers' probability has gone at least half of the way
   from the model before to the reference. Without Forget Quality (own data): every measure of memory is within
-  the reference's 95 % interval or below it. Without a reference the holdout takes its place: what the model before
-  recalled of like material that it never saw; then membership inference must not tell the two apart either.
+  the reference's 95 % interval or below it. Without a reference the holdout takes its place: what the model recalled
+  before, or recalls now, of like material that it never saw, whichever is more; then membership inference must not tell
+  the two apart either.
 - *Partly forgotten*: short of that, but at least half of the way to the reference (by the KS distance, or by
   the measure of memory that has gone the smallest part of it). Everything below is *not forgotten*.
 - *Overshot*: p < 0.05 because truth ratios lie beyond the reference's, and none lie short of it.
@@ -34,10 +35,14 @@ from .quantities import count, number
 class Unseen:
     """What is recalled of what was never seen: by the reference of the forget set, or by the model of its holdout.
 
+    metrics:  what the model may recall. Of a holdout what it recalled before or recalls now, whichever is more:
+              training on what should stay can make all of the kind likelier, seen or not
+    before:   what it recalled before
     held_out: whether it is the holdout's
     """
 
     metrics: Mapping[str, Metric]
+    before: Mapping[str, Metric]
     held_out: bool
 
     @property
@@ -50,14 +55,21 @@ class Unseen:
 
 
 def unseen(evidence: Evidence) -> Unseen:
-    """The reference; without one the holdout before unlearning, of at least `LEAST` samples; empty without either.
+    """The reference; without one the holdout, of at least `LEAST` samples; empty without either.
 
     Nothing is generated for a holdout, so it tells nothing where the answers count that the model writes.
     """
     if evidence.reference or _by_answers(evidence):
-        return Unseen(evidence.reference, held_out=False)
-    held = {name: on_holdout(evidence.before, name) for name in preferred("memory", evidence.before)}
-    return Unseen({name: of for name, of in held.items() if of and of.n >= LEAST}, held_out=True)
+        return Unseen(evidence.reference, evidence.reference, held_out=False)
+    names = preferred("memory", evidence.before)
+    before, now = (_enough_held_out(side, names) for side in (evidence.before, evidence.after))
+    limits = {name: max(of, now.get(name, of), key=lambda one: one.value) for name, of in before.items()}
+    return Unseen(limits, before, held_out=True)
+
+
+def _enough_held_out(metrics: Mapping[str, Metric], names: Sequence[str]) -> dict[str, Metric]:
+    held = {name: on_holdout(metrics, name) for name in names}
+    return {name: of for name, of in held.items() if of and of.n >= LEAST}
 
 
 def judge_forgetting(evidence: Evidence) -> tuple[Forgetting, Finding]:
@@ -181,7 +193,7 @@ def _recalled(evidence: Evidence, name: str, compared: Unseen) -> bool:
 
     By the 95 % intervals, or, where they are wide, by more than `MARGIN`.
     """
-    before, limit = evidence.before[name], compared.metrics.get(name)
+    before, limit = evidence.before[name], compared.before.get(name)
     return limit is not None and (
         lower(before) > upper(limit) or before.value > max(upper(limit), limit.value + MARGIN)
     )

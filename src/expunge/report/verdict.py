@@ -169,7 +169,7 @@ def _over_unlearning(evidence: Evidence, forgetting: Forgetting) -> tuple[bool |
     compared = unseen(evidence)
     name = "forget_probability"
     quality = evidence.after.get("forget_quality") if compared.metrics else None
-    probability = name in evidence.after and name in compared.metrics
+    probability = name in evidence.after and name in compared.before
     stands_out = avoided(evidence.attacks)
     those = "those of the holdout" if compared.held_out else "for a model that never saw them"
     if not quality and not probability and not stands_out:
@@ -179,7 +179,7 @@ def _over_unlearning(evidence: Evidence, forgetting: Forgetting) -> tuple[bool |
         some = "" if forgetting is Forgetting.OVERSHOT else " for a part of the questions"
         signs.append(f"the truth ratios lie beyond the reference's{some}")
     if probability:
-        after, limit = evidence.after[name], compared.metrics[name]
+        after, limit = evidence.after[name], compared.before[name]
         if after.value < HALF_WAY * limit.value and upper(after) < lower(limit):
             signs.append(
                 f"the right answers are less than half as probable ({number(after.value)}) as {those} "

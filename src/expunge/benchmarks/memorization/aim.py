@@ -85,8 +85,8 @@ class Aim:
 
     @property
     def limit(self) -> float:
-        """What the mean probability is not to exceed for the verdict."""
-        metric = mean_with_interval(self.before)
+        """What the mean probability is not to exceed for the verdict: of a holdout before or now, whichever is more."""
+        metric = mean_with_interval(max(self.before, self.now, key=np.mean))
         return metric.value if metric.high is None else metric.high
 
     def is_near_enough(self) -> bool:
