@@ -36,9 +36,7 @@ def try_rate(job: Job, number: int, rate: float) -> Trial:
     leave = partial(_reason_to_leave, job, plan, number)
     stopped = train_epochs(job, plan, job.folder.trial(number), leave)
     found = _trial(job, number, rate, stopped, leave) if job.main_process else None
-    if (
-        processes().num_processes > 1
-    ):  # the search goes on alike for all, whatever each would read in the folder
+    if processes().num_processes > 1:  # all go on alike, whatever each would read in the folder by now
         (found,) = broadcast_object_list([found])
     assert found is not None
     return found
