@@ -124,8 +124,16 @@ def test_by_a_holdout_epochs_and_trials_are_held_against_what_the_model_made_of_
         left, now = (row[f"{name}_probability"]["value"] for name in ("forget", "holdout"))
         return level - left, left - now
 
+    def apart(row: dict[str, Any]) -> float:
+        """How clearly the two are told apart, and what is left of the way to the holdout's interval."""
+        start, seen = (side["forget_probability"]["value"] for side in (metrics["before"], row))
+        held = (metrics["before"]["holdout_probability"], row["holdout_probability"])
+        limit = max(held, key=lambda metric: metric["value"])["high"]
+        left = math.log(seen / limit) / math.log(start / limit) if seen > limit else 0.0
+        assert row["forget_left"]["value"] == pytest.approx(min(left, 1.0))
+        return told(row) + min(left, 1.0)
+
     def told(row: dict[str, Any]) -> float:
-        """How far the two are told apart."""
         return max(0.0, row["membership_inference_min_k"]["low"] - 0.5)
 
     assert metrics["after"]["holdout_probability"]["value"] != pytest.approx(level, rel=1e-3)
@@ -133,13 +141,13 @@ def test_by_a_holdout_epochs_and_trials_are_held_against_what_the_model_made_of_
     assert told(metrics["before"]) > 0
     for number, trial in enumerate(trials(found.path), start=1):
         rows = read_json_lines(found.path / "trials" / str(number) / "metrics.jsonl")
-        apart = {row["epoch"]: distances(row["metrics"]) for row in rows}
+        sides = {row["epoch"]: distances(row["metrics"]) for row in rows}
         by_inference = {row["epoch"]: told(row["metrics"]) for row in rows}
-        left = {epoch: max(0, *apart[epoch]) + by_inference[epoch] for epoch in apart}
+        left = {row["epoch"]: max(0, *sides[row["epoch"]]) + apart(row["metrics"]) for row in rows}
         for row in rows:
             assert row["forget_score"] == pytest.approx(1 - left[row["epoch"]])
         nearest = min((row["epoch"] for row in rows if row["qualifies"]), key=left.__getitem__)
-        (over, short), (last_over, last_short) = apart[nearest], apart[len(rows)]
+        (over, short), (last_over, last_short) = sides[nearest], sides[len(rows)]
         beyond = None if over > short and by_inference[nearest] else over > short
         if not beyond and nearest < len(rows):  # further epochs were no nearer: past it, or nobody knows
             beyond = True if last_over > max(last_short, RESOLUTION) else None
@@ -148,7 +156,7 @@ def test_by_a_holdout_epochs_and_trials_are_held_against_what_the_model_made_of_
         # What is past its aim, with the utility kept, is not trained further.
         past = [
             row["qualifies"] and over > max(short, RESOLUTION)
-            for row, (over, short) in zip(rows, apart.values(), strict=True)
+            for row, (over, short) in zip(rows, sides.values(), strict=True)
         ]
         assert not any(past[:-1])
         if past[-1] and len(rows) < 3:

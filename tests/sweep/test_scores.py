@@ -18,7 +18,7 @@ from expunge.sweep.choice import Scores, _is_kept
 def log(forget: list[float], holdout: list[float]) -> EvaluationLog:
     sets = {
         name: [
-            QuestionRecord(row, Likelihood(-math.log(p) * 3, 3), None, scores={"min_k": p})
+            QuestionRecord(row, Likelihood(-math.log(p) * 3, 3), None, scores={"min_k": 0.0})
             for row, p in enumerate(values)
         ]
         for name, values in (("forget", forget), ("holdout", holdout))
