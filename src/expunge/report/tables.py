@@ -198,7 +198,7 @@ def method(folder: RunFolder) -> str:
         parts.append(f"forget loss {objective.forget}")
         if objective.retain:
             first, last = objective.retain_weights
-            weight = f"{first:g}" if first == last else f"{first:g} rising to {last:g}"
+            weight = f"{first:g}" if first == last else f"{first:g} rising to {last:g} while utility is lost"
             parts.append(f"retain loss {objective.retain} with weight {weight}")
     return "; ".join(parts)
 

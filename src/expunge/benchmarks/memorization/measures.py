@@ -28,7 +28,7 @@ declare(
         "never seen (the upper end of its 95 % interval) is left, on the logarithm: 1 is all, 0 is none. Of long texts "
         "all probabilities are small, and only so are they told.",
         role="quality",
-        place=41,
+        place=39,
         forgetting="falls",
     )
 )
