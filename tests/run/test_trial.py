@@ -135,10 +135,8 @@ def test_a_trial_is_left_where_nothing_is_left_to_gain(
     # Thresholds ask for more than the score, and a change that is none can be at its aim from the first.
     job = leaving(monkeypatch, [], compared=compared, thresholds=["forget_probability"])
     assert _reason_to_leave(job, plan, 1, Candidate(epoch, score, utility)) is None  # type: ignore[arg-type]
-    job, futile = (
-        leaving(monkeypatch, [], compared=compared),
-        Candidate(epoch, score, utility, futile="unchanged"),
-    )
+    job = leaving(monkeypatch, [], compared=compared)
+    futile = Candidate(epoch, score, utility, futile="unchanged")
     assert _reason_to_leave(job, plan, 1, futile) is None  # type: ignore[arg-type]
 
 

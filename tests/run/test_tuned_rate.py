@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,9 @@ import expunge
 import expunge.run.tuning
 from expunge.benchmarks.benchmark import RESOLUTION
 from expunge.benchmarks.memorization.benchmark import MemorizationBenchmark
+from expunge.evaluation.metric import Metric
 from expunge.folder.state import Trial, TuningFacts
+from expunge.run.job import Job
 from expunge.run.result import Run
 from expunge.run.tuning import (
     _best,
@@ -196,6 +199,42 @@ def test_killed_in_the_middle_of_a_trial(auto: dict, tmp_path: Path) -> None:
     assert read_json(killed / "run.json")["phases"]["tuning"]["attempts"] == 2
 
 
+def test_killed_while_checkpoints_are_thrown_away(
+    auto: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the trial is written down: read anew, by the checkpoints that are left, it would be another."""
+
+    class Killed(Exception):
+        pass
+
+    def half_of(folder: Path, ignore_errors: bool) -> None:
+        shutil.rmtree(min(folder.glob("checkpoint-*")))
+        raise Killed
+
+    killed, settings = tmp_path / "killed", ["evaluation.generate=never"]
+    with monkeypatch.context() as patch:
+        patch.setattr(expunge.run.tuning, "shutil", SimpleNamespace(rmtree=half_of))
+        with pytest.raises(Killed):
+            expunge.unlearn(auto, settings, output=killed)
+    assert 1 < len(trials(killed)) <= 3
+    resumed = expunge.unlearn(auto, settings, output=killed, resume=True)
+    whole = expunge.unlearn(auto, settings, output=tmp_path / "whole")
+    assert resumed.state["tuning"] == whole.state["tuning"]
+
+
+def test_before_training_there_are_no_answers_to_compare_where_epochs_have_none() -> None:
+    """The original's 1 − ROUGE is no start for epochs that are scored by probabilities."""
+    metrics = {name: Metric(0.9, 8) for name in ("forget_probability", "forget_rouge", "retain_rouge")}
+    folder = SimpleNamespace(metrics=lambda stage: {"before": metrics}[stage])
+
+    def of_start(generates: bool) -> set[str]:
+        job = SimpleNamespace(folder=folder, generates_between_epochs=generates)
+        return set(Job.metrics_of_start.fget(job))  # type: ignore[attr-defined]
+
+    assert of_start(True) == set(metrics)
+    assert of_start(False) == {"forget_probability"}
+
+
 def test_many_questions_are_halved(auto: dict, tmp_path: Path) -> None:
     """Trials are compared by every other question: of seed 42 the first, third, …"""
     rows = [{"question": f"What is {n}?", "answer": f"It is SECRET{n}."} for n in range(40)]
@@ -284,7 +323,8 @@ def test_the_search_ends_with_the_trial_that_is_handed_over() -> None:
     assert not _suffices([past, short], 0.98, 0.02)
     assert _suffices([past.model_copy(update={"best_score": 0.965, "utility": 0.57}), short], 0.98, 0.02)
     assert _suffices(tried((0.985, 0.60)), 0.98, 0.02)
-    assert not _suffices(tried((0.985, 0.60)), math.inf, 0.02)  # thresholds, which it has not reached
+    assert not _suffices(tried((0.985, 0.60)), None, 0.02)  # thresholds, which it has not reached
+    assert not _suffices([short], None, 0.02)
     assert not _suffices(tried((None, 0.2)), 0.98, 0.02)
 
 

@@ -68,6 +68,22 @@ def test_several_processes_do_what_one_does(
 
 
 @pytest.mark.slow
+def test_several_processes_find_the_rate_that_one_finds(recipe: dict, tmp_path: Path) -> None:
+    """What came of a trial is read by the first, which throws checkpoints away; all go on with the same rate."""
+    recipe["training"]["learning_rate"] = "auto"
+    recipe["tuning"] = {"trials": 3}
+    one, two = run(tmp_path, recipe, "one"), run(tmp_path, recipe, "two", *processes(2))
+    ours, theirs = (read_json(folder / "run.json")["tuning"] for folder in (one, two))
+    assert len(ours["trials"]) == 3
+    assert ours["chosen"] == theirs["chosen"]
+    for trial, other in zip(ours["trials"], theirs["trials"], strict=True):
+        for key, value in trial.items():
+            close = pytest.approx(value, rel=1e-4) if isinstance(value, float) else value
+            assert other[key] == close, key
+    same_steps(one, two)
+
+
+@pytest.mark.slow
 def test_no_process_waits_for_blocks_without_a_gradient(recipe: dict, tmp_path: Path) -> None:
     """rmu looks at the first block's hidden states, so nothing after it is trained."""
     recipe["objective"] = {"forget": "rmu", "retain": "rmu", "layer": 0}

@@ -23,8 +23,10 @@ from .epochs import candidates, original_utility, train_epochs
 from .job import Job
 
 
-def enough(job: Job) -> float:
-    """The forget score from which on nothing is left to gain."""
+def enough(job: Job) -> float | None:
+    """The forget score from which on nothing is left to gain; None where thresholds ask for more than a score."""
+    if job.thresholds:  # where they are reached the training ends
+        return None
     return job.benchmark.best_score(job.metrics_of_start, job.objective.aims) - job.resolution
 
 
@@ -89,12 +91,13 @@ def _reason_to_leave(job: Job, plan: TrainingPlan, number: int, epoch: Candidate
         return "less of the forget set is left than of what was never seen"
     if early:
         return None
+    least = enough(job)
     if (
-        not job.thresholds  # which ask for more than the score does, and end the training where they are reached
+        least is not None
         and epoch.utility >= original  # what is lost of it the later epochs win back
         and epoch.futile is None
-        and epoch.forget_score >= enough(job)
-        and _compared_score(job, folder, epoch) >= enough(job)
+        and epoch.forget_score >= least
+        and _compared_score(job, folder, epoch) >= least
     ):
         return NOTHING_LEFT
     if epoch.utility < LOST_SHARE * original:

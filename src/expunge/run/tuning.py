@@ -39,9 +39,7 @@ def tuning(job: Job) -> None:
     if math.isnan(original_utility(job)):
         most = 1
         say("  Nothing measures the utility, so no rate can be found by it: the first one is used.")
-    # Thresholds ask for more than the score does.
-    least = math.inf if job.thresholds else enough(job)
-    while len(trials) < most and not _suffices(trials, least, job.resolution):
+    while len(trials) < most and not _suffices(trials, enough(job), job.resolution):
         rate = next_rate(first, [_tried(trial, job.training.epochs) for trial in trials], job.resolution)
         if rate is None:
             break
@@ -125,17 +123,18 @@ def _is_futile(trial: Trial) -> bool:
     return trial.best_epoch is None and trial.epochs > 0
 
 
-def _suffices(trials: list[Trial], enough: float, resolution: float) -> bool:
+def _suffices(trials: list[Trial], enough: float | None, resolution: float) -> bool:
     """Whether nothing is left to gain over the trial that would be handed over now.
 
-    enough: the score from which on nothing is; infinite where only thresholds say so
+    enough: the score from which on nothing is; None where only thresholds say so
     """
     if not trials:
         return False
     best = trials[_best(trials, resolution) - 1]
     score = _score(best)
-    near = best.near_enough and math.isfinite(enough)
-    return best.reached or (score is not None and (score >= enough or near))
+    if best.reached or enough is None or score is None:
+        return best.reached
+    return score >= enough or best.near_enough
 
 
 def _best(trials: list[Trial], resolution: float) -> int:

@@ -207,6 +207,7 @@ class MemorizationBenchmark(Benchmark):
         if "forget_distance" not in metrics:
             return 1.0 - metrics["forget_probability"].value
         parts = [metrics[name].value for name in ("forget_distance", "forget_left") if name in metrics]
+        # A reference is compared with by an attack of its own.
         compared_with_reference = "membership_inference_reference" in metrics
         return 1.0 - sum(parts) - (0.0 if compared_with_reference else told_apart(metrics))
 

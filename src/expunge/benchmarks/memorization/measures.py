@@ -25,8 +25,8 @@ declare(
         better=LOWER,
         term="Part of the way that is left",
         words="How much of the way from the probability of the forget answers before to that of answers that were "
-        "never seen (the upper end of its 95 % interval) is left, on the logarithm: 1 is all, 0 is none. Of long texts "
-        "all probabilities are small, and only so are they told.",
+        "never seen (the upper end of its 95 % interval) is left, on the logarithm: 1 is all, 0 is none. The "
+        "probabilities of long texts are all small, and what tells them is their ratio.",
         role="quality",
         place=39,
         forgetting="falls",
