@@ -23,9 +23,9 @@ from expunge.data.encoding import collate
 from expunge.errors import InputError
 from expunge.evidence import merkle_root, verify_statement
 from expunge.evidence.keys import make_key
+from expunge.folder.continual_state import ContinualState
 from expunge.folder.requests import ContinualFolder
 from expunge.folder.run import RunFolder
-from expunge.folder.state import ContinualState
 from expunge.models.settings import Model
 from expunge.recipe import load_recipe
 from expunge.report.continual import forget_tables, overall

@@ -8,8 +8,8 @@ from ..errors import Problem
 from ..intact import broken
 from ..recipe.requests import Requests, load_requests
 from .agreement import INPUTS, REQUESTS, check_agreement, recipe_facts
+from .continual_state import ContinualState
 from .run import RunFolder, unfinished
-from .state import ContinualState
 from .state_folder import StateFolder
 
 

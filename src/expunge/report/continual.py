@@ -9,8 +9,8 @@ from typing import Any
 from ..benchmarks.measures import AS_REFERENCE, AS_UNSEEN, declared, in_order, label, phrase
 from ..benchmarks.tofu.metrics import forget_log_ratios, shift
 from ..evaluation.metric import Metric
+from ..folder.continual_state import ContinualState
 from ..folder.requests import ContinualFolder
-from ..folder.state import ContinualState
 from ..storage import write_text
 from ..training.selection import UTILITY_SHARE
 from . import quantities
